@@ -1,0 +1,173 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+
+/** One environment variable of a process: what it holds, its default, and whether it may be printed. */
+export interface Variable<T> {
+  /** Parses the text of the variable; its messages must not quote the text. */
+  readonly schema: z.ZodType<T>;
+  /** Used when the variable is unset or empty. Without one the variable is required. */
+  readonly default?: T | (() => T);
+  /** Never printed: `bridge config` and logs show `[redacted]`. */
+  readonly secret?: boolean;
+  /** What it is, for `bridge config`. */
+  readonly description: string;
+}
+
+export type VariableTable = Readonly<Record<string, Variable<unknown>>>;
+
+/** The typed values of a table: each variable under its own name, so that a value is found by searching for it. */
+export type Config<T extends VariableTable> = { readonly [K in keyof T]: T[K] extends Variable<infer V> ? V : never };
+
+/** The environment is not what a process needs; `faults` names every wrong variable, not only the first. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly faults: readonly string[];
+  constructor(faults: readonly string[]) {
+    super(`the environment is not usable:\n${faults.map((fault) => `  ${fault}`).join('\n')}`);
+    this.faults = faults;
+  }
+}
+
+/**
+ * Reads the variables of `table` from `env`. `<NAME>_FILE` names a file that holds the value (trailing newline
+ * removed); `<NAME>` wins over it. An empty variable counts as unset.
+ * @throws ConfigError naming every missing or malformed variable; values are never quoted.
+ */
+export function readConfig<T extends VariableTable>(table: T, env: NodeJS.ProcessEnv): Config<T> {
+  const faults: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, variable] of Object.entries(table)) {
+    const text = readText(name, env, faults);
+    if (text === undefined) {
+      if (!('default' in variable)) faults.push(`${name} is required: ${variable.description}`);
+      else values[name] = typeof variable.default === 'function' ? (variable.default as () => unknown)() : variable.default;
+      continue;
+    }
+    const parsed = variable.schema.safeParse(text);
+    if (parsed.success) values[name] = parsed.data;
+    else faults.push(`${name}: ${parsed.error.issues.map((issue) => issue.message).join(', ')} (${variable.description})`);
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
+  return values as Config<T>;
+}
+
+function readText(name: string, env: NodeJS.ProcessEnv, faults: string[]): string | undefined {
+  const direct = env[name];
+  if (direct !== undefined && direct !== '') return direct;
+  const file = env[`${name}_FILE`];
+  if (file === undefined || file === '') return undefined;
+  try {
+    const text = readFileSync(file, 'utf8').replace(/\r?\n$/, '');
+    return text === '' ? undefined : text;
+  } catch (error) {
+    faults.push(`${name}_FILE names a file that cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`);
+    return undefined;
+  }
+}
+
+/** The values as text for people, secrets replaced by `[redacted]` (or `[unset]`). */
+export function describeConfig<T extends VariableTable>(table: T, config: Config<T>): Record<string, string> {
+  const shown: Record<string, string> = {};
+  for (const [name, variable] of Object.entries(table)) {
+    const value = config[name as keyof T] as unknown;
+    const unset = value === undefined || (Array.isArray(value) && value.length === 0);
+    if (unset) shown[name] = '[unset]';
+    else shown[name] = variable.secret === true ? '[redacted]' : Array.isArray(value) ? value.join(',') : String(value as string | number);
+  }
+  return shown;
+}
+
+/** Parsers for the values that occur in environments. */
+export const is = {
+  text: z.string(),
+  list: z.string().transform((text) =>
+    text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== ''),
+  ),
+  /** A whole number in the given range; digits only, so that `1e3`, `0x10` or ` 5` are faults. */
+  integer: (min: number, max: number): z.ZodType<number> =>
+    z
+      .string()
+      .regex(/^-?\d+$/, { error: 'must be a whole number' })
+      .transform(Number)
+      .refine((value) => value >= min && value <= max, { error: `must be between ${min} and ${max}` }),
+  onOff: z
+    .string()
+    .regex(/^(on|off)$/, { error: 'must be on or off' })
+    .transform((text) => text === 'on'),
+  boolean: z
+    .string()
+    .regex(/^(true|false)$/, { error: 'must be true or false' })
+    .transform((text) => text === 'true'),
+  url: z
+    .string()
+    .refine((text) => URL.canParse(text), { error: 'must be a URL' }),
+  oneOf: <const T extends readonly [string, ...string[]]>(values: T): z.ZodType<T[number]> =>
+    z.string().refine((text): text is T[number] => values.includes(text), { error: `must be one of ${values.join(', ')}` }),
+};
+
+/** Ties a schema to its default, so that the type of the default is checked. */
+export function variable<T>(definition: Variable<T>): Variable<T> {
+  return definition;
+}
+
+/** How to reach Kafka, and how topics of this deployment are laid out. */
+export const kafkaVariables = {
+  KAFKA_BOOTSTRAP_SERVERS: variable<string[]>({ schema: is.list, description: 'host:port of one or more brokers' }),
+  KAFKA_SSL: variable<boolean>({ schema: is.boolean, default: false, description: 'true to connect by TLS' }),
+  KAFKA_SASL_MECHANISM: variable<'plain' | 'scram-sha-256' | 'scram-sha-512' | undefined>({
+    schema: is.oneOf(['plain', 'scram-sha-256', 'scram-sha-512']),
+    default: undefined,
+    description: 'plain, scram-sha-256 or scram-sha-512; unset for none',
+  }),
+  KAFKA_SASL_USERNAME: variable<string | undefined>({ schema: is.text, default: undefined, description: 'SASL user' }),
+  KAFKA_SASL_PASSWORD: variable<string | undefined>({
+    schema: is.text,
+    default: undefined,
+    secret: true,
+    description: 'SASL password',
+  }),
+  TOPIC_PARTITIONS: variable<number>({
+    schema: is.integer(1, 10_000),
+    default: 12,
+    description: 'partitions of every topic, fixed for their life',
+  }),
+  TOPIC_REPLICATION_FACTOR: variable<number>({
+    schema: is.integer(1, 10),
+    default: 3,
+    description: 'replicas of every topic; min.insync.replicas is 2 unless this is 1',
+  }),
+  TOPIC_PREFIX: variable<string>({
+    schema: z.string().regex(/^[a-zA-Z0-9._-]*$/, { error: 'may hold letters, digits, dots, underscores and dashes' }),
+    default: '',
+    description: 'stands before topic, group and transactional ids',
+  }),
+} as const;
+
+/** Where the schema registry is (Confluent API). */
+export const registryVariables = {
+  SCHEMA_REGISTRY_URL: variable<string>({ schema: is.url, description: 'base URL of the Confluent API of the registry' }),
+  SCHEMA_REGISTRY_USERNAME: variable<string | undefined>({
+    schema: is.text,
+    default: undefined,
+    description: 'basic auth user of the registry',
+  }),
+  SCHEMA_REGISTRY_PASSWORD: variable<string | undefined>({
+    schema: is.text,
+    default: undefined,
+    secret: true,
+    description: 'basic auth password of the registry',
+  }),
+} as const;
+
+/** Name and log level, for every process. */
+export const processVariables = {
+  SERVICE_NAME: variable<string>({ schema: is.text, default: 'biometric-bridge', description: 'name in logs and metrics' }),
+  LOG_LEVEL: variable<'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'>({
+    schema: is.oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
+    default: 'info',
+    description: 'fatal, error, warn, info, debug, trace or silent',
+  }),
+} as const;

@@ -1,0 +1,56 @@
+import type { Logger } from './log.ts';
+
+/** A started part of a process: it ends when `stop` is called, or by itself when `failed` rejects. */
+export interface Running {
+  /** Drains and releases everything within its own deadline. Called once. */
+  stop(): Promise<void>;
+  /** Rejects when the part cannot go on; never resolves. Absent for parts that only end by `stop`. */
+  readonly failed?: Promise<never>;
+}
+
+/**
+ * Runs a process until SIGTERM or SIGINT (drain, exit code 0) or until it fails (exit code 1, the reason logged).
+ * A second signal ends it at once with exit code 130.
+ * @returns the exit code; the caller sets it, so that pending output is still written.
+ */
+export async function runUntilSignal(log: Logger, start: () => Promise<Running>): Promise<number> {
+  let signalled = (): void => undefined;
+  const signal = new Promise<'signal'>((resolve) => {
+    signalled = () => resolve('signal');
+  });
+  let count = 0;
+  const onSignal = (name: NodeJS.Signals): void => {
+    count += 1;
+    log.info({ signal: name }, count === 1 ? 'stopping' : 'stopping at once');
+    if (count > 1) process.exit(130);
+    signalled();
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  try {
+    const running = await start();
+    let code = 0;
+    try {
+      await Promise.race(running.failed === undefined ? [signal] : [signal, running.failed]);
+    } catch (error) {
+      code = 1;
+      log.fatal(reason(error), 'failed');
+    }
+    await running.stop();
+    log.info('stopped');
+    return code;
+  } catch (error) {
+    log.fatal(reason(error), 'failed');
+    return 1;
+  } finally {
+    process.off('SIGTERM', onSignal);
+    process.off('SIGINT', onSignal);
+  }
+}
+
+// Messages of our own errors and of Kafka are safe to show; they name no record's content.
+function reason(error: unknown): { error: string; reason: string } {
+  return error instanceof Error
+    ? { error: error.name, reason: error.message }
+    : { error: 'unknown', reason: 'a value that is no error was thrown' };
+}

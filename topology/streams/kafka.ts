@@ -1,0 +1,140 @@
+/** The only file that imports kafkajs: what the rest of the project may use of it, with our defaults. */
+import kafkajs, {
+import kafkajs, { type Kafka, type KafkaConfig, type LogEntry, type SASLOptions } from 'kafkajs';
+import snappy from 'snappy';
+export type {
+  Admin,
+  AssignerProtocol,
+  Batch,
+  Consumer,
+  EachBatchPayload,
+  IHeaders,
+  Kafka,
+  KafkaMessage,
+  Message,
+  PartitionAssigner,
+  Producer,
+  TopicMessages,
+  Transaction,
+} from 'kafkajs';
+
+export const { AssignerProtocol: assignerProtocol, CompressionTypes } = kafkajs;
+
+// The default partitioner is Java's murmur2, which is what the topics want; the warning says only that it changed once.
+process.env['KAFKAJS_NO_PARTITIONER_WARNING'] = '1';
+
+/** Where the brokers are and how to log in. */
+export interface KafkaConnection {
+  readonly brokers: readonly string[];
+  readonly ssl?: boolean;
+  readonly sasl?: SASLOptions;
+}
+
+/** The part of a pino logger that the client needs. */
+export interface KafkaLog {
+  debug(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** The connection that the KAFKA_* variables describe. */
+export function kafkaConnection(config: {
+  readonly KAFKA_BOOTSTRAP_SERVERS: readonly string[];
+  readonly KAFKA_SSL: boolean;
+  readonly KAFKA_SASL_MECHANISM: 'plain' | 'scram-sha-256' | 'scram-sha-512' | undefined;
+  readonly KAFKA_SASL_USERNAME: string | undefined;
+  readonly KAFKA_SASL_PASSWORD: string | undefined;
+}): KafkaConnection {
+  const mechanism = config.KAFKA_SASL_MECHANISM;
+  const connection = { brokers: config.KAFKA_BOOTSTRAP_SERVERS, ssl: config.KAFKA_SSL };
+  if (mechanism === undefined) return connection;
+  const username = config.KAFKA_SASL_USERNAME ?? '';
+  const password = config.KAFKA_SASL_PASSWORD ?? '';
+  return { ...connection, sasl: { mechanism, username, password } as SASLOptions };
+}
+
+/**
+ * A client of the cluster. A transactional producer and a consumer must not share one: the producer would mark
+ * offsets as committed in the consumer's own bookkeeping before the transaction is.
+ * @param options.retry - overrides of kafkajs' retry policy; the default here gives up after about 5 s.
+ */
+export function kafkaClient(
+  connection: KafkaConnection,
+  options: { clientId: string; log: KafkaLog; retry?: NonNullable<KafkaConfig['retry']> },
+): Kafka {
+  return new kafkajs.Kafka({
+    clientId: options.clientId,
+    brokers: [...connection.brokers],
+    ...(connection.ssl === undefined ? {} : { ssl: connection.ssl }),
+    ...(connection.sasl === undefined ? {} : { sasl: connection.sasl }),
+    // 1 s, the client's default, is short of what a TLS handshake to a busy broker takes.
+    connectionTimeout: 5_000,
+    requestTimeout: 10_000,
+    retry: options.retry ?? { initialRetryTime: 100, multiplier: 1.5, maxRetryTime: 250, retries: 20 },
+    logLevel: kafkajs.logLevel.WARN,
+    logCreator: () => (entry) => logEntry(options.log, entry),
+  });
+}
+
+/**
+ * The Kafka name of an error (`ILLEGAL_GENERATION`, `MESSAGE_TOO_LARGE`, …), looked for through the wrappers that
+ * kafkajs puts around it; undefined when the error did not come from a broker.
+ */
+export function kafkaErrorType(error: unknown): string | undefined {
+  for (const link of causes(error)) {
+    if ('type' in link && typeof link.type === 'string') return link.type;
+  }
+  return undefined;
+}
+
+/** The errors in a chain, outermost first, through `cause` and kafkajs' own `originalError`; bounded. */
+export function causes(error: unknown): Error[] {
+  const chain: Error[] = [];
+  let link: unknown = error;
+  while (link instanceof Error && chain.length < 8) {
+    chain.push(link);
+    link = link.cause ?? ('originalError' in link ? link.originalError : undefined);
+  }
+  return chain;
+}
+
+// Java writes snappy in the xerial framing: an 8 byte magic, two versions, then length-prefixed blocks.
+const xerialMagic = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]);
+
+kafkajs.CompressionCodecs[kafkajs.CompressionTypes.Snappy] = () => ({
+  async compress(encoder: { buffer: Buffer }) {
+    const block = await snappy.compress(encoder.buffer);
+    const head = Buffer.alloc(20);
+    xerialMagic.copy(head);
+    head.writeInt32BE(1, 8);
+    head.writeInt32BE(1, 12);
+    head.writeInt32BE(block.length, 16);
+    return Buffer.concat([head, block]);
+  },
+  async decompress(buffer: Buffer) {
+    if (!buffer.subarray(0, 8).equals(xerialMagic)) return asBuffer(await snappy.uncompress(buffer));
+    const blocks: Buffer[] = [];
+    for (let at = 16; at < buffer.length; ) {
+      const length = buffer.readInt32BE(at);
+      blocks.push(asBuffer(await snappy.uncompress(buffer.subarray(at + 4, at + 4 + length))));
+      at += 4 + length;
+    }
+    return Buffer.concat(blocks);
+  },
+});
+
+function asBuffer(value: string | Buffer): Buffer {
+  return typeof value === 'string' ? Buffer.from(value) : value;
+}
+
+function logEntry(log: KafkaLog, { level, log: entry, namespace }: LogEntry): void {
+  // Only fields that are known to hold no record data; the client's messages themselves name topics and errors.
+  const fields: Record<string, unknown> = { client: namespace };
+  for (const name of ['broker', 'groupId', 'memberId', 'topic', 'partition', 'retryCount', 'error']) {
+    if (typeof entry[name] === 'string' || typeof entry[name] === 'number') fields[name] = entry[name];
+  }
+  if (level === kafkajs.logLevel.ERROR) log.error(fields, entry.message);
+  else if (level === kafkajs.logLevel.WARN) log.warn(fields, entry.message);
+  else log.debug(fields, entry.message);
+}
+
