@@ -1,5 +1,4 @@
 /** The only file that imports kafkajs: what the rest of the project may use of it, with our defaults. */
-import kafkajs, {
 import kafkajs, { type Kafka, type KafkaConfig, type LogEntry, type SASLOptions } from 'kafkajs';
 import snappy from 'snappy';
 export type {
