@@ -16,7 +16,9 @@ export interface Variable<T> {
 export type VariableTable = Readonly<Record<string, Variable<unknown>>>;
 
 /** The typed values of a table: each variable under its own name, so that a value is found by searching for it. */
-export type Config<T extends VariableTable> = { readonly [K in keyof T]: T[K] extends Variable<infer V> ? V : never };
+export type Config<T extends VariableTable> = {
+  readonly [K in keyof T]: T[K] extends Variable<infer V> ? V : never;
+};
 
 /** The environment is not what a process needs; `faults` names every wrong variable, not only the first. */
 export class ConfigError extends Error {
@@ -40,12 +42,17 @@ export function readConfig<T extends VariableTable>(table: T, env: NodeJS.Proces
     const text = readText(name, env, faults);
     if (text === undefined) {
       if (!('default' in variable)) faults.push(`${name} is required: ${variable.description}`);
-      else values[name] = typeof variable.default === 'function' ? (variable.default as () => unknown)() : variable.default;
+      else
+        values[name] =
+          typeof variable.default === 'function' ? (variable.default as () => unknown)() : variable.default;
       continue;
     }
     const parsed = variable.schema.safeParse(text);
     if (parsed.success) values[name] = parsed.data;
-    else faults.push(`${name}: ${parsed.error.issues.map((issue) => issue.message).join(', ')} (${variable.description})`);
+    else
+      faults.push(
+        `${name}: ${parsed.error.issues.map((issue) => issue.message).join(', ')} (${variable.description})`,
+      );
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return values as Config<T>;
@@ -60,7 +67,9 @@ function readText(name: string, env: NodeJS.ProcessEnv, faults: string[]): strin
     const text = readFileSync(file, 'utf8').replace(/\r?\n$/, '');
     return text === '' ? undefined : text;
   } catch (error) {
-    faults.push(`${name}_FILE names a file that cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`);
+    faults.push(
+      `${name}_FILE names a file that cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`,
+    );
     return undefined;
   }
 }
@@ -72,7 +81,13 @@ export function describeConfig<T extends VariableTable>(table: T, config: Config
     const value = config[name as keyof T] as unknown;
     const unset = value === undefined || (Array.isArray(value) && value.length === 0);
     if (unset) shown[name] = '[unset]';
-    else shown[name] = variable.secret === true ? '[redacted]' : Array.isArray(value) ? value.join(',') : String(value as string | number);
+    else
+      shown[name] =
+        variable.secret === true
+          ? '[redacted]'
+          : Array.isArray(value)
+            ? value.join(',')
+            : String(value as string | number);
   }
   return shown;
 }
@@ -101,11 +116,13 @@ export const is = {
     .string()
     .regex(/^(true|false)$/, { error: 'must be true or false' })
     .transform((text) => text === 'true'),
-  url: z
-    .string()
-    .refine((text) => URL.canParse(text), { error: 'must be a URL' }),
+  url: z.string().refine((text) => URL.canParse(text), { error: 'must be a URL' }),
   oneOf: <const T extends readonly [string, ...string[]]>(values: T): z.ZodType<T[number]> =>
-    z.string().refine((text): text is T[number] => values.includes(text), { error: `must be one of ${values.join(', ')}` }),
+    z
+      .string()
+      .refine((text): text is T[number] => values.includes(text), {
+        error: `must be one of ${values.join(', ')}`,
+      }),
 };
 
 /** Ties a schema to its default, so that the type of the default is checked. */
@@ -115,14 +132,21 @@ export function variable<T>(definition: Variable<T>): Variable<T> {
 
 /** How to reach Kafka, and how topics of this deployment are laid out. */
 export const kafkaVariables = {
-  KAFKA_BOOTSTRAP_SERVERS: variable<string[]>({ schema: is.list, description: 'host:port of one or more brokers' }),
+  KAFKA_BOOTSTRAP_SERVERS: variable<string[]>({
+    schema: is.list,
+    description: 'host:port of one or more brokers',
+  }),
   KAFKA_SSL: variable<boolean>({ schema: is.boolean, default: false, description: 'true to connect by TLS' }),
   KAFKA_SASL_MECHANISM: variable<'plain' | 'scram-sha-256' | 'scram-sha-512' | undefined>({
     schema: is.oneOf(['plain', 'scram-sha-256', 'scram-sha-512']),
     default: undefined,
     description: 'plain, scram-sha-256 or scram-sha-512; unset for none',
   }),
-  KAFKA_SASL_USERNAME: variable<string | undefined>({ schema: is.text, default: undefined, description: 'SASL user' }),
+  KAFKA_SASL_USERNAME: variable<string | undefined>({
+    schema: is.text,
+    default: undefined,
+    description: 'SASL user',
+  }),
   KAFKA_SASL_PASSWORD: variable<string | undefined>({
     schema: is.text,
     default: undefined,
@@ -140,7 +164,9 @@ export const kafkaVariables = {
     description: 'replicas of every topic; min.insync.replicas is 2 unless this is 1',
   }),
   TOPIC_PREFIX: variable<string>({
-    schema: z.string().regex(/^[a-zA-Z0-9._-]*$/, { error: 'may hold letters, digits, dots, underscores and dashes' }),
+    schema: z
+      .string()
+      .regex(/^[a-zA-Z0-9._-]*$/, { error: 'may hold letters, digits, dots, underscores and dashes' }),
     default: '',
     description: 'stands before topic, group and transactional ids',
   }),
@@ -148,7 +174,10 @@ export const kafkaVariables = {
 
 /** Where the schema registry is (Confluent API). */
 export const registryVariables = {
-  SCHEMA_REGISTRY_URL: variable<string>({ schema: is.url, description: 'base URL of the Confluent API of the registry' }),
+  SCHEMA_REGISTRY_URL: variable<string>({
+    schema: is.url,
+    description: 'base URL of the Confluent API of the registry',
+  }),
   SCHEMA_REGISTRY_USERNAME: variable<string | undefined>({
     schema: is.text,
     default: undefined,
@@ -164,7 +193,11 @@ export const registryVariables = {
 
 /** Name and log level, for every process. */
 export const processVariables = {
-  SERVICE_NAME: variable<string>({ schema: is.text, default: 'biometric-bridge', description: 'name in logs and metrics' }),
+  SERVICE_NAME: variable<string>({
+    schema: is.text,
+    default: 'biometric-bridge',
+    description: 'name in logs and metrics',
+  }),
   LOG_LEVEL: variable<'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'>({
     schema: is.oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
     default: 'info',

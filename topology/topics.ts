@@ -46,7 +46,11 @@ const dayMs = 24 * hourMs;
 export function topicSpecs(names: TopicNames): TopicSpec[] {
   const kept = (name: string, maxBytes: number, retentionMs: number): TopicSpec => ({
     name,
-    config: { 'cleanup.policy': 'delete', 'max.message.bytes': String(maxBytes), 'retention.ms': String(retentionMs) },
+    config: {
+      'cleanup.policy': 'delete',
+      'max.message.bytes': String(maxBytes),
+      'retention.ms': String(retentionMs),
+    },
   });
   return [
     ...Object.values(names.raw).map((name) => kept(name, 12 * MiB, 28 * dayMs)),
@@ -78,7 +82,11 @@ export interface TopicLayout {
  * @returns the names that were created.
  * @throws TopicError when the cluster has fewer brokers than replicas, or an existing topic has another layout.
  */
-export async function createTopics(admin: Admin, specs: readonly TopicSpec[], layout: TopicLayout): Promise<string[]> {
+export async function createTopics(
+  admin: Admin,
+  specs: readonly TopicSpec[],
+  layout: TopicLayout,
+): Promise<string[]> {
   const { brokers } = await admin.describeCluster();
   if (brokers.length < layout.replicationFactor) {
     throw new TopicError(
@@ -116,7 +124,11 @@ export async function createTopics(admin: Admin, specs: readonly TopicSpec[], la
  * topology joins partition i of all of them in one task, so it may never change.
  * @throws TopicError naming every topic that is missing or laid out otherwise.
  */
-export async function checkTopics(admin: Admin, topics: readonly string[], partitions: number): Promise<void> {
+export async function checkTopics(
+  admin: Admin,
+  topics: readonly string[],
+  partitions: number,
+): Promise<void> {
   const existing = new Set(await admin.listTopics());
   const faults = topics.filter((topic) => !existing.has(topic)).map((topic) => `${topic} does not exist`);
   const present = topics.filter((topic) => existing.has(topic));

@@ -113,7 +113,7 @@ kafkajs.CompressionCodecs[kafkajs.CompressionTypes.Snappy] = () => ({
   async decompress(buffer: Buffer) {
     if (!buffer.subarray(0, 8).equals(xerialMagic)) return asBuffer(await snappy.uncompress(buffer));
     const blocks: Buffer[] = [];
-    for (let at = 16; at < buffer.length; ) {
+    for (let at = 16; at < buffer.length;) {
       const length = buffer.readInt32BE(at);
       blocks.push(asBuffer(await snappy.uncompress(buffer.subarray(at + 4, at + 4 + length))));
       at += 4 + length;
@@ -136,4 +136,3 @@ function logEntry(log: KafkaLog, { level, log: entry, namespace }: LogEntry): vo
   else if (level === kafkajs.logLevel.WARN) log.warn(fields, entry.message);
   else log.debug(fields, entry.message);
 }
-

@@ -1,0 +1,63 @@
+import type { Node, Topology } from './topology.ts';
+
+/** A topology as data: what `describe(topology, 'json')` prints. */
+export interface TopologyDescription {
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly type: Node['type'];
+    /** Topics read by a source or written by a sink. */
+    readonly topics: readonly string[];
+    readonly predecessors: readonly string[];
+    readonly successors: readonly string[];
+  }[];
+}
+
+/** The topology as text in Kafka Streams' form, as a Mermaid flowchart, or as JSON. Ends with a newline. */
+export function describe(topology: Topology, format: 'text' | 'mermaid' | 'json'): string {
+  const description = describeNodes(topology);
+  if (format === 'json') return `${JSON.stringify(description, null, 2)}\n`;
+  return format === 'mermaid' ? mermaid(description) : text(description);
+}
+
+/** The operators in the order in which they were added, with their neighbours. */
+export function describeNodes(topology: Topology): TopologyDescription {
+  const nodes = [...topology.nodes.values()];
+  return {
+    nodes: nodes.map((node) => ({
+      name: node.name,
+      type: node.type,
+      topics: node.type === 'source' || node.type === 'sink' ? node.topics : [],
+      predecessors: nodes.filter(({ next }) => next.includes(node.name)).map(({ name }) => name),
+      successors: node.next,
+    })),
+  };
+}
+
+function text({ nodes }: TopologyDescription): string {
+  const lines = ['Topologies:', '   Sub-topology: 0'];
+  for (const { name, type, topics, predecessors, successors } of nodes) {
+    if (type === 'source') lines.push(`    Source: ${name} (topics: [${topics.join(', ')}])`);
+    else if (type === 'sink') lines.push(`    Sink: ${name} (topics: [${topics.join(', ')}])`);
+    else lines.push(`    Processor: ${name} (${type}, stores: [])`);
+    if (type !== 'sink') lines.push(`      --> ${successors.join(', ')}`);
+    if (type !== 'source') lines.push(`      <-- ${predecessors.join(', ')}`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function mermaid({ nodes }: TopologyDescription): string {
+  const id = (name: string): string => name.replace(/[^A-Za-z0-9]/g, '_');
+  const lines = ['flowchart LR'];
+  for (const { name, type, topics, successors } of nodes) {
+    lines.push(
+      `  ${id(name)}["${name}${type === 'source' || type === 'sink' ? '' : `<br/><i>${type}</i>`}"]`,
+    );
+    for (const topic of topics) {
+      const topicId = `topic_${id(topic)}`;
+      lines.push(`  ${topicId}[("${topic}")]`);
+      lines.push(type === 'source' ? `  ${topicId} --> ${id(name)}` : `  ${id(name)} --> ${topicId}`);
+    }
+    for (const successor of successors) lines.push(`  ${id(name)} --> ${id(successor)}`);
+  }
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,147 @@
+import type { GroupMembership, TransactionalLog } from './commit.ts';
+import { StreamsError } from './errors.ts';
+import {
+  kafkaClient,
+  type KafkaConnection,
+  type KafkaLog,
+  type Message,
+  type Producer,
+  type TopicMessages,
+  type Transaction,
+} from './kafka.ts';
+import { partitionName, recordBytes, type OutputRecord, type PartitionOffset } from './record.ts';
+
+/** One send makes one batch per partition, and brokers limit the batch: ours stay at 1 MiB, or one record. */
+const maxPartitionBytes = 1024 * 1024;
+
+/**
+ * A transactional producer that lives until its first failure: kafkajs' own bookkeeping is not to be trusted after
+ * one, so its owner closes it and opens another with the same transactional id, which settles what was open.
+ */
+export class TransactionalProducer implements TransactionalLog {
+  readonly #producer: Producer;
+  #transaction: Transaction | undefined;
+
+  private constructor(producer: Producer) {
+    this.#producer = producer;
+  }
+
+  /** Connects and fences every older producer of the same transactional id; its open transaction is aborted. */
+  static async open(
+    connection: KafkaConnection,
+    options: { transactionalId: string; transactionTimeoutMs: number; log: KafkaLog },
+  ): Promise<TransactionalProducer> {
+    // A client of its own: one shared with the consumer would mark offsets as committed before they are.
+    const producer = kafkaClient(connection, {
+      clientId: options.transactionalId,
+      log: options.log,
+      // CONCURRENT_TRANSACTIONS right after a commit clears within a few milliseconds; in all about 5 s.
+      retry: { initialRetryTime: 5, factor: 0, multiplier: 1.3, maxRetryTime: 250, retries: 32 },
+    }).producer({
+      transactionalId: options.transactionalId,
+      idempotent: true,
+      maxInFlightRequests: 1,
+      transactionTimeout: options.transactionTimeoutMs,
+      allowAutoTopicCreation: false,
+    });
+    const opened = new TransactionalProducer(producer);
+    try {
+      await producer.connect();
+      // kafkajs asks for the producer id at the first transaction; an empty one makes no further request.
+      await (await producer.transaction()).abort();
+    } catch (error) {
+      await opened.close(1_000);
+      throw error;
+    }
+    return opened;
+  }
+
+  async begin(): Promise<void> {
+    this.#transaction = await this.#producer.transaction();
+  }
+
+  async send(records: readonly OutputRecord[]): Promise<void> {
+    const transaction = this.#open();
+    for (const topicMessages of boundedSends(records)) {
+      await transaction.sendBatch({ acks: -1, topicMessages });
+    }
+  }
+
+  async sendOffsets(offsets: readonly PartitionOffset[], membership: GroupMembership): Promise<void> {
+    await this.#open().sendOffsets({
+      consumerGroupId: membership.groupId,
+      memberId: membership.memberId,
+      generationId: membership.generationId,
+      topics: byTopic(offsets),
+    });
+  }
+
+  async commit(): Promise<void> {
+    await this.#open().commit();
+    this.#transaction = undefined;
+  }
+
+  /** Disconnects; gives up waiting after `timeoutMs`. An open transaction stays open until it is fenced or times out. */
+  async close(timeoutMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs);
+    });
+    // What a broken producer says at its end is of no use.
+    await Promise.race([this.#producer.disconnect().catch(() => undefined), late]);
+    clearTimeout(timer);
+  }
+
+  #open(): Transaction {
+    if (this.#transaction === undefined) throw new StreamsError('INVARIANT', 'no transaction is open');
+    return this.#transaction;
+  }
+}
+
+/** Groups `records` into sends that hold at most 1 MiB per partition, or one record; order within a partition is kept. */
+export function* boundedSends(records: readonly OutputRecord[]): Generator<TopicMessages[]> {
+  let topics = new Map<string, Message[]>();
+  let bytes = new Map<string, number>();
+  for (const record of records) {
+    const name = partitionName(record.topic, record.partition);
+    const size = recordBytes(record);
+    const before = bytes.get(name) ?? 0;
+    if (before > 0 && before + size > maxPartitionBytes) {
+      yield asTopicMessages(topics);
+      topics = new Map();
+      bytes = new Map();
+    }
+    bytes.set(name, (bytes.get(name) ?? 0) + size);
+    const messages = topics.get(record.topic);
+    if (messages === undefined) topics.set(record.topic, [asMessage(record)]);
+    else messages.push(asMessage(record));
+  }
+  if (topics.size > 0) yield asTopicMessages(topics);
+}
+
+function asTopicMessages(topics: ReadonlyMap<string, Message[]>): TopicMessages[] {
+  return [...topics].map(([topic, messages]) => ({ topic, messages }));
+}
+
+function asMessage({ partition, key, value, headers, timestamp }: OutputRecord): Message {
+  return {
+    partition,
+    key,
+    value,
+    headers: headers as NonNullable<Message['headers']>,
+    timestamp: String(timestamp),
+  };
+}
+
+function byTopic(offsets: readonly PartitionOffset[]): {
+  topic: string;
+  partitions: { partition: number; offset: string }[];
+}[] {
+  const topics = new Map<string, { partition: number; offset: string }[]>();
+  for (const { topic, partition, offset } of offsets) {
+    const partitions = topics.get(topic) ?? [];
+    partitions.push({ partition, offset: offset.toString() });
+    topics.set(topic, partitions);
+  }
+  return [...topics].map(([topic, partitions]) => ({ topic, partitions }));
+}

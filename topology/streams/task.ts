@@ -1,0 +1,162 @@
+import { StreamsError } from './errors.ts';
+import { recordBytes, type InputRecord, type PartitionOffset, type TopicPartition } from './record.ts';
+import type { StateStore } from './state.ts';
+
+/** A fetched batch, as far as a task needs it. */
+export interface FetchedBatch extends TopicPartition {
+  /** The offset the fetch asked for. */
+  readonly fetchedOffset: bigint;
+  /** The last offset the fetch covered; control and aborted records may stand behind the last record. */
+  readonly lastOffset: bigint;
+  readonly records: readonly InputRecord[];
+  /** The next offset that will be written to the partition, aborted and open transactions included. */
+  readonly highWatermark: bigint;
+}
+
+/** What a task says to a batch. */
+export type Acceptance =
+  | { readonly type: 'accepted' }
+  /** All of it is known already. */
+  | { readonly type: 'known' }
+  /** Records between are missing: fetch from `offset`. */
+  | { readonly type: 'gap'; readonly offset: bigint };
+
+/**
+ * One source partition of a task. Offsets move in three steps: `fetched` runs ahead while batches wait, `processed`
+ * follows inside an open transaction, `committed` only when that transaction is.
+ */
+interface PartitionState extends TopicPartition {
+  /** The next offset to accept. */
+  fetched: bigint;
+  /** The next offset to process. */
+  processed: bigint;
+  /** The next offset as the group knows it; undefined while the group has none. */
+  committed: bigint | undefined;
+  highWatermark: bigint;
+  readonly waiting: { readonly batch: FetchedBatch; readonly bytes: number; at: number }[];
+}
+
+/** Partition i of every source topic, and of every store: the unit that is assigned, restored and moved. */
+export class Task {
+  /** `0_<partition>`, as Kafka Streams names it. */
+  readonly id: string;
+  readonly partition: number;
+  readonly stores: readonly StateStore[];
+  /** Rough size of the batches that wait. */
+  waitingBytes = 0;
+  readonly #partitions = new Map<string, PartitionState>();
+
+  constructor(partition: number, topics: readonly string[], stores: readonly StateStore[] = []) {
+    this.id = `0_${partition}`;
+    this.partition = partition;
+    this.stores = stores;
+    for (const topic of topics) {
+      this.#partitions.set(topic, {
+        topic,
+        partition,
+        fetched: 0n,
+        processed: 0n,
+        committed: undefined,
+        highWatermark: 0n,
+        waiting: [],
+      });
+    }
+  }
+
+  /** Starts over at `position`: what waits or was processed and not committed is forgotten. */
+  seek(topic: string, position: bigint, committed: bigint | undefined): void {
+    const partition = this.#partition(topic);
+    partition.fetched = position;
+    partition.processed = position;
+    partition.committed = committed;
+    for (const { bytes } of partition.waiting) this.waitingBytes -= bytes;
+    partition.waiting.length = 0;
+  }
+
+  /**
+   * Takes a batch in only at the position where the last one ended: batches fetched before a rejoin or a seek are
+   * still handed over after it, and taking them as they come doubles records.
+   */
+  accept(batch: FetchedBatch): Acceptance {
+    const partition = this.#partition(batch.topic);
+    if (batch.highWatermark > partition.highWatermark) partition.highWatermark = batch.highWatermark;
+    if (batch.fetchedOffset > partition.fetched) return { type: 'gap', offset: partition.fetched };
+    if (batch.lastOffset < partition.fetched) return { type: 'known' };
+    const first = batch.records.findIndex(({ offset }) => offset >= partition.fetched);
+    const records = first === -1 ? [] : first === 0 ? batch.records : batch.records.slice(first);
+    const bytes = records.reduce((sum, record) => sum + recordBytes(record), 0);
+    partition.waiting.push({ batch: { ...batch, records }, bytes, at: 0 });
+    this.waitingBytes += bytes;
+    partition.fetched = batch.lastOffset + 1n;
+    return { type: 'accepted' };
+  }
+
+  /** The log starts at `offset` now, behind the position: retention has taken what stood between. */
+  skipTo(topic: string, offset: bigint): void {
+    const partition = this.#partition(topic);
+    if (partition.waiting.length === 0 && partition.processed < offset) partition.processed = offset;
+    partition.fetched = offset;
+  }
+
+  /** Whether a batch waits. */
+  get hasWork(): boolean {
+    for (const { waiting } of this.#partitions.values()) if (waiting.length > 0) return true;
+    return false;
+  }
+
+  /**
+   * Takes up to `limit` waiting records, a part of one batch, from the partition that has waited least recently
+   * served; undefined when nothing waits. The records count as processed: the caller processes them in this
+   * transaction or seeks back.
+   */
+  take(limit: number): readonly InputRecord[] | undefined {
+    for (const [topic, partition] of this.#partitions) {
+      const [head] = partition.waiting;
+      if (head === undefined) continue;
+      const { batch } = head;
+      const records = batch.records.slice(head.at, head.at + limit);
+      head.at += records.length;
+      if (head.at >= batch.records.length) {
+        partition.waiting.shift();
+        this.waitingBytes -= head.bytes;
+        partition.processed = batch.lastOffset + 1n;
+      } else {
+        const next = batch.records[head.at];
+        if (next === undefined)
+          throw new StreamsError('INVARIANT', `a batch of ${topic} ended before its end`);
+        partition.processed = next.offset;
+      }
+      // Served last from now on, so that one busy topic does not starve the others.
+      this.#partitions.delete(topic);
+      this.#partitions.set(topic, partition);
+      return records;
+    }
+    return undefined;
+  }
+
+  /** The positions that the group does not know yet. */
+  uncommitted(): PartitionOffset[] {
+    return [...this.#partitions.values()]
+      .filter(({ processed, committed }) => processed !== committed)
+      .map(({ topic, partition, processed }) => ({ topic, partition, offset: processed }));
+  }
+
+  /** The transaction that carried `offsets` and the stores' changelogs is committed. */
+  foldIn(offsets: readonly PartitionOffset[]): void {
+    for (const { topic, offset } of offsets) this.#partition(topic).committed = offset;
+    for (const store of this.stores) store.foldIn();
+  }
+
+  /** Where each partition stands, for lag and for recovery. */
+  positions(): readonly Readonly<
+    Pick<PartitionState, 'topic' | 'partition' | 'fetched' | 'processed' | 'committed' | 'highWatermark'>
+  >[] {
+    return [...this.#partitions.values()];
+  }
+
+  #partition(topic: string): PartitionState {
+    const state = this.#partitions.get(topic);
+    if (state === undefined) throw new StreamsError('INVARIANT', `task ${this.id} does not read ${topic}`);
+    return state;
+  }
+}

@@ -1,0 +1,428 @@
+import { noClaim, type TaskClaim } from './assignor.ts';
+import { commit, type Work } from './commit.ts';
+import type { StreamsConfig } from './config.ts';
+import { StreamsError } from './errors.ts';
+import { GroupConsumer, type Join } from './group.ts';
+import { kafkaErrorType, type Admin } from './kafka.ts';
+import { committedPositions, type CommittedPosition } from './offsets.ts';
+import { RecordProcessor } from './processor.ts';
+import { TransactionalProducer } from './producer.ts';
+import { partitionName, type InputRecord, type OutputRecord, type PartitionOffset } from './record.ts';
+import { Signal } from './signal.ts';
+import { Task, type Acceptance, type FetchedBatch } from './task.ts';
+import type { Topology } from './topology.ts';
+
+/** Records taken into one send of outputs: enough to fill a request, few enough to leave the event loop in time. */
+const chunkRecords = 1_000;
+/** What may wait for processing; beyond it the fetch loop rests. */
+const maxWaitingBytes = 32 * 1024 * 1024;
+/** Refusals that concern a record itself: sending it again cannot help. */
+const refusals = new Set([
+  'MESSAGE_TOO_LARGE',
+  'RECORD_LIST_TOO_LARGE',
+  'INVALID_TIMESTAMP',
+  'INVALID_RECORD',
+  'CORRUPT_MESSAGE',
+]);
+/** The group has moved on without us: our offsets are refused, the next join tells what is ours. */
+const lostMembership = new Set([
+  'ILLEGAL_GENERATION',
+  'UNKNOWN_MEMBER_ID',
+  'FENCED_INSTANCE_ID',
+  'REBALANCE_IN_PROGRESS',
+]);
+
+/** What one transaction tried, for settling it when its outcome is unknown. */
+interface Attempt {
+  readonly join: Join;
+  readonly tasks: Set<Task>;
+  readonly startedAt: number;
+  first: InputRecord | undefined;
+  records: number;
+  oldestTimestamp: number | undefined;
+  offsets: readonly PartitionOffset[];
+}
+
+/** What a thread tells its owner. */
+export interface ThreadListener {
+  onState(state: 'REBALANCING' | 'RUNNING'): void;
+}
+
+/** One consumer, one transactional producer and the tasks the group gives them, driven by one loop. */
+export class StreamThread {
+  readonly name: string;
+  readonly #config: StreamsConfig;
+  readonly #topology: Topology;
+  readonly #partitions: number;
+  readonly #admin: Admin;
+  readonly #listener: ThreadListener;
+  readonly #processor: RecordProcessor;
+  readonly #tasks = new Map<number, Task>();
+  /** Wakes the loop: a batch, a join, a crash, a close. */
+  readonly #wake = new Signal();
+  /** Wakes the fetch loop: there is room, or an assignment was taken over. */
+  readonly #room = new Signal();
+  #group: GroupConsumer | undefined;
+  #producer: TransactionalProducer | undefined;
+  /** The newest assignment. Batches are accepted and processed only while `#joined`, the one taken over, is the same. */
+  #join: Join | undefined;
+  #joined: Join | undefined;
+  /** An assignment that the group refused offsets of: only the next one is taken over. */
+  #refusedJoin: Join | undefined;
+  /** A failed transaction that may have been committed nevertheless. */
+  #unsettled: Attempt | undefined;
+  #crash: Error | undefined;
+  #closing = false;
+  #recoveries = 0;
+  /** While a record that the broker refuses is looked for: records per transaction, and how many are suspects. */
+  #recordLimit = Infinity;
+  #suspects = 0;
+  readonly #refused = new Map<string, string>();
+
+  constructor(
+    topology: Topology,
+    config: StreamsConfig,
+    options: { name: string; partitions: number; admin: Admin; listener: ThreadListener },
+  ) {
+    this.name = options.name;
+    this.#topology = topology;
+    this.#config = config;
+    this.#partitions = options.partitions;
+    this.#admin = options.admin;
+    this.#listener = options.listener;
+    this.#processor = new RecordProcessor(topology, {
+      handlers: config.handlers,
+      deadLetterTopic: config.deadLetterTopic,
+      listener: config.metrics,
+    });
+  }
+
+  /** Runs until close(); rejects when it cannot go on. */
+  async run(): Promise<void> {
+    try {
+      while (!this.#closing) await this.#round();
+    } finally {
+      this.close();
+      await this.#group?.stop(this.#config.closeTimeoutMs);
+      await this.#producer?.close(this.#config.closeTimeoutMs);
+    }
+  }
+
+  /** Lets the open transaction finish, then ends run(). */
+  close(): void {
+    this.#closing = true;
+    this.#wake.notify();
+    this.#room.notify();
+  }
+
+  /** Milliseconds since the consumer last showed life; undefined while there is none. */
+  get silentForMs(): number | undefined {
+    return this.#group?.silentForMs;
+  }
+
+  async #round(): Promise<void> {
+    let attempt: Attempt | undefined;
+    try {
+      // Before anything else: a new producer settles what an earlier one, or an earlier process, left open.
+      this.#producer ??= await this.#openProducer();
+      this.#group ??= await this.#startGroup();
+      if (this.#crash !== undefined) throw this.#crash;
+      const join = this.#join;
+      if (join !== undefined && join !== this.#joined && join !== this.#refusedJoin)
+        await this.#takeOver(join);
+      else if (this.#joined !== undefined && this.#hasWork()) {
+        attempt = begin(this.#joined);
+        await this.#transact(this.#producer, attempt);
+      } else await this.#wake.wait(1_000);
+    } catch (error) {
+      await this.#recover(error, attempt);
+    }
+  }
+
+  #openProducer(): Promise<TransactionalProducer> {
+    const { connection, applicationId, instanceId, transactionTimeoutMs, log } = this.#config;
+    return TransactionalProducer.open(connection, {
+      transactionalId: `${applicationId}-${instanceId}-${this.name}`,
+      transactionTimeoutMs,
+      log,
+    });
+  }
+
+  async #startGroup(): Promise<GroupConsumer> {
+    const { connection, applicationId, instanceId, sessionTimeoutMs, log } = this.#config;
+    const group = new GroupConsumer(
+      connection,
+      {
+        groupId: applicationId,
+        clientId: `${applicationId}-${instanceId}-${this.name}-consumer`,
+        topics: this.#topology.sourceTopics,
+        partitions: this.#partitions,
+        sessionTimeoutMs,
+        log,
+      },
+      {
+        onJoin: (join) => {
+          this.#join = join;
+          this.#listener.onState('REBALANCING');
+          this.#wake.notify();
+        },
+        onCrash: (error) => {
+          this.#crash = error;
+          this.#wake.notify();
+        },
+        claim: () => this.#claim(),
+        ready: async () => {
+          if (!this.#isReady()) await this.#room.wait(250);
+          return this.#isReady();
+        },
+        accept: (batch) => this.#accept(batch),
+      },
+    );
+    try {
+      await group.start();
+    } catch (error) {
+      await group.stop(1_000);
+      throw error;
+    }
+    return group;
+  }
+
+  #claim(): TaskClaim {
+    const generation = this.#joined?.membership.generationId;
+    return generation === undefined ? noClaim : { generation, tasks: [...this.#tasks.keys()] };
+  }
+
+  #isReady(): boolean {
+    if (this.#closing) return true;
+    if (this.#joined === undefined || this.#join !== this.#joined) return false;
+    let waiting = 0;
+    for (const task of this.#tasks.values()) waiting += task.waitingBytes;
+    return waiting < maxWaitingBytes;
+  }
+
+  #accept(batch: FetchedBatch): Acceptance | undefined {
+    if (this.#closing || this.#joined === undefined || this.#join !== this.#joined) return undefined;
+    const acceptance = this.#tasks.get(batch.partition)?.accept(batch);
+    if (acceptance?.type === 'accepted') this.#wake.notify();
+    return acceptance;
+  }
+
+  #hasWork(): boolean {
+    if (this.#join !== this.#joined) return false;
+    for (const task of this.#tasks.values()) if (task.hasWork) return true;
+    return false;
+  }
+
+  /**
+   * Makes the tasks of `join` ours: every partition starts at the offset the group has committed, once no open
+   * transaction can change it. Also the second half of every recovery: whether a failed transaction had been
+   * committed is read from the same offsets.
+   */
+  async #takeOver(join: Join): Promise<void> {
+    const partitions = [...join.tasks];
+    const { groupId } = join.membership;
+    const positions =
+      partitions.length === 0
+        ? []
+        : await committedPositions(this.#admin, groupId, this.#topology.sourceTopics, partitions);
+    // Superseded meanwhile: the next round takes the newer one over.
+    if (this.#join !== join) return;
+    this.#settle(join, positions);
+    for (const [partition, task] of this.#tasks) {
+      if (partitions.includes(partition)) continue;
+      this.#tasks.delete(partition);
+      for (const { topic } of task.positions()) this.#config.metrics.onRevoked(topic, partition);
+    }
+    for (const partition of partitions) {
+      if (!this.#tasks.has(partition))
+        this.#tasks.set(partition, new Task(partition, this.#topology.sourceTopics));
+    }
+    for (const { topic, partition, committed, position, logEnd } of positions) {
+      this.#tasks.get(partition)?.seek(topic, position, committed);
+      this.#group?.seek({ topic, partition }, position);
+      if (committed === undefined && logEnd > position) {
+        const records = Number(logEnd - position);
+        this.#config.log.warn(
+          { thread: this.name, topic, partition, records },
+          'no committed offset: reading from the start',
+        );
+      }
+    }
+    this.#joined = join;
+    this.#refusedJoin = undefined;
+    this.#config.metrics.onRebalance(partitions.length);
+    const { generationId } = join.membership;
+    this.#config.log.info(
+      { thread: this.name, generation: generationId, tasks: partitions },
+      'tasks assigned',
+    );
+    this.#listener.onState('RUNNING');
+    this.#room.notify();
+  }
+
+  /** Did the failed transaction land? No transaction of ours can change the answer any more. */
+  #settle(join: Join, positions: readonly CommittedPosition[]): void {
+    const attempt = this.#unsettled;
+    this.#unsettled = undefined;
+    const committed = new Map(positions.map((p) => [partitionName(p.topic, p.partition), p.committed]));
+    const has = ({ topic, partition, offset }: PartitionOffset): boolean =>
+      committed.get(partitionName(topic, partition)) === offset;
+    const landed = attempt?.offsets.filter(has).length ?? 0;
+    if (attempt?.join === join && landed > 0 && landed < attempt.offsets.length) {
+      throw new StreamsError(
+        'INVARIANT',
+        `a transaction stands half committed: ${landed} of ${attempt.offsets.length} offsets of group ${join.membership.groupId}`,
+      );
+    }
+    for (const task of this.#tasks.values()) {
+      const offsets = attempt?.tasks.has(task)
+        ? attempt.offsets.filter((o) => o.partition === task.partition)
+        : [];
+      if (offsets.length > 0 && offsets.every(has)) task.foldIn(offsets);
+      else for (const store of task.stores) store.dropOverlay();
+    }
+  }
+
+  async #transact(producer: TransactionalProducer, attempt: Attempt): Promise<void> {
+    await commit(producer, this.#work(attempt), this.#config.afterStep);
+    this.#recoveries = 0;
+    this.#suspects -= attempt.records;
+    if (this.#suspects <= 0) {
+      this.#recordLimit = Infinity;
+      this.#refused.clear();
+    }
+    const { metrics } = this.#config;
+    metrics.onCommit({
+      records: attempt.records,
+      durationMs: performance.now() - attempt.startedAt,
+      oldestRecordAgeMs:
+        attempt.oldestTimestamp === undefined ? undefined : Date.now() - attempt.oldestTimestamp,
+    });
+    for (const task of attempt.tasks) {
+      for (const { topic, partition, processed, highWatermark } of task.positions()) {
+        metrics.onLag(topic, partition, highWatermark > processed ? highWatermark - processed : 0n);
+      }
+    }
+  }
+
+  #work(attempt: Attempt): Work {
+    return {
+      membership: attempt.join.membership,
+      outputs: () => this.#process(attempt),
+      changelogs: () => [...attempt.tasks].flatMap(({ stores }) => stores.map((store) => store.flush())),
+      offsets: () => {
+        attempt.offsets = [...attempt.tasks].flatMap((task) => task.uncommitted());
+        return attempt.offsets;
+      },
+      foldIn: () => {
+        for (const task of attempt.tasks)
+          task.foldIn(attempt.offsets.filter((o) => o.partition === task.partition));
+      },
+    };
+  }
+
+  /** Processes what waits, a chunk per send, until nothing waits, the commit interval is over or we are reassigned. */
+  *#process(attempt: Attempt): Generator<readonly OutputRecord[]> {
+    for (;;) {
+      const outputs: OutputRecord[] = [];
+      const ended = this.#processChunk(attempt, outputs);
+      this.#room.notify();
+      yield outputs;
+      const late = performance.now() - attempt.startedAt >= this.#config.commitIntervalMs;
+      if (ended || late || attempt.records >= this.#recordLimit || !this.#hasWork() || this.#closing) return;
+    }
+  }
+
+  #processChunk(attempt: Attempt, outputs: OutputRecord[]): boolean {
+    const until = Math.min(attempt.records + chunkRecords, this.#recordLimit);
+    for (;;) {
+      let took = false;
+      for (const task of this.#tasks.values()) {
+        const records = task.take(until - attempt.records);
+        if (records === undefined) continue;
+        took = true;
+        attempt.tasks.add(task);
+        for (const record of records) this.#processRecord(record, attempt, outputs);
+        if (attempt.records >= until) return false;
+      }
+      if (!took) return true;
+    }
+  }
+
+  #processRecord(record: InputRecord, attempt: Attempt, outputs: OutputRecord[]): void {
+    attempt.records += 1;
+    attempt.first ??= record;
+    attempt.oldestTimestamp = Math.min(attempt.oldestTimestamp ?? record.timestamp, record.timestamp);
+    const refusal = this.#refused.size > 0 ? this.#refused.get(recordName(record)) : undefined;
+    if (refusal === undefined) this.#processor.process(record, outputs);
+    else this.#processor.refuse(record, refusal, outputs);
+  }
+
+  /**
+   * After any failure the producer is thrown away. The next round opens another of the same transactional id, which
+   * settles what was open, and takes the assignment over again from the committed offsets.
+   */
+  async #recover(error: unknown, attempt: Attempt | undefined): Promise<void> {
+    if (error instanceof StreamsError) throw error;
+    const reason = kafkaErrorType(error) ?? (error instanceof Error ? error.name : 'unknown');
+    const { log, metrics, maxRecoveries, closeTimeoutMs } = this.#config;
+    const expelled = lostMembership.has(reason);
+    // To be expelled is the ordinary end of a transaction that a rebalance overtook, and says nothing of our health.
+    if (!expelled) this.#recoveries += 1;
+    if (this.#recoveries > maxRecoveries) {
+      throw new StreamsError(
+        'RECOVERIES_EXHAUSTED',
+        `${maxRecoveries} recoveries in a row without a commit, the last after ${reason}: check that the brokers can ` +
+          'be reached and that no other process has the same INSTANCE_ID, then start again',
+        { cause: error },
+      );
+    }
+    metrics.onRecovery(reason);
+    log.warn({ thread: this.name, reason, recoveries: this.#recoveries }, 'transaction failed, recovering');
+    if (attempt !== undefined) {
+      this.#unsettled = attempt;
+      if (refusals.has(reason)) this.#narrow(attempt, reason);
+    }
+    if (expelled) this.#refusedJoin = this.#joined;
+    this.#joined = undefined;
+    if (this.#crash !== undefined) {
+      this.#crash = undefined;
+      await this.#group?.stop(closeTimeoutMs);
+      this.#group = undefined;
+    }
+    await this.#producer?.close(1_000);
+    this.#producer = undefined;
+    if (this.#recoveries > 1) await this.#pause(Math.min(100 * 2 ** (this.#recoveries - 2), 5_000));
+  }
+
+  /** Halves what a transaction may hold until the refused record stands alone; then its production handler decides. */
+  #narrow(attempt: Attempt, reason: string): void {
+    if (attempt.records === 1 && attempt.first !== undefined) {
+      this.#refused.set(recordName(attempt.first), reason);
+    } else {
+      this.#suspects = Math.max(this.#suspects, attempt.records);
+      this.#recordLimit = Math.max(1, attempt.records >> 1);
+    }
+  }
+
+  async #pause(durationMs: number): Promise<void> {
+    const until = performance.now() + durationMs;
+    while (!this.#closing && performance.now() < until) await this.#wake.wait(until - performance.now());
+  }
+}
+
+function begin(join: Join): Attempt {
+  return {
+    join,
+    tasks: new Set(),
+    startedAt: performance.now(),
+    first: undefined,
+    records: 0,
+    oldestTimestamp: undefined,
+    offsets: [],
+  };
+}
+
+function recordName({ topic, partition, offset }: InputRecord): string {
+  return `${partitionName(topic, partition)}@${offset}`;
+}
