@@ -42,9 +42,10 @@ export function parseJson(bytes: Buffer): ParsedJson {
 export function idText(value: unknown): string | null {
   if (typeof value === 'number') return Number.isSafeInteger(value) ? String(value) : null;
   if (typeof value !== 'string' || value === '' || value.length > 256) return null;
-  return value.isWellFormed() && !value.includes('\0') ? value : null;
+  return loneSurrogate.test(value) || value.includes('\0') ? null : value;
 }
 
+const loneSurrogate = /\p{Cs}/u;
 const invalid = Symbol('not JSON');
 // 2^53 has 16 digits: shorter integers are always exact.
 const longDigits = /\d{16}/;

@@ -97,6 +97,26 @@ export function causes(error: unknown): Error[] {
   return chain;
 }
 
+/** The partition of a key among `partitions`: murmur2, as Kafka's own Java clients compute it. */
+export function keyPartition(key: Buffer, partitions: number): number {
+  let partitionMetadata = partitionLists.get(partitions);
+  if (partitionMetadata === undefined) {
+    partitionMetadata = Array.from({ length: partitions }, (_, partitionId) => ({
+      partitionErrorCode: 0,
+      partitionId,
+      leader: 0,
+      replicas: [],
+      isr: [],
+    }));
+    partitionLists.set(partitions, partitionMetadata);
+  }
+  return partitioner({ topic: '', partitionMetadata, message: { key, value: null } });
+}
+
+const partitioner = kafkajs.Partitioners.DefaultPartitioner();
+// One entry for each count of partitions that a process works with, that is one.
+const partitionLists = new Map<number, Parameters<typeof partitioner>[0]['partitionMetadata']>();
+
 // Java writes snappy in the xerial framing: an 8 byte magic, two versions, then length-prefixed blocks.
 const xerialMagic = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]);
 

@@ -1,0 +1,40 @@
+import { rawMeta, type RawMeta, type Reading } from '../reading.ts';
+import { drop, reject, type Dropped, type RecordContext, type Rejected } from '../streams/index.ts';
+import { devices, type Device, type TopicNames } from '../topics.ts';
+import { normalizeHealthkit } from './healthkit.ts';
+import { normalizeOura } from './oura.ts';
+import type { Payload } from './simple.ts';
+import { normalizeTerra } from './terra.ts';
+import { normalizeWhoop } from './whoop.ts';
+
+/** Adding a vendor is a file here and a line in this table. */
+const normalizers: Readonly<
+  Record<Device, (payload: Payload, meta: RawMeta) => Reading[] | Dropped | Rejected>
+> = {
+  oura: normalizeOura,
+  whoop: normalizeWhoop,
+  terra: normalizeTerra,
+  healthkit: normalizeHealthkit,
+};
+
+/**
+ * The operator that turns a raw payload into readings, by the vendor whose topic it came from. Answers drop() for
+ * what holds no measurement by design and reject() for what is broken; never throws for any JSON.
+ */
+export function normalize(
+  topics: TopicNames,
+): (payload: unknown, record: RecordContext) => Reading[] | Dropped | Rejected {
+  const byTopic = new Map(devices.map((device) => [topics.raw[device], device]));
+  return (payload, record) => {
+    const device = byTopic.get(record.topic);
+    if (device === undefined) return drop('unknown');
+    if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) {
+      return reject('NOT_AN_OBJECT', 'the body is JSON, but no object: it names no user');
+    }
+    const fields = payload as Payload;
+    const meta = rawMeta(device, record);
+    // Only the collector writes envelopes; a stranger's is not believed, whatever it says inside.
+    if (!meta.isEnvelope && 'notification' in fields && 'resource' in fields) return drop('unknown');
+    return normalizers[device](fields, meta);
+  };
+}

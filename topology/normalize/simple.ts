@@ -1,0 +1,149 @@
+import { idText } from '../json.ts';
+import { parseInstant } from '../instant.ts';
+import { hasMeasurement, noMeasurements, withinRanges, type RawMeta, type Reading } from '../reading.ts';
+import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
+
+/** A JSON object as it came. */
+export type Payload = Readonly<Record<string, unknown>>;
+
+/** Where the simple format keeps each value: the path of keys from the root. */
+interface SimpleFields {
+  readonly user: readonly (readonly string[])[];
+  readonly timestamp: readonly (readonly string[])[];
+  readonly hrv: readonly (readonly string[])[];
+  readonly sleep_score: readonly (readonly string[])[];
+  readonly recovery_score: readonly (readonly string[])[];
+  readonly stress_level: readonly (readonly string[])[];
+}
+
+/** The bridge's own format, on every device route. */
+export const simpleFields: SimpleFields = {
+  user: [['user_id']],
+  timestamp: [['timestamp']],
+  hrv: [['hrv_data', 'rmssd']],
+  sleep_score: [['sleep', 'score']],
+  recovery_score: [['recovery', 'score']],
+  stress_level: [['stress', 'level']],
+};
+
+/** Terra's dialect of it, beside the common one. The caller's own user id outlives a reconnected device. */
+export const terraFields: SimpleFields = {
+  user: [['user', 'reference_id'], ['user', 'user_id'], ...simpleFields.user],
+  timestamp: [['ts'], ...simpleFields.timestamp],
+  hrv: [['heart_rate_data', 'hrv'], ...simpleFields.hrv],
+  sleep_score: [['sleep_data', 'score'], ...simpleFields.sleep_score],
+  recovery_score: simpleFields.recovery_score,
+  stress_level: simpleFields.stress_level,
+};
+
+const activityFields = [
+  'steps',
+  'distance_m',
+  'active_energy_kcal',
+  'total_energy_kcal',
+  'active_seconds',
+  'strain',
+] as const;
+
+/**
+ * Reads the bridge's own simple format: at most one reading.
+ * Rejects a payload without user or readable timestamp, or with a value of the wrong type; drops one that measures
+ * nothing (`no_measurement`).
+ */
+export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
+  const fields = meta.device === 'terra' ? terraFields : simpleFields;
+  const user = first(fields.user, (path) => idText(at(payload, path)));
+  if (user === null) return reject('MISSING_USER_ID', `${name(fields.user)} is missing, or is no usable id`);
+  const instant = first(fields.timestamp, (path) => parseInstant(at(payload, path)));
+  if (instant === null) {
+    return reject(
+      'BAD_TIMESTAMP',
+      `${name(fields.timestamp)} is missing, or neither RFC 3339 text nor epoch s or ms`,
+    );
+  }
+  const faults: string[] = [];
+  const value = (paths: readonly (readonly string[])[]): number | null =>
+    first(paths, (path) => numberAt(payload, path, faults));
+  const all = {
+    ...noMeasurements,
+    hrv: value(fields.hrv),
+    sleep_score: value(fields.sleep_score),
+    recovery_score: value(fields.recovery_score),
+    stress_level: value(fields.stress_level),
+    activity_data: meta.device === 'terra' ? activity(payload, faults) : {},
+  };
+  const [fault] = faults;
+  if (fault !== undefined) return reject('INVALID_FIELD', `${fault} is not what the format has there`);
+  const { measured, flags } = withinRanges(all);
+  if (!hasMeasurement(measured)) return drop(flags.length > 0 ? 'out_of_range' : 'no_measurement');
+  return [
+    {
+      ...measured,
+      source: meta.device,
+      user_id: user,
+      kind: 'reading',
+      timestamp: instant.epochMs,
+      local_date: null,
+      flags: instant.zoneAssumed ? [...flags, 'zone_assumed_utc'] : flags,
+      resource_id: new Date(instant.epochMs).toISOString(),
+      revision: null,
+      deleted: false,
+    },
+  ];
+}
+
+function activity(payload: Payload, faults: string[]): Record<string, number> {
+  const values: Record<string, number> = {};
+  for (const field of activityFields) {
+    const value = numberAt(payload, ['activity_data', field], faults);
+    if (value !== null) values[field] = value;
+  }
+  const minutes = numberAt(payload, ['activity_data', 'active_minutes'], faults);
+  if (minutes !== null && values['active_seconds'] === undefined) values['active_seconds'] = minutes * 60;
+  return values;
+}
+
+/** The finite number at `path`; null when it or anything above it is absent or null. Other types are faults. */
+function numberAt(payload: Payload, path: readonly string[], faults: string[]): number | null {
+  let value: unknown = payload;
+  for (const [depth, key] of path.entries()) {
+    if (typeof value !== 'object' || Array.isArray(value)) {
+      faults.push(path.slice(0, depth).join('.'));
+      return null;
+    }
+    value = value === null ? null : own(value, key);
+    if (value === undefined || value === null) return null;
+  }
+  if (typeof value === 'number' && Number.isFinite(value)) return value;
+  faults.push(path.join('.'));
+  return null;
+}
+
+function at(payload: Payload, path: readonly string[]): unknown {
+  let value: unknown = payload;
+  for (const key of path) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = own(value, key);
+  }
+  return value;
+}
+
+// `constructor` and its like are no fields of a payload.
+function own(value: object, key: string): unknown {
+  return Object.hasOwn(value, key) ? (value as Payload)[key] : undefined;
+}
+
+function first<T>(
+  paths: readonly (readonly string[])[],
+  read: (path: readonly string[]) => T | null,
+): T | null {
+  for (const path of paths) {
+    const value = read(path);
+    if (value !== null) return value;
+  }
+  return null;
+}
+
+function name(paths: readonly (readonly string[])[]): string {
+  return paths.map((path) => path.join('.')).join(' or ');
+}

@@ -1,0 +1,96 @@
+import type { Device } from './topics.ts';
+import type { BiometricEvent, RecordKind } from '../schemas/biometric-event.ts';
+import { collectorScheme, noScheme, rawHeader } from './raw-record.ts';
+import { headerText, type RecordContext } from './streams/index.ts';
+
+/** The measured values of an event, in the contract's units; null where the payload has none. */
+export type Measurements = Pick<
+  BiometricEvent,
+  | 'hrv'
+  | 'hrv_sdnn'
+  | 'sleep_score'
+  | 'recovery_score'
+  | 'stress_level'
+  | 'resting_heart_rate'
+  | 'activity_data'
+>;
+
+/** What a normalizer makes of a payload: one version of one resource of one user, before it becomes an event. */
+export interface Reading extends Measurements {
+  readonly source: string;
+  readonly user_id: string;
+  readonly kind: RecordKind;
+  /** When it was measured, epoch ms. */
+  readonly timestamp: number;
+  readonly local_date: string | null;
+  readonly flags: readonly string[];
+  readonly resource_id: string;
+  /** The vendor's own version, epoch ms; null where the vendor gives none and the order of arrival decides. */
+  readonly revision: number | null;
+  readonly deleted: boolean;
+}
+
+export const noMeasurements: Measurements = {
+  hrv: null,
+  hrv_sdnn: null,
+  sleep_score: null,
+  recovery_score: null,
+  stress_level: null,
+  resting_heart_rate: null,
+  activity_data: {},
+};
+
+/** Whether anything was measured at all; zero is a value. */
+export function hasMeasurement(measured: Measurements): boolean {
+  return (
+    measured.hrv !== null ||
+    measured.hrv_sdnn !== null ||
+    measured.sleep_score !== null ||
+    measured.recovery_score !== null ||
+    measured.stress_level !== null ||
+    measured.resting_heart_rate !== null ||
+    Object.keys(measured.activity_data).length > 0
+  );
+}
+
+// Scores are percentages; an HRV outside 1 to 400 ms is an artefact of the sensor, not of the heart.
+const ranges = {
+  hrv: [1, 400],
+  hrv_sdnn: [1, 400],
+  sleep_score: [0, 100],
+  recovery_score: [0, 100],
+  stress_level: [0, 100],
+} as const;
+
+/** Replaces values outside their range by null and names each in a flag `out_of_range:<field>`. */
+export function withinRanges<T extends Measurements>(measured: T): { measured: T; flags: string[] } {
+  const flags: string[] = [];
+  let checked = measured;
+  for (const field of ['hrv', 'hrv_sdnn', 'sleep_score', 'recovery_score', 'stress_level'] as const) {
+    const value = measured[field];
+    const [low, high] = ranges[field];
+    if (value === null || (value >= low && value <= high)) continue;
+    checked = { ...checked, [field]: null };
+    flags.push(`out_of_range:${field}`);
+  }
+  return { measured: checked, flags };
+}
+
+/** What the ingress noted beside a payload. A record of another producer has no such headers and is taken as it is. */
+export interface RawMeta {
+  readonly device: Device;
+  /** When the ingress took it, epoch ms; the record's own timestamp without the header. */
+  readonly receivedAt: number;
+  readonly scheme: string;
+  /** Fetched documents come in envelopes; whatever else looks like one is never believed. */
+  readonly isEnvelope: boolean;
+}
+
+/** Reads what the ingress noted from a raw record's headers. */
+export function rawMeta(device: Device, record: RecordContext): RawMeta {
+  const scheme = headerText(record.headers, rawHeader.scheme) ?? noScheme;
+  const received = headerText(record.headers, rawHeader.receivedAt);
+  const receivedAt =
+    received !== undefined && /^\d{1,15}$/.test(received) ? Number(received) : record.timestamp;
+  return { device, receivedAt, scheme, isEnvelope: scheme === collectorScheme };
+}
