@@ -118,11 +118,9 @@ export const is = {
     .transform((text) => text === 'true'),
   url: z.string().refine((text) => URL.canParse(text), { error: 'must be a URL' }),
   oneOf: <const T extends readonly [string, ...string[]]>(values: T): z.ZodType<T[number]> =>
-    z
-      .string()
-      .refine((text): text is T[number] => values.includes(text), {
-        error: `must be one of ${values.join(', ')}`,
-      }),
+    z.string().refine((text): text is T[number] => values.includes(text), {
+      error: `must be one of ${values.join(', ')}`,
+    }),
 };
 
 /** Ties a schema to its default, so that the type of the default is checked. */

@@ -1,0 +1,49 @@
+import { kafkaVariables } from '../process/config.ts';
+import { kafkaClient, kafkaConnection } from '../topology/streams/kafka.ts';
+import { checkTopics, createTopics, TopicError, topicNames, topicSpecs } from '../topology/topics.ts';
+import { UsageError, type Command } from './command.ts';
+import { configured } from './environment.ts';
+
+export const topics: Command = {
+  summary: 'create the topics, or check those that exist',
+  usage: `
+Usage: bridge topics [--check]
+
+Creates every topic that is missing, with explicit settings, and checks the partition counts of the others.
+  --check   create nothing; exit 1 when something is missing or laid out otherwise
+
+Environment: KAFKA_BOOTSTRAP_SERVERS and the other KAFKA_ variables, TOPIC_PARTITIONS, TOPIC_REPLICATION_FACTOR,
+TOPIC_PREFIX.
+`,
+  async run(args) {
+    const unknown = args.find((arg) => arg !== '--check');
+    if (unknown !== undefined) throw new UsageError(`unexpected ${JSON.stringify(unknown)}`);
+    const config = configured(kafkaVariables);
+    const specs = topicSpecs(topicNames(config.TOPIC_PREFIX));
+    const names = specs.map(({ name }) => name);
+    const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+    const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topics', log }).admin();
+    try {
+      await admin.connect();
+      if (args.includes('--check')) await checkTopics(admin, names, config.TOPIC_PARTITIONS);
+      const created = args.includes('--check')
+        ? []
+        : await createTopics(admin, specs, {
+            partitions: config.TOPIC_PARTITIONS,
+            replicationFactor: config.TOPIC_REPLICATION_FACTOR,
+          });
+      for (const name of names)
+        process.stdout.write(`${created.includes(name) ? 'created' : 'present'}  ${name}\n`);
+      return 0;
+    } catch (error) {
+      const reason =
+        error instanceof TopicError
+          ? error.message
+          : `Kafka at ${config.KAFKA_BOOTSTRAP_SERVERS.join(', ')} did not do it: ${error instanceof Error ? error.message : 'unknown'}`;
+      process.stderr.write(`bridge topics: ${reason}\n`);
+      return 1;
+    } finally {
+      await admin.disconnect();
+    }
+  },
+};

@@ -1,0 +1,54 @@
+import { randomUUID } from 'node:crypto';
+import {
+  is,
+  kafkaVariables,
+  processVariables,
+  registryVariables,
+  variable,
+  type Config,
+} from '../process/config.ts';
+
+/** The environment of the topology process. */
+export const topologyVariables = {
+  ...kafkaVariables,
+  ...registryVariables,
+  ...processVariables,
+  APPLICATION_ID: variable<string>({
+    schema: is.text,
+    default: 'biometric-bridge',
+    description: 'consumer group of the topology and first part of its transactional ids',
+  }),
+  INSTANCE_ID: variable<string>({
+    schema: is.text,
+    default: () => randomUUID(),
+    description:
+      'this instance; give a restarted one the same, so that it settles its predecessor’s transaction at once',
+  }),
+  NUM_STREAM_THREADS: variable<number>({
+    schema: is.integer(1, 1),
+    default: 1,
+    description: 'stream threads of this process; only 1 is possible so far, start more instances instead',
+  }),
+  COMMIT_INTERVAL_MS: variable<number>({
+    schema: is.integer(1, 5_000),
+    default: 100,
+    description: 'the most work one transaction holds; an idle topology commits at once',
+  }),
+  TRIGGER_RULES_FILE: variable<string | undefined>({
+    schema: is.text,
+    default: undefined,
+    description: 'JSON file with trigger rules instead of the built-in ones',
+  }),
+  ADMIN_PORT: variable<number>({
+    schema: is.integer(0, 65_535),
+    default: 9890,
+    description: 'port of /livez, /readyz and /metrics; 0 takes any free one',
+  }),
+  ADMIN_HOST: variable<string>({
+    schema: is.text,
+    default: '127.0.0.1',
+    description: 'address of the admin port',
+  }),
+} as const;
+
+export type TopologyConfig = Config<typeof topologyVariables>;
