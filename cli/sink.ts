@@ -28,7 +28,9 @@ What is unset is taken from the local stack when one runs.
       const pool = postgresPool(config);
       try {
         const applied = await migrateDatabase(pool, config.POSTGRES_URL);
-        process.stdout.write(applied.length === 0 ? 'the database is up to date\n' : `${applied.join('\n')}\n`);
+        process.stdout.write(
+          applied.length === 0 ? 'the database is up to date\n' : `${applied.join('\n')}\n`,
+        );
       } finally {
         await pool.end();
       }
@@ -42,7 +44,9 @@ What is unset is taken from the local stack when one runs.
 
 function migrateOnly(args: string[]): boolean {
   try {
-    return parseArgs({ args, options: { 'migrate-only': { type: 'boolean' } } }).values['migrate-only'] === true;
+    return (
+      parseArgs({ args, options: { 'migrate-only': { type: 'boolean' } } }).values['migrate-only'] === true
+    );
   } catch {
     throw new UsageError('the only option is --migrate-only');
   }

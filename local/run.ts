@@ -1,0 +1,296 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import { kafkaVariables, readConfig, registryVariables } from '../process/config.ts';
+import { createLog } from '../process/log.ts';
+import type { BiometricEvent } from '../schemas/biometric-event.ts';
+import { registerSchemas } from '../schemas/contract.ts';
+import { schemaRegistry } from '../schemas/registry.ts';
+import { kafkaClient, kafkaConnection } from '../topology/streams/kafka.ts';
+import { createTopics, topicNames, topicSpecs } from '../topology/topics.ts';
+import { bridgeParts } from './bridge.ts';
+import { stackDirectory } from './env.ts';
+import { StackError } from './errors.ts';
+import type { Part } from './part.ts';
+import { startStack } from './stack.ts';
+import { Account, type Balance, type Summary } from './traffic/account.ts';
+import { deliveries, plainSignature, type Secrets } from './traffic/deliveries.ts';
+import { countRows } from './traffic/postgres.ts';
+import { Reader } from './traffic/reader.ts';
+import { sendSteadily } from './traffic/sender.ts';
+
+/** What `npm start` runs. */
+export interface RunOptions {
+  /** Stop after that much traffic; undefined runs until SIGINT or SIGTERM. */
+  readonly exitAfterMs: number | undefined;
+  readonly traffic: boolean;
+  readonly ratePerSecond: number;
+  readonly seed: number;
+  readonly write: (line: string) => void;
+}
+
+/** How long what was accepted may take to arrive once the traffic has ended. */
+const arrivalMs = 60_000;
+
+/** Runs stack, bridge and sample traffic on this machine until it is told to end; answers the exit code. */
+export async function runBridge(options: RunOptions): Promise<number> {
+  const { write } = options;
+  const ending = new AbortController();
+  const onSignal = (): void => {
+    write(ending.signal.aborted ? 'still stopping, in order' : 'stopping');
+    ending.abort();
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  const started: Undo[] = [];
+  let code = 0;
+  let books: Books | undefined;
+  try {
+    books = await run(options, ending.signal, started);
+  } catch (error) {
+    const asked = ending.signal.aborted && error instanceof StackError && error.code === 'ABORTED';
+    if (!asked) code = report(error);
+  }
+  // Whatever ended the run, nothing is sent and nothing is waited for any more.
+  ending.abort();
+  for (const { what, stop } of started.reverse()) {
+    try {
+      await stop();
+      if (what !== '') write(`stopped ${what}`);
+    } catch (error) {
+      code = report(error);
+    }
+  }
+  process.off('SIGINT', onSignal);
+  process.off('SIGTERM', onSignal);
+  if (books !== undefined) {
+    for (const fault of books.faults.slice(0, 20)) write(`wrong: ${fault}`);
+    // Last, so that a script finds it: everything that could fail has been stopped by now.
+    write(JSON.stringify(books.summary));
+    if (books.faults.length > 0) code = 1;
+  }
+  return code;
+}
+
+interface Undo {
+  readonly what: string;
+  stop(): Promise<void>;
+}
+
+interface Books {
+  readonly summary: Summary;
+  readonly faults: readonly string[];
+}
+
+async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): Promise<Books | undefined> {
+  const { write } = options;
+  const stack = await startStack({ onProgress: write, signal });
+  started.push({ what: 'the local stack', stop: () => stack.stop() });
+  const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''));
+  const env: NodeJS.ProcessEnv = { HOST: '127.0.0.1', ...stack.env, ...given };
+  const config = readConfig({ ...kafkaVariables, ...registryVariables }, env);
+  const topics = topicNames(config.TOPIC_PREFIX);
+  const registry = schemaRegistry(config);
+  const connection = kafkaConnection(config);
+  const log = createLog({ name: 'start', level: 'silent' });
+
+  const admin = kafkaClient(connection, { clientId: 'bridge-start', log }).admin();
+  await admin.connect();
+  const created = await createTopics(admin, topicSpecs(topics), {
+    partitions: config.TOPIC_PARTITIONS,
+    replicationFactor: config.TOPIC_REPLICATION_FACTOR,
+  }).finally(() => admin.disconnect());
+  write(created.length > 0 ? `topics: created ${created.length}` : 'topics: present');
+  const schemas = await registerSchemas(registry, config.TOPIC_PREFIX);
+  write(
+    schemas.some(({ isNew }) => isNew)
+      ? `schemas: registered under ${schemas.length} subjects`
+      : 'schemas: present',
+  );
+
+  const directory = stackDirectory(process.env);
+  const port = Number(env['PORT'] ?? 8889);
+  const parts = bridgeParts({
+    directory,
+    env,
+    ports: { ingress: port, topology: 9890, sink: 9891 },
+    onProgress: write,
+    signal,
+  });
+  const order: readonly Part[] = [parts.sink, parts.topology, parts.ingress];
+  for (const part of order) started.push({ what: part.name, stop: () => part.stop() });
+  await Promise.all(order.map((part) => part.start()));
+
+  const account = new Account();
+  const reader = await Reader.start({
+    connection,
+    topics,
+    registry,
+    log,
+    listener: {
+      onRaw: (raw) => account.rawRead(raw),
+      onDeadLetter: (ref, at) => {
+        account.outputRead(ref, at, undefined);
+        write(`dead letter  ${ref}`);
+      },
+      onEvent: (event, read, at) => {
+        account.outputRead(read.raw, at, read);
+        write(eventLine(event));
+      },
+    },
+  });
+  started.push({ what: '', stop: () => reader.stop() });
+
+  const secrets = secretsOf(env);
+  const baseUrl = `http://127.0.0.1:${port}`;
+  announce(write, { baseUrl, secrets, env, directory });
+  const since = new Date();
+  const sending = options.traffic
+    ? sendSteadily({
+        baseUrl,
+        deliveries: deliveries({ seed: options.seed, startMs: Date.now(), secrets }),
+        ratePerSecond: options.ratePerSecond,
+        untilMs: options.exitAfterMs ?? Infinity,
+        signal,
+        onAnswer: (delivery, status, at) => account.answered(delivery, status, at),
+      })
+    : Promise.resolve();
+  if (options.traffic)
+    write(`sending ${options.ratePerSecond} sample webhooks per second (seed ${options.seed})`);
+  const watched = new AbortController();
+  try {
+    await Promise.race([
+      untilEnd(options.exitAfterMs, signal),
+      untilOneEnds(order, AbortSignal.any([signal, watched.signal])),
+    ]);
+  } finally {
+    watched.abort();
+  }
+  await sending;
+  if (signal.aborted || options.exitAfterMs === undefined) return undefined;
+
+  write('traffic ended, waiting for what was accepted to arrive');
+  const groupId = `${config.TOPIC_PREFIX}${env['APPLICATION_ID'] ?? 'biometric-bridge'}`;
+  return closeBooks({
+    balance: async () => account.balance(await reader.committed(groupId, topics)),
+    postgresUrl: env['POSTGRES_URL'] ?? '',
+    since,
+    signal,
+  });
+}
+
+/** Waits until all that was accepted has arrived everywhere, or is overdue. */
+async function closeBooks(options: {
+  balance: () => Promise<Balance>;
+  postgresUrl: string;
+  since: Date;
+  signal: AbortSignal;
+}): Promise<Books> {
+  const client = new Client({ connectionString: options.postgresUrl });
+  await client.connect();
+  try {
+    const deadline = Date.now() + arrivalMs;
+    for (;;) {
+      const { summary, faults, newest } = await options.balance();
+      const rows = await countRows(client, newest, options.since);
+      const complete = summary.missing === 0 && rows === newest.length;
+      if (complete || Date.now() > deadline || options.signal.aborted) {
+        const late = [
+          ...(summary.missing > 0 ? [`${summary.missing} accepted webhooks led to nothing`] : []),
+          ...(summary.duplicates > 0 ? [`${summary.duplicates} raw records came out more than once`] : []),
+          ...(rows < newest.length
+            ? [`${newest.length - rows} resources are not in Postgres as expected`]
+            : []),
+        ];
+        return { summary: { ...summary, postgres_rows: rows }, faults: [...faults, ...late] };
+      }
+      await sleep(200);
+    }
+  } finally {
+    await client.end();
+  }
+}
+
+function eventLine(event: BiometricEvent): string {
+  const triggers = event.triggers.map(({ type }) => type).join(' ') || '-';
+  const ms = Date.now() - event.received_at;
+  return [
+    event.priority.padEnd(7),
+    event.device_type.padEnd(10),
+    event.user_id.padEnd(13),
+    triggers.padEnd(40),
+    `${ms} ms`.padStart(8),
+  ].join(' ');
+}
+
+const secretNames = {
+  oura: 'OURA_WEBHOOK_SECRET',
+  whoop: 'WHOOP_WEBHOOK_SECRET',
+  terra: 'TERRA_WEBHOOK_SECRET',
+  healthkit: 'APPLE_HEALTHKIT_SECRET',
+} as const;
+
+/** The first secret of each vendor: a list stands there while one is being replaced. */
+function secretsOf(env: NodeJS.ProcessEnv): Secrets {
+  const first = (name: string): string => (env[name] ?? '').split(',')[0]?.trim() ?? '';
+  return {
+    oura: first(secretNames.oura),
+    whoop: first(secretNames.whoop),
+    terra: first(secretNames.terra),
+    healthkit: first(secretNames.healthkit),
+  };
+}
+
+function announce(
+  write: (line: string) => void,
+  {
+    baseUrl,
+    secrets,
+    env,
+    directory,
+  }: { baseUrl: string; secrets: Secrets; env: NodeJS.ProcessEnv; directory: string },
+): void {
+  const body =
+    '{"user_id":"test_user","timestamp":"2025-07-30T12:00:00Z","hrv_data":{"rmssd":20},"sleep":{"score":85},"recovery":{"score":75}}';
+  const { signature = '' } = plainSignature(secrets.oura, Buffer.from(body));
+  const lines = [
+    '',
+    `ingress          ${baseUrl}  (webhooks, /health, /metrics)`,
+    'topology         http://127.0.0.1:9890/metrics',
+    'sink             http://127.0.0.1:9891/metrics',
+    `kafka            ${env['KAFKA_BOOTSTRAP_SERVERS'] ?? ''}`,
+    `schema registry  ${env['SCHEMA_REGISTRY_URL'] ?? ''}`,
+    `postgres         ${withoutPassword(env['POSTGRES_URL'] ?? '')}`,
+    `logs             ${directory}/logs`,
+    '',
+    'Try it:',
+    `curl -sS ${baseUrl}/webhook/oura -H 'content-type: application/json' -H 'signature: ${signature}' -d '${body}'`,
+    '',
+  ];
+  for (const line of lines) write(line);
+}
+
+function withoutPassword(url: string): string {
+  return url.replace(/:[^:@/]*@/, ':…@');
+}
+
+async function untilEnd(exitAfterMs: number | undefined, signal: AbortSignal): Promise<void> {
+  // setTimeout's largest delay is 2^31 ms: without an end, wait in hours.
+  do await sleep(exitAfterMs ?? 3_600_000, undefined, { signal }).catch(() => undefined);
+  while (exitAfterMs === undefined && !signal.aborted);
+}
+
+async function untilOneEnds(parts: readonly Part[], signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    for (const part of parts) {
+      if (!(await part.running()) && !signal.aborted) {
+        throw new StackError('PART_FAILED', `${part.name} ended by itself; its log tells why`);
+      }
+    }
+    await sleep(500, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+function report(error: unknown): 1 {
+  process.stderr.write(`${error instanceof Error ? error.message : 'failed for an unknown reason'}\n`);
+  return 1;
+}

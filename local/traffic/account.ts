@@ -1,0 +1,180 @@
+import { createHash } from 'node:crypto';
+import type { Delivery, ExpectedEvent } from './deliveries.ts';
+
+/** What was read of a priority topic: the decoded fields that a delivery determines, and where it came from. */
+export type ReadEvent = ExpectedEvent & { readonly raw: string };
+
+/** A record of the raw topics: `topic-partition@offset` and its exact bytes' hash. */
+export interface ReadRaw {
+  readonly ref: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: bigint;
+  readonly bodyHash: string;
+}
+
+/** The closing line of a run. Latencies are from the HTTP answer to the committed reader. */
+export interface Summary {
+  readonly sent: Readonly<Record<string, number>>;
+  readonly accepted: number;
+  readonly events: { readonly high: number; readonly medium: number; readonly normal: number };
+  readonly dead_letters: number;
+  readonly dropped: number;
+  readonly postgres_rows: number;
+  readonly duplicates: number;
+  readonly missing: number;
+  readonly p50_ms: number | null;
+  readonly p99_ms: number | null;
+}
+
+interface Answer {
+  readonly delivery: Delivery;
+  readonly answeredAt: number;
+}
+
+interface Output {
+  readonly at: number;
+  readonly event: ReadEvent | undefined;
+}
+
+/** Names a body without holding it. */
+export function hashOf(body: Buffer): string {
+  return createHash('sha256').update(body).digest('hex');
+}
+
+/**
+ * The books of a run: what the sender was promised on one side, what a reader of the topics saw on the other.
+ * Both sides are matched by raw record; nothing is taken from the processes' own counters.
+ */
+export class Account {
+  readonly #sent = new Map<string, number>();
+  readonly #byBody = new Map<string, Answer[]>();
+  readonly #raw: ReadRaw[] = [];
+  readonly #outputs = new Map<string, Output[]>();
+  readonly #faults: string[] = [];
+
+  /** A request was answered, or failed without an answer (status undefined). */
+  answered(delivery: Delivery, status: number | undefined, answeredAt: number): void {
+    this.#sent.set(delivery.kind, (this.#sent.get(delivery.kind) ?? 0) + 1);
+    if (status !== delivery.expect.status) {
+      this.#faults.push(
+        `a ${delivery.kind} was answered ${status ?? 'not at all'} instead of ${delivery.expect.status}`,
+      );
+      return;
+    }
+    if (delivery.expect.outcome === 'refused') return;
+    const hash = hashOf(delivery.body);
+    this.#byBody.set(hash, [...(this.#byBody.get(hash) ?? []), { delivery, answeredAt }]);
+  }
+
+  rawRead(raw: ReadRaw): void {
+    this.#raw.push(raw);
+  }
+
+  /** An event or, without one, a dead letter was read that names raw record `ref`. */
+  outputRead(ref: string, at: number, event: ReadEvent | undefined): void {
+    this.#outputs.set(ref, [...(this.#outputs.get(ref) ?? []), { at, event }]);
+  }
+
+  /**
+   * Matches both sides.
+   * @param committed - the topology's committed offset of a raw partition: what shows that a drop was decided.
+   */
+  balance(committed: (topic: string, partition: number) => bigint): Balance {
+    const faults = [...this.#faults];
+    const events = { HIGH: 0, MEDIUM: 0, NORMAL: 0 };
+    const latencies: number[] = [];
+    const newest = new Map<string, { event: ExpectedEvent; raw: ReadRaw }>();
+    let accepted = 0;
+    let deadLetters = 0;
+    let dropped = 0;
+    let duplicates = 0;
+    let missing = 0;
+    const rawByBody = new Map<string, ReadRaw[]>();
+    for (const raw of this.#raw) rawByBody.set(raw.bodyHash, [...(rawByBody.get(raw.bodyHash) ?? []), raw]);
+    for (const [hash, answers] of this.#byBody) {
+      accepted += answers.length;
+      const raws = (rawByBody.get(hash) ?? []).sort((a, b) => (a.offset < b.offset ? -1 : 1));
+      missing += Math.max(0, answers.length - raws.length);
+      for (const [at, raw] of raws.entries()) {
+        const answer = answers[Math.min(at, answers.length - 1)];
+        if (answer === undefined) continue;
+        const { expect, kind } = answer.delivery;
+        const outputs = this.#outputs.get(raw.ref) ?? [];
+        if (outputs.length > 1) duplicates += 1;
+        const [output] = outputs;
+        if (expect.outcome === 'event') {
+          if (output === undefined) missing += 1;
+          else if (output.event === undefined || !sameEvent(output.event, expect.event)) {
+            faults.push(
+              `a ${kind} became ${output.event === undefined ? 'a dead letter' : 'another event'} (${raw.ref})`,
+            );
+          } else {
+            events[output.event.priority] += 1;
+            latencies.push(Math.max(0, output.at - answer.answeredAt));
+            const key = JSON.stringify([
+              expect.event.device_type,
+              expect.event.user_id,
+              expect.event.resource_id,
+            ]);
+            if ((newest.get(key)?.raw.offset ?? -1n) < raw.offset)
+              newest.set(key, { event: expect.event, raw });
+          }
+        } else if (expect.outcome === 'dead_letter') {
+          if (output === undefined) missing += 1;
+          else if (output.event !== undefined) faults.push(`a ${kind} became an event (${raw.ref})`);
+          else deadLetters += 1;
+        } else if (output !== undefined) {
+          faults.push(`a ${kind} was not dropped (${raw.ref})`);
+        } else if (committed(raw.topic, raw.partition) > raw.offset) {
+          dropped += 1;
+        } else {
+          missing += 1;
+        }
+      }
+    }
+    latencies.sort((a, b) => a - b);
+    return {
+      faults,
+      newest: [...newest.values()],
+      summary: {
+        sent: Object.fromEntries([...this.#sent].sort(([a], [b]) => (a < b ? -1 : 1))),
+        accepted,
+        events: { high: events.HIGH, medium: events.MEDIUM, normal: events.NORMAL },
+        dead_letters: deadLetters,
+        dropped,
+        postgres_rows: 0,
+        duplicates,
+        missing,
+        p50_ms: percentile(latencies, 0.5),
+        p99_ms: percentile(latencies, 0.99),
+      },
+    };
+  }
+}
+
+/** The books at one moment. */
+export interface Balance {
+  readonly summary: Summary;
+  /** What was not as it had to be, in words; empty when all is well. */
+  readonly faults: readonly string[];
+  /** The version of each resource that has to stand in a sink, with the raw record it came by. */
+  readonly newest: readonly { readonly event: ExpectedEvent; readonly raw: ReadRaw }[];
+}
+
+/** Whether two events say the same in every field that a delivery determines. */
+export function sameEvent(read: ExpectedEvent, expected: ExpectedEvent): boolean {
+  return (Object.keys(expected) as (keyof ExpectedEvent)[]).every(
+    (field) => canonical(read[field]) === canonical(expected[field]),
+  );
+}
+
+function canonical(value: unknown): string {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return JSON.stringify(value);
+  return JSON.stringify(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function percentile(sorted: readonly number[], share: number): number | null {
+  const value = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+  return value === undefined ? null : Math.round(value * 10) / 10;
+}
