@@ -1,0 +1,147 @@
+/** The parts of kafkajs that its patch changes and that no public export reaches, with the types the tests need. */
+import { createRequire } from 'node:module';
+import type { Batch, Message } from 'kafkajs';
+
+const require = createRequire(import.meta.url);
+
+/** What one produce request carries for one partition. */
+export interface PartitionData {
+  readonly partition: number;
+  readonly messages: readonly Message[];
+  readonly firstSequence: number;
+}
+
+export interface ProduceRequest {
+  readonly producerId: number;
+  readonly topicData: readonly { readonly topic: string; readonly partitions: readonly PartitionData[] }[];
+}
+
+export interface ProduceResponse {
+  readonly topics: readonly {
+    readonly topicName: string;
+    readonly partitions: readonly {
+      readonly partition: number;
+      readonly errorCode: number;
+      readonly baseOffset: string;
+    }[];
+  }[];
+}
+
+export interface Logger {
+  readonly namespace: () => Logger;
+  readonly debug: (message: string) => void;
+  readonly info: (message: string) => void;
+  readonly warn: (message: string) => void;
+  readonly error: (message: string) => void;
+}
+
+export interface OffsetsOfGroup {
+  readonly consumerGroupId: string;
+  readonly memberId?: string;
+  readonly generationId?: number;
+  readonly topics: readonly {
+    readonly topic: string;
+    readonly partitions: readonly { readonly partition: number; readonly offset: string }[];
+  }[];
+}
+
+export interface EosManager {
+  initProducerId(): Promise<void>;
+  getProducerId(): number;
+  getSequence(topic: string, partition: number): number;
+  updateSequence(topic: string, partition: number, increment: number): void;
+  beginTransaction(): void;
+  addPartitionsToTransaction(
+    topics: readonly { topic: string; partitions: readonly { partition: number }[] }[],
+  ): Promise<void>;
+  sendOffsets(offsets: OffsetsOfGroup): Promise<void>;
+  commit(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+export type SendMessages = (send: {
+  readonly acks: number;
+  readonly topicMessages: readonly { readonly topic: string; readonly messages: readonly Message[] }[];
+}) => Promise<unknown>;
+
+type Retrier = (attempt: unknown) => Promise<unknown>;
+
+export interface PartitionerArguments {
+  readonly message: Message;
+}
+
+export const createEosManager = require('kafkajs/src/producer/eosManager') as (options: {
+  readonly logger: Logger;
+  readonly cluster: unknown;
+  readonly transactional: boolean;
+  readonly transactionalId?: string;
+  readonly transactionTimeout?: number;
+  readonly isDisconnected?: () => boolean;
+}) => EosManager;
+
+export const createSendMessages = require('kafkajs/src/producer/sendMessages') as (options: {
+  readonly logger: Logger;
+  readonly cluster: unknown;
+  readonly partitioner: (message: PartitionerArguments) => number;
+  readonly eosManager: EosManager;
+  readonly retrier: Retrier;
+  readonly isDisconnected?: () => boolean;
+}) => SendMessages;
+
+export const createRetrier = require('kafkajs/src/retry') as (options: {
+  readonly initialRetryTime: number;
+  readonly maxRetryTime: number;
+  readonly retries: number;
+}) => Retrier;
+
+/** Throws the error of a response as the client does when it has decoded one. */
+export const parseProduceResponse = (
+  require('kafkajs/src/protocol/requests/produce/v3/response') as {
+    readonly parse: (response: ProduceResponse) => Promise<ProduceResponse>;
+  }
+).parse;
+
+/** An error of the broker, by its number in the protocol. */
+export const brokerError = (
+  require('kafkajs/src/protocol/error') as { readonly createErrorFromCode: (code: number) => Error }
+).createErrorFromCode;
+
+export const { KafkaJSConnectionClosedError } = require('kafkajs/src/errors') as {
+  readonly KafkaJSConnectionClosedError: new (
+    message: string,
+    where: { host: string; port: number },
+  ) => Error;
+};
+
+/** A record as a fetch decodes it, before aborted records are filtered out. */
+export interface FetchedMessage {
+  readonly offset: string;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly isControlRecord: boolean;
+  readonly batchContext: { readonly producerId: string; readonly inTransaction: boolean };
+}
+
+export const FetchedBatch = require('kafkajs/src/consumer/batch') as new (
+  topic: string,
+  fetchedOffset: string,
+  fetched: {
+    readonly partition: number;
+    readonly highWatermark: string;
+    readonly messages: readonly FetchedMessage[];
+    readonly abortedTransactions: readonly { readonly producerId: string; readonly firstOffset: string }[];
+  },
+) => Batch;
+
+/** A logger that keeps what is logged at ERROR. */
+export function collectingLogger(errors: string[] = []): Logger {
+  const ignore = (): void => undefined;
+  const logger: Logger = {
+    namespace: () => logger,
+    debug: ignore,
+    info: ignore,
+    warn: ignore,
+    error: (message) => errors.push(message),
+  };
+  return logger;
+}
