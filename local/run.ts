@@ -84,7 +84,9 @@ interface Books {
 async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): Promise<Books | undefined> {
   const { write } = options;
   const stack = await startStack({ onProgress: write, signal });
-  started.push({ what: 'the local stack', stop: () => stack.stop() });
+  // A stack that was given, or that `bridge local up` had left running, is not ours to stop.
+  const ours = stack.path !== 'given' && !stack.reused;
+  started.push({ what: ours ? 'the local stack' : '', stop: () => stack.stop() });
   const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''));
   const env: NodeJS.ProcessEnv = { HOST: '127.0.0.1', ...stack.env, ...given };
   const config = readConfig({ ...kafkaVariables, ...registryVariables }, env);
@@ -168,7 +170,7 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   await sending;
   if (signal.aborted || options.exitAfterMs === undefined) return undefined;
 
-  write('traffic ended, waiting for what was accepted to arrive');
+  if (options.traffic) write('traffic ended, waiting for what was accepted to arrive');
   const groupId = `${config.TOPIC_PREFIX}${env['APPLICATION_ID'] ?? 'biometric-bridge'}`;
   return closeBooks({
     balance: async () => account.balance(await reader.committed(groupId, topics)),

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { errorHeader } from '../../topology/streams/index.ts';
+import { bridge, eventually, type Bridge, type BridgeProcess } from './harness.ts';
+
+// Stands in every body, good and bad, and in a user's id: it may come out in keys and values only.
+const planted = 'planted-9f27c1';
+
+let deployment: Bridge;
+let processes: BridgeProcess[];
+
+before(async () => {
+  deployment = await bridge();
+  processes = ['ingress', 'topology', 'sink'].map((command) => deployment.start(command));
+  await eventually('the ingress is ready', async () => {
+    const ready = await fetch(`${deployment.baseUrl}/readyz`).catch(() => undefined);
+    return ready?.status === 200 ? true : undefined;
+  });
+});
+
+after(() => deployment.close());
+
+test('what is posted arrives in its topics and in Postgres, and no log or error header repeats a body', async () => {
+  const good = JSON.stringify({
+    user_id: planted,
+    timestamp: '2025-07-30T12:00:00Z',
+    hrv_data: { rmssd: 20.125 },
+    sleep: { score: 85 },
+    note: planted,
+  });
+  assert.equal(await deployment.post('oura', good), 200);
+  assert.equal(await deployment.post('whoop', `{"user_id":"${planted}","cut off`), 400);
+  assert.equal(await deployment.post('terra', JSON.stringify({ note: planted, ts: 1_753_876_800_000 })), 200);
+  assert.equal(
+    await deployment.post('healthkit', JSON.stringify({ user_id: planted, timestamp: planted })),
+    200,
+  );
+  assert.equal(
+    await deployment.post(
+      'oura',
+      JSON.stringify({ user_id: planted, timestamp: 1_753_876_800, hrv_data: { rmssd: planted } }),
+    ),
+    200,
+  );
+  assert.equal(await deployment.post('oura', good, '0'.repeat(64)), 401);
+  assert.equal(await deployment.post('oura', good, planted), 401);
+
+  const { dead, events } = await read();
+  assert.deepEqual(events, [{ topic: deployment.names.priority.HIGH, key: planted }]);
+  const codes = dead.map((headers) => headers[errorHeader.exception]?.toString()).sort();
+  assert.deepEqual(codes, ['BAD_TIMESTAMP', 'INVALID_FIELD', 'MISSING_USER_ID', 'NOT_JSON']);
+  for (const headers of dead) {
+    for (const [name, value] of Object.entries(headers)) {
+      if (name.startsWith('__streams.')) assert.ok(!value.includes(planted), `${name} repeats the body`);
+    }
+  }
+  const stored = await eventually('the row is stored', async () => {
+    const { rows } = await deployment.postgres
+      .query<{ hrv: number; priority: string }>('SELECT hrv, priority FROM biometric_events')
+      .catch(() => ({ rows: [] }));
+    return rows.length > 0 ? rows : undefined;
+  });
+  assert.deepEqual(stored, [{ hrv: 20.125, priority: 'HIGH' }]);
+
+  for (const { child } of processes) child.kill('SIGTERM');
+  assert.deepEqual(await Promise.all(processes.map(({ ended }) => ended)), [0, 0, 0]);
+  for (const { output } of processes) {
+    assert.ok(output().length > 0);
+    assert.ok(!output().includes(planted), 'a log repeats a body');
+    assert.ok(!output().includes('20.125'), 'a log shows a health value');
+  }
+});
+
+/** Reads until one event and four dead letters have come. */
+async function read(): Promise<{ dead: Record<string, Buffer>[]; events: { topic: string; key: string }[] }> {
+  const { names, kafka, admin } = deployment;
+  const dead: Record<string, Buffer>[] = [];
+  const events: { topic: string; key: string }[] = [];
+  const groupId = `${names.deadLetters}-reader`;
+  const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100 });
+  await consumer.connect();
+  await consumer.subscribe({
+    topics: [...Object.values(names.priority), names.deadLetters],
+    fromBeginning: true,
+  });
+  await consumer.run({
+    eachMessage: ({ topic, message }) => {
+      if (topic === names.deadLetters) dead.push(message.headers as Record<string, Buffer>);
+      else events.push({ topic, key: message.key?.toString() ?? '' });
+      return Promise.resolve();
+    },
+  });
+  try {
+    await eventually('all records are routed', () =>
+      dead.length >= 4 && events.length > 0 ? true : undefined,
+    );
+  } finally {
+    await consumer.disconnect();
+    await admin.deleteGroups([groupId]);
+  }
+  return { dead, events };
+}

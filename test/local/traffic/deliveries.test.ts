@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { test } from 'node:test';
+import { deliveries, type Delivery } from '../../../local/traffic/deliveries.ts';
+
+const secrets = { oura: 'o', whoop: 'w', terra: 't', healthkit: 'h' };
+
+function take(count: number, seed: number): Delivery[] {
+  const traffic = deliveries({ seed, startMs: 1_790_000_000_000, secrets });
+  return Array.from({ length: count }, () => traffic.next().value as Delivery);
+}
+
+test('a hundred deliveries hold every kind, and one of them is malformed', () => {
+  const kinds = take(100, 7).map(({ kind }) => kind);
+  const expected = [
+    'bad_signature',
+    'correction',
+    'healthkit_reading',
+    'malformed',
+    'oura_notification',
+    'oura_reading',
+    'oura_signed_reading',
+    'retry',
+    'terra_control',
+    'terra_dialect_reading',
+    'terra_reading',
+    'whoop_notification',
+    'whoop_reading',
+  ];
+  assert.deepEqual([...new Set(kinds)].sort(), expected);
+  assert.equal(kinds.filter((kind) => kind === 'malformed').length, 1);
+});
+
+test('the same seed gives the same bodies', () => {
+  const bodies = (seed: number): string[] => take(300, seed).map(({ body }) => body.toString());
+  assert.deepEqual(bodies(3), bodies(3));
+  assert.notDeepEqual(bodies(3), bodies(4));
+});
+
+test('everything but the bad signatures is signed by its vendor’s secret', () => {
+  for (const { kind, device, body, headers } of take(300, 1)) {
+    const { signature } = headers;
+    if (signature === undefined) {
+      assert.equal(headers['x-oura-signature']?.length, 64);
+      continue;
+    }
+    const right = createHmac('sha256', secrets[device]).update(body).digest('hex');
+    assert.equal(signature === right, kind !== 'bad_signature');
+  }
+});
+
+test('a correction speaks of a resource that was sent before, with other values', () => {
+  const sent = new Map<string, string>();
+  let corrections = 0;
+  for (const { kind, body, expect } of take(400, 11)) {
+    if (expect.outcome !== 'event') continue;
+    const key = `${expect.event.device_type} ${expect.event.user_id} ${expect.event.resource_id}`;
+    if (kind === 'correction' && sent.has(key)) {
+      corrections += 1;
+      assert.notEqual(sent.get(key), body.toString());
+    }
+    sent.set(key, body.toString());
+  }
+  assert.ok(corrections >= 10);
+});
