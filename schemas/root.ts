@@ -1,0 +1,16 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+/**
+ * The folder that holds package.json, from source and from dist/ alike: schemas and SQL files are not copied
+ * into the build.
+ * @throws Error when no folder above this file holds one.
+ */
+export function projectRoot(): string {
+  for (let folder = import.meta.dirname; ; folder = dirname(folder)) {
+    if (existsSync(join(folder, 'package.json'))) return folder;
+    if (dirname(folder) === folder) {
+      throw new Error(`no package.json above ${import.meta.dirname}: run the bridge from a complete clone`);
+    }
+  }
+}
