@@ -1,0 +1,163 @@
+import {
+  is,
+  kafkaVariables,
+  processVariables,
+  readConfig,
+  variable,
+  type Config,
+} from '../process/config.ts';
+import type { Device } from '../topology/topics.ts';
+
+const MiB = 1024 * 1024;
+
+/**
+ * The variables of the ingress. What is convenient for development and dangerous in production is off by default
+ * when `env` says NODE_ENV=production: this is the only place that looks at it.
+ */
+export function ingressVariables(env: NodeJS.ProcessEnv) {
+  const production = env['NODE_ENV'] === 'production';
+  return {
+    ...processVariables,
+    ...kafkaVariables,
+    HOST: variable<string>({ schema: is.text, default: '0.0.0.0', description: 'address to listen on' }),
+    PORT: variable<number>({
+      schema: is.integer(0, 65_535),
+      default: 8889,
+      description: 'port of the webhooks; 0 for any free one',
+    }),
+    ADMIN_PORT: variable<number | undefined>({
+      schema: is.integer(0, 65_535),
+      default: undefined,
+      description: 'moves /metrics and the details of /health to this port; 0 for any free one',
+    }),
+    ADMIN_HOST: variable<string>({
+      schema: is.text,
+      default: '127.0.0.1',
+      description: 'address of the admin port',
+    }),
+    WORKERS: variable<number>({
+      schema: is
+        .integer(1, 1_024)
+        .refine((workers) => workers === 1, { error: 'more than one worker is not supported yet' }),
+      default: 1,
+      description: 'processes that share the port',
+    }),
+    MAX_CONCURRENT_WEBHOOKS: variable<number>({
+      schema: is.integer(1, 100_000),
+      default: 100,
+      description: 'webhooks in hand at once; more wait in order for at most a second',
+    }),
+    MAX_BODY_BYTES: variable<number>({
+      // The raw topics take records of 12 MiB, headers included.
+      schema: is.integer(1, 11 * MiB),
+      default: 10 * MiB,
+      description: 'largest webhook body',
+    }),
+    ACK_DEADLINE_MS: variable<number>({
+      schema: is.integer(10, 60_000),
+      default: 5_000,
+      description: 'how long a webhook waits for the acknowledgement of the broker',
+    }),
+    BREAKER_OPEN_MS: variable<number>({
+      schema: is.integer(10, 3_600_000),
+      default: 60_000,
+      description: 'how long webhooks are refused after 5 failed produce requests in a row',
+    }),
+    OURA_WEBHOOK_SECRET: secretList('Oura'),
+    WHOOP_WEBHOOK_SECRET: secretList('WHOOP'),
+    TERRA_WEBHOOK_SECRET: secretList('Terra'),
+    APPLE_HEALTHKIT_SECRET: secretList('Apple HealthKit'),
+    OURA_VERIFICATION_TOKEN: variable<string | undefined>({
+      schema: is.text,
+      default: undefined,
+      secret: true,
+      description: 'what Oura must name when it asks for the challenge of a subscription',
+    }),
+    PLAIN_SIGNATURE: variable<boolean>({
+      schema: is.onOff,
+      default: !production,
+      description: 'on to accept the plain Signature header; off by default when NODE_ENV=production',
+    }),
+    TEST_WEBHOOK: variable<boolean>({
+      schema: is.onOff,
+      default: !production,
+      description: 'on to serve the unsigned /webhook/test; off by default when NODE_ENV=production',
+    }),
+    // Oura and WHOOP retry for an hour, Terra for a bit over a day; none says whether a retry is signed anew.
+    OURA_SIGNATURE_TOLERANCE_S: toleranceS(4_500),
+    WHOOP_SIGNATURE_TOLERANCE_S: toleranceS(4_500),
+    TERRA_SIGNATURE_TOLERANCE_S: toleranceS(90_000),
+    POSTGRES_URL: variable<string | undefined>({
+      schema: is.url,
+      default: undefined,
+      secret: true,
+      description: 'pinged by /health when set; the ingress needs no database',
+    }),
+    REDIS_URL: variable<string | undefined>({
+      schema: is.url.refine((text) => /^rediss?:/.test(text), {
+        error: 'must begin with redis:// or rediss://',
+      }),
+      default: undefined,
+      secret: true,
+      description: 'pinged by /health when set; the ingress needs no cache',
+    }),
+  } as const;
+}
+
+export type IngressConfig = Config<ReturnType<typeof ingressVariables>>;
+
+/**
+ * The typed configuration of an ingress.
+ * @throws ConfigError naming every wrong variable.
+ */
+export function readIngressConfig(env: NodeJS.ProcessEnv): IngressConfig {
+  return readConfig(ingressVariables(env), env);
+}
+
+/** What a vendor's route verifies with. */
+export interface VendorSecrets {
+  readonly secrets: readonly string[];
+  readonly toleranceS: number;
+  /** The variable that holds the secrets, for messages. */
+  readonly variable: string;
+}
+
+/** The secrets and tolerances of the configuration by vendor. */
+export function vendorSecrets(config: IngressConfig): Readonly<Record<Device, VendorSecrets>> {
+  return {
+    oura: {
+      secrets: config.OURA_WEBHOOK_SECRET,
+      toleranceS: config.OURA_SIGNATURE_TOLERANCE_S,
+      variable: 'OURA_WEBHOOK_SECRET',
+    },
+    whoop: {
+      secrets: config.WHOOP_WEBHOOK_SECRET,
+      toleranceS: config.WHOOP_SIGNATURE_TOLERANCE_S,
+      variable: 'WHOOP_WEBHOOK_SECRET',
+    },
+    terra: {
+      secrets: config.TERRA_WEBHOOK_SECRET,
+      toleranceS: config.TERRA_SIGNATURE_TOLERANCE_S,
+      variable: 'TERRA_WEBHOOK_SECRET',
+    },
+    // None of its schemes signs a time.
+    healthkit: { secrets: config.APPLE_HEALTHKIT_SECRET, toleranceS: 0, variable: 'APPLE_HEALTHKIT_SECRET' },
+  };
+}
+
+function secretList(vendor: string) {
+  return variable<string[]>({
+    schema: is.list,
+    default: [],
+    secret: true,
+    description: `signing secret of ${vendor}; several, separated by commas, while rotating`,
+  });
+}
+
+function toleranceS(defaultS: number) {
+  return variable<number>({
+    schema: is.integer(1, 31_536_000),
+    default: defaultS,
+    description: 'how old a signed timestamp may be, in seconds',
+  });
+}

@@ -1,0 +1,105 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import { noScheme, rawHeader } from '../topology/raw-record.ts';
+import { keyPartition } from '../topology/streams/kafka.ts';
+
+/** A record of a raw topic, ready to be sent. */
+export interface RawRecord {
+  readonly topic: string;
+  readonly partition: number;
+  readonly key: Buffer | null;
+  /** The request's body, byte for byte. */
+  readonly value: Buffer;
+  /** Epoch ms at which the ingress took the request. */
+  readonly timestampMs: number;
+  readonly headers: Readonly<Record<string, Buffer>>;
+}
+
+/** What of a request goes into the record's headers. */
+export interface RequestFacts {
+  readonly receivedAtMs: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Names of headers to keep verbatim, lower case; a trailing `*` stands for any ending. */
+  readonly keptHeaders: readonly string[];
+  /** What verified the request; absent for the unsigned test webhook. */
+  readonly verified?: { readonly scheme: string; readonly secretIndex: number };
+}
+
+/** A kept header longer than this is left out: no vendor's is, and headers count into the record's size. */
+const keptBytes = 1024;
+
+/** The record of a webhook: its key decides the partition, in the way that Kafka's own clients do. */
+export function rawRecord(
+  where: { readonly topic: string; readonly partitions: number },
+  key: Buffer,
+  body: Buffer,
+  facts: RequestFacts,
+): RawRecord {
+  return {
+    topic: where.topic,
+    partition: keyPartition(key, where.partitions),
+    key,
+    value: body,
+    timestampMs: facts.receivedAtMs,
+    headers: rawHeaders(facts),
+  };
+}
+
+/** The record of the unsigned test webhook: without a key, to the partition that the caller chooses. */
+export function testRecord(
+  where: { readonly topic: string; readonly partition: number },
+  body: Buffer,
+  facts: RequestFacts,
+): RawRecord {
+  return { ...where, key: null, value: body, timestampMs: facts.receivedAtMs, headers: rawHeaders(facts) };
+}
+
+/** The key of a record that is about no user: the same body lies on the same partition when it is sent again. */
+export function hashKey(body: Buffer): Buffer {
+  return Buffer.from(`sha256:${createHash('sha256').update(body).digest('hex').slice(0, 32)}`);
+}
+
+/** About how many bytes the record adds to a batch: its parts, and a generous bound of the lengths between them. */
+export function recordBytes(record: RawRecord): number {
+  let bytes = record.value.length + (record.key?.length ?? 0) + 32;
+  for (const [name, value] of Object.entries(record.headers)) bytes += name.length + value.length + 8;
+  return bytes;
+}
+
+function rawHeaders(facts: RequestFacts): Record<string, Buffer> {
+  const headers: Record<string, Buffer> = {
+    [rawHeader.receivedAt]: Buffer.from(String(facts.receivedAtMs)),
+    [rawHeader.scheme]: Buffer.from(facts.verified?.scheme ?? noScheme),
+    [rawHeader.traceparent]: Buffer.from(traceparent(facts.headers['traceparent'])),
+  };
+  if (facts.verified !== undefined)
+    headers[rawHeader.secret] = Buffer.from(String(facts.verified.secretIndex));
+  keep(headers, rawHeader.contentType, facts.headers['content-type']);
+  for (const name of facts.keptHeaders) {
+    if (!name.endsWith('*')) {
+      keep(headers, name, facts.headers[name]);
+      continue;
+    }
+    for (const present of Object.keys(facts.headers)) {
+      if (present.startsWith(name.slice(0, -1))) keep(headers, present, facts.headers[present]);
+    }
+  }
+  return headers;
+}
+
+function keep(headers: Record<string, Buffer>, name: string, value: string | string[] | undefined): void {
+  // Whatever a vendor's table says, credentials are not stored.
+  if (value === undefined || name === 'authorization') return;
+  // Node reads header bytes as Latin-1, so this gives back what was on the wire.
+  const bytes = Buffer.from(Array.isArray(value) ? value.join(', ') : value, 'latin1');
+  if (bytes.length <= keptBytes) headers[name] = bytes;
+}
+
+const validTraceparent = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+// W3C Trace Context: a request without a usable parent begins a trace of its own.
+function traceparent(header: string | string[] | undefined): string {
+  if (typeof header === 'string' && validTraceparent.test(header)) return header;
+  const ids = randomBytes(24).toString('hex');
+  return `00-${ids.slice(0, 32)}-${ids.slice(32)}-00`;
+}

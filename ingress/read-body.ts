@@ -1,0 +1,79 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Lease } from './byte-budget.ts';
+
+/** Bodies up to this size are bounded by the number of webhooks in hand alone. */
+export const smallBodyBytes = 64 * 1024;
+
+export type BodyFault = 'body_too_large' | 'too_many_bytes' | 'body_too_slow' | 'incomplete_body';
+
+export type ReadBody =
+  { readonly ok: true; readonly body: Buffer } | { readonly ok: false; readonly code: BodyFault };
+
+/** The length a request declares; undefined for a chunked body, 0 for a request without one. */
+export function declaredLength(request: IncomingMessage): number | undefined {
+  const declared = request.headers['content-length'];
+  if (declared !== undefined) return Number(declared);
+  return request.headers['transfer-encoding'] === undefined ? 0 : undefined;
+}
+
+/**
+ * Reads the whole body into memory within `maxBytes`, taking the bytes of large ones from `lease`: all of them up
+ * front when the length is declared, as they come when it is not. Sends `100 Continue` to a sender that asked.
+ * After a fault the rest of the body is unread.
+ * @param options.idleMs - how long the sender may pause.
+ */
+export function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: { readonly maxBytes: number; readonly lease: Lease; readonly idleMs: number },
+): Promise<ReadBody> {
+  const { maxBytes, lease, idleMs } = options;
+  const declared = declaredLength(request);
+  if (declared !== undefined && declared > maxBytes)
+    return Promise.resolve({ ok: false, code: 'body_too_large' });
+  const leasedUpFront = declared !== undefined && declared > smallBodyBytes;
+  if (leasedUpFront && !lease.take(declared)) return Promise.resolve({ ok: false, code: 'too_many_bytes' });
+  if (request.destroyed) return Promise.resolve({ ok: false, code: 'incomplete_body' });
+  if (request.headers.expect !== undefined) {
+    response.writeContinue();
+    // From here on it is a sender like any other: one that may be in the middle of its body.
+    delete request.headers.expect;
+  }
+
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    let leased = leasedUpFront ? declared : 0;
+    const idle = setTimeout(() => finish({ ok: false, code: 'body_too_slow' }), idleMs);
+
+    function onData(chunk: Buffer): void {
+      idle.refresh();
+      bytes += chunk.length;
+      if (bytes > maxBytes) return finish({ ok: false, code: 'body_too_large' });
+      if (bytes > smallBodyBytes && bytes > leased) {
+        if (!lease.take(bytes - leased)) return finish({ ok: false, code: 'too_many_bytes' });
+        leased = bytes;
+      }
+      chunks.push(chunk);
+    }
+    function onEnd(): void {
+      const [only] = chunks;
+      finish({
+        ok: true,
+        body: chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, bytes),
+      });
+    }
+    function onClose(): void {
+      finish({ ok: false, code: 'incomplete_body' });
+    }
+    function finish(result: ReadBody): void {
+      clearTimeout(idle);
+      request.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose);
+      // An aborted request still emits an error, which nobody needs any more.
+      request.on('error', () => undefined);
+      if (!result.ok) request.pause();
+      resolve(result);
+    }
+    request.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose);
+  });
+}

@@ -1,0 +1,179 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { parseJson } from '../topology/json.ts';
+import type { ByteBudget, Lease } from './byte-budget.ts';
+import { problemStatus, send, sendProblem, type ProblemCode } from './problems.ts';
+import type { Appended, RawLog } from './raw-log.ts';
+import { hashKey, rawRecord, testRecord, type RawRecord } from './raw-record.ts';
+import { declaredLength, readBody } from './read-body.ts';
+import { checkClaim, hasSecret, readClaim, type SignatureScheme } from './verify.ts';
+import type { Vendor } from './vendors/vendor.ts';
+import type { WaitingLine } from './waiting-line.ts';
+
+/** A handler on Node's own request and response, so that it can be served with or without Express. */
+export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
+
+/** What all webhooks of a process share. */
+export interface WebhookDeps {
+  readonly rawLog: RawLog;
+  readonly line: WaitingLine;
+  readonly budget: ByteBudget;
+  readonly partitions: number;
+  readonly ackDeadlineMs: number;
+  /** Epoch ms. */
+  readonly now: () => number;
+  /** Told of every webhook that was answered or given up. */
+  readonly onDone: (done: {
+    readonly device: string;
+    readonly outcome: Outcome;
+    readonly seconds: number;
+  }) => void;
+  readonly onUnexpected: (error: unknown) => void;
+}
+
+/** What a webhook came to; bounded, so that it can label a metric. */
+export type Outcome = 'processed' | ProblemCode;
+
+/** One vendor's webhook. */
+export interface VendorRoute {
+  readonly device: string;
+  readonly topic: string;
+  readonly vendor: Vendor;
+  /** The schemes in force; the route is closed when there are none. */
+  readonly schemes: readonly SignatureScheme[];
+  readonly secrets: readonly string[];
+  readonly toleranceS: number;
+  readonly maxBodyBytes: number;
+}
+
+/** Clocks are not that far apart; a longer future would only lengthen a replay. */
+const futureMs = 300_000;
+/** How long a sender may pause within its body. */
+const bodyIdleMs = 10_000;
+const testBodyBytes = 64 * 1024;
+
+/**
+ * The handler of a vendor's webhook: verify the raw bytes, take the key, append, answer after the broker's
+ * acknowledgement. It looks into the body for the user's id and nothing else.
+ */
+export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
+  const window = { pastMs: route.toleranceS * 1000, futureMs };
+  const keptHeaders = ['signature', ...route.vendor.keptHeaders];
+  return webhook(deps, {
+    device: route.device,
+    maxBodyBytes: route.maxBodyBytes,
+    admit(request, receivedAtMs) {
+      if (!hasSecret(route.secrets) || route.schemes.length === 0) return 'no_secret';
+      const claim = readClaim(route.schemes, request.headersDistinct, window, receivedAtMs);
+      if (!claim.ok) return claim.reason;
+      return (body) => {
+        const verified = checkClaim(claim, body, route.secrets);
+        if (!verified.ok) return verified.reason;
+        const json = parseJson(body);
+        const userId = json.ok ? route.vendor.userId(json.value) : null;
+        const key = userId === null ? hashKey(body) : Buffer.from(userId);
+        const facts = { receivedAtMs, headers: request.headers, keptHeaders, verified };
+        return {
+          record: rawRecord({ topic: route.topic, partitions: deps.partitions }, key, body, facts),
+          // Kept all the same: it is authentic, and the topology tells why it is no event.
+          outcome: json.ok ? 'processed' : 'not_json',
+        };
+      };
+    },
+  });
+}
+
+/** The handler of the unsigned test webhook: any bytes, to the partitions of the test topic in turn. */
+export function testWebhook(deps: WebhookDeps, topic: string): Handler {
+  let turn = 0;
+  return webhook(deps, {
+    device: 'test',
+    maxBodyBytes: testBodyBytes,
+    admit: (request, receivedAtMs) => (body) => {
+      turn = (turn + 1) % deps.partitions;
+      const facts = { receivedAtMs, headers: request.headers, keptHeaders: [] };
+      return { record: testRecord({ topic, partition: turn }, body, facts), outcome: 'processed' };
+    },
+  });
+}
+
+interface Kind {
+  readonly device: string;
+  readonly maxBodyBytes: number;
+  /** Looks at the headers alone: the reason to refuse, or what to do with the body. */
+  admit(
+    request: IncomingMessage,
+    receivedAtMs: number,
+  ): ProblemCode | ((body: Buffer) => ProblemCode | Accepted);
+}
+
+interface Accepted {
+  readonly record: RawRecord;
+  readonly outcome: 'processed' | 'not_json';
+}
+
+function webhook(deps: WebhookDeps, kind: Kind): Handler {
+  const processed = Buffer.from(JSON.stringify({ status: 'processed', device: kind.device }));
+  const json = { 'content-type': 'application/json' };
+  return async (request, response) => {
+    const startedAt = performance.now();
+    let outcome: Outcome;
+    try {
+      outcome = await handle(deps, kind, request, response);
+    } catch (error) {
+      deps.onUnexpected(error);
+      outcome = 'internal';
+    }
+    if (outcome === 'processed') {
+      send(request, response, 200, json, processed);
+    } else {
+      const breakerMs = deps.rawLog.breaker.retryAfterMs();
+      const retryAfterS = problemStatus(outcome) === 503 ? Math.max(1, Math.ceil(breakerMs / 1000)) : 1;
+      sendProblem(request, response, outcome, { retryAfterS });
+    }
+    deps.onDone({ device: kind.device, outcome, seconds: (performance.now() - startedAt) / 1000 });
+  };
+}
+
+async function handle(
+  deps: WebhookDeps,
+  kind: Kind,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<Outcome> {
+  const receivedAtMs = deps.now();
+  // In the order of what costs least: a request that must fail takes no place and no memory.
+  const encoding = request.headers['content-encoding'];
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return 'content_encoding';
+  if ((declaredLength(request) ?? 0) > kind.maxBodyBytes) return 'body_too_large';
+  const accept = kind.admit(request, receivedAtMs);
+  if (typeof accept === 'string') return accept;
+  if (deps.rawLog.breaker.retryAfterMs() > 0) return 'breaker_open';
+
+  const turn = await deps.line.enter((leave) => response.once('close', leave));
+  if (turn === 'gone') return 'incomplete_body';
+  if (turn !== 'entered') return 'too_busy';
+  const lease: Lease = deps.budget.lease();
+  try {
+    const read = await readBody(request, response, {
+      maxBytes: kind.maxBodyBytes,
+      lease,
+      idleMs: bodyIdleMs,
+    });
+    if (!read.ok) return read.code;
+    const accepted = accept(read.body);
+    if (typeof accepted === 'string') return accepted;
+    const appended = await deps.rawLog.append(accepted.record, { deadlineMs: deps.ackDeadlineMs });
+    return appended === 'acknowledged' ? accepted.outcome : refusals[appended];
+  } finally {
+    lease.release();
+    deps.line.leave();
+  }
+}
+
+const refusals: Readonly<Record<Exclude<Appended, 'acknowledged'>, ProblemCode>> = {
+  too_large: 'record_too_large',
+  late: 'ack_deadline',
+  failed: 'log_failed',
+  breaker_open: 'breaker_open',
+  stopped: 'stopping',
+};

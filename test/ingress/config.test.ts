@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ingressVariables, readIngressConfig } from '../../ingress/config.ts';
+import { ConfigError, describeConfig } from '../../process/config.ts';
+
+const env = { KAFKA_BOOTSTRAP_SERVERS: 'localhost:9092' };
+
+test('the defaults are those of a machine for development, and of production where NODE_ENV says so', () => {
+  const development = readIngressConfig(env);
+  assert.deepEqual([development.PLAIN_SIGNATURE, development.TEST_WEBHOOK], [true, true]);
+  assert.deepEqual(
+    [development.HOST, development.PORT, development.ADMIN_PORT, development.MAX_BODY_BYTES],
+    ['0.0.0.0', 8889, undefined, 10 * 1024 * 1024],
+  );
+  const production = readIngressConfig({ ...env, NODE_ENV: 'production' });
+  assert.deepEqual([production.PLAIN_SIGNATURE, production.TEST_WEBHOOK], [false, false]);
+  const explicit = readIngressConfig({
+    ...env,
+    NODE_ENV: 'production',
+    PLAIN_SIGNATURE: 'on',
+    TEST_WEBHOOK: 'on',
+  });
+  assert.deepEqual([explicit.PLAIN_SIGNATURE, explicit.TEST_WEBHOOK], [true, true]);
+});
+
+test('secrets are lists, for the time of rotating them, and never shown', () => {
+  const config = readIngressConfig({
+    ...env,
+    OURA_WEBHOOK_SECRET: 'new, old',
+    POSTGRES_URL: 'postgres://u:pw@h/d',
+  });
+  assert.deepEqual(config.OURA_WEBHOOK_SECRET, ['new', 'old']);
+  assert.deepEqual(config.WHOOP_WEBHOOK_SECRET, []);
+  const shown = describeConfig(ingressVariables(env), config);
+  assert.equal(shown['OURA_WEBHOOK_SECRET'], '[redacted]');
+  assert.equal(shown['POSTGRES_URL'], '[redacted]');
+  assert.equal(shown['WHOOP_WEBHOOK_SECRET'], '[unset]');
+});
+
+test('all faults are told together, and none quotes its value', () => {
+  const wrong = { PORT: 'planted-1', WORKERS: '4', REDIS_URL: 'http://planted-2', TEST_WEBHOOK: 'planted-3' };
+  assert.throws(
+    () => readIngressConfig(wrong),
+    (error: ConfigError) => {
+      assert.equal(error.faults.length, 5);
+      assert.match(error.message, /WORKERS: more than one worker is not supported yet/);
+      assert.match(error.message, /KAFKA_BOOTSTRAP_SERVERS is required/);
+      assert.doesNotMatch(error.message, /planted/);
+      return true;
+    },
+  );
+});

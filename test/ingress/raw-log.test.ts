@@ -1,0 +1,333 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createRawLog, type RawLog, type RawLogOptions, type RawProducer } from '../../ingress/raw-log.ts';
+import type { RawRecord } from '../../ingress/raw-record.ts';
+import { silentLog, until } from './harness.ts';
+
+const KiB = 1024;
+const deadlineMs = 10_000;
+
+interface Send {
+  /** Topic, partition and first byte of each record, as in `raw:0:a`. */
+  readonly records: string[];
+  readonly bytesByPartition: number[];
+  acknowledge(): void;
+  fail(error: Error): void;
+}
+
+/** Producers whose sends are answered by the test. */
+function fakeCluster(options: { connect?: () => Promise<void> } = {}) {
+  const sends: Send[] = [];
+  const state = { producers: 0, disconnects: 0, inFlight: 0, mostInFlight: 0 };
+  const createProducer = (): RawProducer => {
+    state.producers += 1;
+    return {
+      connect: options.connect ?? (() => Promise.resolve()),
+      disconnect: () => {
+        state.disconnects += 1;
+        return Promise.resolve();
+      },
+      sendBatch: ({ acks, topicMessages }) =>
+        new Promise((resolve, reject) => {
+          assert.equal(acks, -1);
+          state.inFlight += 1;
+          state.mostInFlight = Math.max(state.mostInFlight, state.inFlight);
+          const bytes = new Map<string, number>();
+          const records: string[] = [];
+          for (const { topic, messages } of topicMessages) {
+            for (const { partition, value } of messages) {
+              const place = `${topic}:${partition}`;
+              records.push(`${place}:${value!.toString().slice(0, 1)}`);
+              bytes.set(place, (bytes.get(place) ?? 0) + value!.length);
+            }
+          }
+          sends.push({
+            records,
+            bytesByPartition: [...bytes.values()],
+            acknowledge() {
+              state.inFlight -= 1;
+              resolve([]);
+            },
+            fail(error) {
+              state.inFlight -= 1;
+              reject(error);
+            },
+          });
+        }),
+    };
+  };
+  return {
+    sends,
+    state,
+    createProducer,
+    /** The send of that number, once it has been made. */
+    async send(number: number): Promise<Send> {
+      await until(() => sends.length > number, `send ${number} is made`);
+      return sends[number]!;
+    },
+  };
+}
+
+function rawLog(createProducer: () => RawProducer, options: Partial<RawLogOptions> = {}): RawLog {
+  return createRawLog({
+    createProducer,
+    limits: { partitionBytes: () => 1024 * KiB, sendBytes: 16 * 1024 * KiB },
+    ackDeadlineMs: 5_000,
+    breakerOpenMs: 60_000,
+    log: silentLog,
+    ...options,
+  });
+}
+
+function record(
+  mark: string,
+  options: { partition?: number; bytes?: number; topic?: string } = {},
+): RawRecord {
+  const { partition = 0, bytes = 1, topic = 'raw' } = options;
+  return { topic, partition, key: null, value: Buffer.alloc(bytes, mark), timestampMs: 1, headers: {} };
+}
+
+function brokerError(type: string, place: object = {}): Error {
+  return Object.assign(new Error(type), { type, ...place });
+}
+
+test('the first record goes at once, those that come meanwhile go together in the next send', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  const first = log.append(record('a'), { deadlineMs });
+  const send = await cluster.send(0);
+  const others = ['b', 'c', 'd'].map((mark) => log.append(record(mark), { deadlineMs }));
+  assert.deepEqual(send.records, ['raw:0:a']);
+  send.acknowledge();
+  assert.equal(await first, 'acknowledged');
+  const second = await cluster.send(1);
+  assert.deepEqual(second.records, ['raw:0:b', 'raw:0:c', 'raw:0:d']);
+  second.acknowledge();
+  assert.deepEqual(await Promise.all(others), ['acknowledged', 'acknowledged', 'acknowledged']);
+  assert.equal(cluster.state.mostInFlight, 1);
+  assert.equal(cluster.state.producers, 1);
+  await log.close(1_000);
+});
+
+test('a send holds at most 1 MiB for a partition, and the order within a partition stays', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  const blocking = log.append(record('x', { partition: 3 }), { deadlineMs });
+  const first = await cluster.send(0);
+  const rest = [
+    ...['a', 'b', 'c', 'd', 'e'].map((mark) => record(mark, { bytes: 300 * KiB })),
+    record('f'),
+    record('g', { partition: 1 }),
+  ].map((each) => log.append(each, { deadlineMs }));
+  first.acknowledge();
+  const second = await cluster.send(1);
+  // The small one could still go with the first three, but it would overtake.
+  assert.deepEqual(second.records, ['raw:0:a', 'raw:0:b', 'raw:0:c', 'raw:1:g']);
+  assert.ok(second.bytesByPartition.every((bytes) => bytes <= 1024 * KiB));
+  second.acknowledge();
+  const third = await cluster.send(2);
+  assert.deepEqual(third.records, ['raw:0:d', 'raw:0:e', 'raw:0:f']);
+  third.acknowledge();
+  await Promise.all([blocking, ...rest]);
+  await log.close(1_000);
+});
+
+test('the whole of a send is bounded too', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer, {
+    limits: { partitionBytes: () => 1024 * KiB, sendBytes: 300 * KiB },
+  });
+  const appended = [0, 1, 2].map((partition) =>
+    log.append(record('a', { partition, bytes: 140 * KiB }), { deadlineMs }),
+  );
+  (await cluster.send(0)).acknowledge();
+  (await cluster.send(1)).acknowledge();
+  assert.deepEqual(
+    cluster.sends.map(({ records }) => records.length),
+    [2, 1],
+  );
+  await Promise.all(appended);
+  await log.close(1_000);
+});
+
+test('a large record goes alone, and small ones of other partitions do not wait behind it', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  const appended = [
+    record('a'),
+    record('L', { bytes: 9 * 1024 * KiB }),
+    record('b'),
+    record('c', { partition: 1 }),
+  ].map((each) => log.append(each, { deadlineMs }));
+  (await cluster.send(0)).acknowledge();
+  (await cluster.send(1)).acknowledge();
+  (await cluster.send(2)).acknowledge();
+  assert.deepEqual(
+    cluster.sends.map(({ records }) => records),
+    [['raw:0:a', 'raw:1:c'], ['raw:0:L'], ['raw:0:b']],
+  );
+  await Promise.all(appended);
+  await log.close(1_000);
+});
+
+test('after any failed send the producer is replaced, and its records are not sent again', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  const lost = log.append(record('a'), { deadlineMs });
+  (await cluster.send(0)).fail(brokerError('NOT_ENOUGH_REPLICAS'));
+  assert.equal(await lost, 'failed');
+  assert.equal(log.healthy, false);
+  const next = log.append(record('b'), { deadlineMs });
+  const send = await cluster.send(1);
+  assert.deepEqual(send.records, ['raw:0:b']);
+  send.acknowledge();
+  assert.equal(await next, 'acknowledged');
+  assert.equal(log.healthy, true);
+  assert.equal(cluster.state.producers, 2);
+  assert.ok(cluster.state.disconnects >= 1);
+  await log.close(1_000);
+});
+
+test('a producer that cannot connect fails the records, and another is made', async () => {
+  let attempts = 0;
+  const cluster = fakeCluster({
+    connect: () => (++attempts === 1 ? Promise.reject(new Error('refused')) : Promise.resolve()),
+  });
+  const log = rawLog(cluster.createProducer);
+  assert.equal(await log.append(record('a'), { deadlineMs }), 'failed');
+  const next = log.append(record('b'), { deadlineMs });
+  (await cluster.send(0)).acknowledge();
+  assert.equal(await next, 'acknowledged');
+  await log.close(1_000);
+});
+
+test('a record that waited past its deadline is answered and never sent', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  const slow = log.append(record('a'), { deadlineMs });
+  const send = await cluster.send(0);
+  assert.equal(await log.append(record('b'), { deadlineMs: 5 }), 'late');
+  const third = log.append(record('c'), { deadlineMs });
+  send.acknowledge();
+  const second = await cluster.send(1);
+  assert.deepEqual(second.records, ['raw:0:c']);
+  second.acknowledge();
+  assert.deepEqual([await slow, await third], ['acknowledged', 'acknowledged']);
+  await log.close(1_000);
+});
+
+test('a send without an answer is given up at the deadline', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer, { ackDeadlineMs: 20 });
+  assert.equal(await log.append(record('a'), { deadlineMs: 5_000 }), 'failed');
+  assert.equal(cluster.state.producers, 1);
+  const next = log.append(record('b'), { deadlineMs });
+  (await cluster.send(1)).acknowledge();
+  assert.equal(await next, 'acknowledged');
+  assert.equal(cluster.state.producers, 2);
+  cluster.sends[0]!.acknowledge();
+  await log.close(1_000);
+});
+
+test('of a batch that was refused as too large each record is tried alone', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  const appended = ['a', 'b', 'c'].map((mark) =>
+    log.append(record(mark, { bytes: 100 * KiB }), { deadlineMs }),
+  );
+  const tooLarge = brokerError('MESSAGE_TOO_LARGE', { topic: 'raw', partition: 0 });
+  (await cluster.send(0)).fail(tooLarge);
+  (await cluster.send(1)).acknowledge();
+  (await cluster.send(2)).fail(tooLarge);
+  (await cluster.send(3)).acknowledge();
+  assert.deepEqual(await Promise.all(appended), ['acknowledged', 'too_large', 'acknowledged']);
+  assert.deepEqual(
+    cluster.sends.slice(1).map(({ records }) => records),
+    [['raw:0:a'], ['raw:0:b'], ['raw:0:c']],
+  );
+  await log.close(1_000);
+});
+
+test('records of other partitions that may be written already are not sent again after a refusal', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  const appended = [0, 1, 2].map((partition) => log.append(record('a', { partition }), { deadlineMs }));
+  (await cluster.send(0)).fail(brokerError('MESSAGE_TOO_LARGE', { topic: 'raw', partition: 1 }));
+  const alone = await cluster.send(1);
+  assert.deepEqual(alone.records, ['raw:1:a']);
+  alone.acknowledge();
+  assert.deepEqual(await Promise.all(appended), ['failed', 'acknowledged', 'failed']);
+  await log.close(1_000);
+});
+
+test('five failures in a row open the breaker: nothing is sent until a trial, and its success closes it', async () => {
+  const cluster = fakeCluster();
+  let openings = 0;
+  const log = rawLog(cluster.createProducer, { breakerOpenMs: 50, onBreakerOpen: () => (openings += 1) });
+  for (let failed = 0; failed < 5; failed += 1) {
+    assert.equal(log.breaker.state, 'closed');
+    const appended = log.append(record('a'), { deadlineMs });
+    const send = await cluster.send(failed);
+    const behind = failed === 4 ? log.append(record('b'), { deadlineMs }) : undefined;
+    send.fail(brokerError('REQUEST_TIMED_OUT'));
+    assert.equal(await appended, 'failed');
+    // What waited behind the fifth failure is not left waiting.
+    if (behind !== undefined) assert.equal(await behind, 'breaker_open');
+  }
+  assert.equal(openings, 1);
+  if (log.breaker.state === 'open') {
+    assert.equal(await log.append(record('c'), { deadlineMs }), 'breaker_open');
+  }
+  await until(() => log.breaker.state === 'half_open', 'a trial is due');
+  const failedTrial = log.append(record('d'), { deadlineMs });
+  (await cluster.send(5)).fail(brokerError('REQUEST_TIMED_OUT'));
+  assert.equal(await failedTrial, 'failed');
+  assert.equal(openings, 2);
+  await until(() => log.breaker.state === 'half_open', 'the next trial is due');
+  const trial = log.append(record('e'), { deadlineMs });
+  (await cluster.send(6)).acknowledge();
+  assert.equal(await trial, 'acknowledged');
+  assert.equal(log.breaker.state, 'closed');
+  assert.equal(log.breaker.retryAfterMs(), 0);
+  await log.close(1_000);
+});
+
+test('what is too large never opens the breaker, and does not reset its count either', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  for (let send = 0; send < 10; send += 1) {
+    const appended = log.append(record('a'), { deadlineMs });
+    (await cluster.send(send)).fail(brokerError('MESSAGE_TOO_LARGE'));
+    assert.equal(await appended, 'too_large');
+  }
+  assert.equal(log.breaker.state, 'closed');
+  assert.equal(log.healthy, true);
+  await log.close(1_000);
+});
+
+test('closing sends what waits, refuses what comes, and disconnects', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer);
+  const first = log.append(record('a'), { deadlineMs });
+  const send = await cluster.send(0);
+  const second = log.append(record('b'), { deadlineMs });
+  const closed = log.close(5_000);
+  assert.equal(await log.append(record('c'), { deadlineMs }), 'stopped');
+  send.acknowledge();
+  (await cluster.send(1)).acknowledge();
+  await closed;
+  assert.deepEqual([await first, await second], ['acknowledged', 'acknowledged']);
+  assert.ok(cluster.state.disconnects >= 1);
+});
+
+test('closing gives up what the broker does not answer', async () => {
+  const cluster = fakeCluster();
+  const log = rawLog(cluster.createProducer, { ackDeadlineMs: 50 });
+  const first = log.append(record('a'), { deadlineMs });
+  await cluster.send(0);
+  const second = log.append(record('b'), { deadlineMs });
+  await log.close(5);
+  assert.equal(await second, 'stopped');
+  assert.equal(await first, 'failed');
+  cluster.sends[0]!.acknowledge();
+});

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createByteBudget } from '../../ingress/byte-budget.ts';
+import { createWaitingLine } from '../../ingress/waiting-line.ts';
+
+const limits = { places: 2, maxWaiting: 2, maxWaitMs: 5_000 };
+
+test('places are taken at once while there are any', () => {
+  const line = createWaitingLine(limits);
+  assert.equal(line.enter(), 'entered');
+  assert.equal(line.enter(), 'entered');
+  assert.equal(line.inHand, 2);
+});
+
+test('those who wait come in the order in which they came', async () => {
+  const line = createWaitingLine(limits);
+  assert.equal(line.enter(), 'entered');
+  assert.equal(line.enter(), 'entered');
+  const order: string[] = [];
+  const third = Promise.resolve(line.enter()).then((turn) => order.push(`third ${turn}`));
+  const fourth = Promise.resolve(line.enter()).then((turn) => order.push(`fourth ${turn}`));
+  assert.equal(line.waiting, 2);
+  line.leave();
+  await third;
+  line.leave();
+  await fourth;
+  assert.deepEqual(order, ['third entered', 'fourth entered']);
+  assert.equal(line.inHand, 2);
+  line.leave();
+  line.leave();
+  assert.equal(line.inHand, 0);
+});
+
+test('a full line takes nobody', () => {
+  const line = createWaitingLine({ places: 1, maxWaiting: 0, maxWaitMs: 5_000 });
+  assert.equal(line.enter(), 'entered');
+  assert.equal(line.enter(), 'full');
+});
+
+test('whoever waits too long is told so and holds no place', async () => {
+  const line = createWaitingLine({ places: 1, maxWaiting: 5, maxWaitMs: 5 });
+  assert.equal(line.enter(), 'entered');
+  assert.equal(await line.enter(), 'late');
+  assert.equal(line.waiting, 0);
+  line.leave();
+  assert.equal(line.inHand, 0);
+});
+
+test('whoever leaves the line is passed over', async () => {
+  const line = createWaitingLine(limits);
+  assert.equal(line.enter(), 'entered');
+  assert.equal(line.enter(), 'entered');
+  let leave = (): void => undefined;
+  const gone = line.enter((leaveLine) => {
+    leave = leaveLine;
+  });
+  const next = line.enter();
+  leave();
+  assert.equal(await gone, 'gone');
+  line.leave();
+  assert.equal(await next, 'entered');
+  leave();
+  assert.equal(line.inHand, 2);
+});
+
+test('a budget gives what it has and gets it back once', () => {
+  const budget = createByteBudget(100);
+  const first = budget.lease();
+  const second = budget.lease();
+  assert.equal(first.take(60), true);
+  assert.equal(second.take(41), false);
+  assert.equal(second.take(40), true);
+  assert.equal(budget.taken, 100);
+  first.release();
+  first.release();
+  assert.equal(budget.taken, 40);
+  second.release();
+  assert.equal(budget.taken, 0);
+});
