@@ -1,0 +1,114 @@
+import { broker } from './broker.ts';
+import { fetchSoftware } from './maven.ts';
+import type { Part } from './part.ts';
+import { postgres, postgresUrl } from './postgres.ts';
+import { findPostgresHome } from './postgres-home.ts';
+import { redis, redisUrl } from './redis.ts';
+import { registry, registryUrl } from './registry.ts';
+import { liveBrokers } from './metadata-request.ts';
+import type { StackState } from './state.ts';
+
+/** The parts of a stack, each of which can be stopped and started again on its own ports. */
+export interface Parts {
+  readonly kafka: { readonly brokers: readonly Part[] };
+  readonly registry: Part;
+  readonly postgres: Part;
+  readonly redis: Part | null;
+}
+
+/** A stack that can be taken up, looked at and taken down, by whichever process. */
+export interface Runner extends Parts {
+  /**
+   * Starts what is not running and resolves once everything is healthy.
+   * @returns false when everything was up already.
+   */
+  start(): Promise<boolean>;
+  /** Stops everything in order; what is not running is passed over. */
+  stop(): Promise<void>;
+  /** The addresses of the parts, as environment variables. */
+  addresses(): Promise<Record<string, string>>;
+}
+
+/** The stack as processes of this machine. */
+export function embedded(
+  state: StackState,
+  options: {
+    readonly directory: string;
+    readonly root: string;
+    readonly env: NodeJS.ProcessEnv;
+    readonly durable: boolean;
+    readonly onProgress: (line: string) => void;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Runner {
+  const { directory, root, onProgress } = options;
+  const { ports } = state;
+  // One part that cannot start ends the start of the others.
+  const failed = new AbortController();
+  const signal =
+    options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
+  // Asked for by several parts at once, fetched once.
+  const software = once(() => fetchSoftware({ root, env: options.env, onProgress, signal }));
+  const home = once(() => findPostgresHome(directory));
+  const common = { directory, root, ports, onProgress, signal };
+  const shared = { clusterId: state.clusterId, durable: options.durable, software };
+  const brokers = ports.kafka.map((_, index) => broker({ ...common, ...shared, index }));
+  const parts = {
+    kafka: { brokers },
+    registry: registry({ ...common, software }),
+    postgres: postgres({ ...common, home, durable: options.durable }),
+    redis: state.redis === null ? null : redis({ ...common, program: state.redis }),
+  };
+  return {
+    ...parts,
+    async start() {
+      const all = [
+        ...brokers,
+        parts.registry,
+        parts.postgres,
+        ...(parts.redis === null ? [] : [parts.redis]),
+      ];
+      let reason: unknown;
+      const starts = all.map((part) =>
+        part.start().catch((error: unknown) => {
+          reason ??= error;
+          failed.abort();
+          return false;
+        }),
+      );
+      const started = await Promise.all(starts);
+      if (failed.signal.aborted) throw reason;
+      if (brokers.length > 1) await untilTheyKnowEachOther(ports.kafka);
+      return started.includes(true);
+    },
+    async stop() {
+      for (const part of [parts.registry, parts.postgres, parts.redis]) await part?.stop();
+      // Together: each hands its leaders over while the others still live, and none waits for a quorum that is gone.
+      await Promise.all(brokers.map((each) => each.stop()));
+    },
+    async addresses() {
+      return {
+        KAFKA_BOOTSTRAP_SERVERS: ports.kafka.map((port) => `127.0.0.1:${port}`).join(','),
+        SCHEMA_REGISTRY_URL: registryUrl(ports),
+        POSTGRES_URL: postgresUrl(ports, await home()),
+        ...(state.redis === null ? {} : { REDIS_URL: redisUrl(ports) }),
+      };
+    },
+  };
+}
+
+/** A topic with three replicas can be created from any broker only when all of them know all of them. */
+async function untilTheyKnowEachOther(ports: readonly number[]): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  for (;;) {
+    const views = await Promise.all(ports.map((port) => liveBrokers(port).catch(() => [])));
+    if (views.every((view) => view.length === ports.length)) return;
+    if (Date.now() > deadline) throw new Error('the brokers are up, but did not find each other within 30 s');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => (made ??= make());
+}
