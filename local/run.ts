@@ -276,17 +276,20 @@ function withoutPassword(url: string): string {
 }
 
 async function untilEnd(exitAfterMs: number | undefined, signal: AbortSignal): Promise<void> {
-  // setTimeout's largest delay is 2^31 ms: without an end, wait in hours.
-  do await sleep(exitAfterMs ?? 3_600_000, undefined, { signal }).catch(() => undefined);
-  while (exitAfterMs === undefined && !signal.aborted);
+  for (;;) {
+    // Without an end, in hours: the largest delay of a timer is 2^31 ms.
+    await sleep(exitAfterMs ?? 3_600_000, undefined, { signal }).catch(() => undefined);
+    if (exitAfterMs !== undefined || signal.aborted) return;
+  }
 }
 
 async function untilOneEnds(parts: readonly Part[], signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
+  const ending = (): boolean => signal.aborted;
+  while (!ending()) {
     for (const part of parts) {
-      if (!(await part.running()) && !signal.aborted) {
+      const runs = await part.running();
+      if (!runs && !ending())
         throw new StackError('PART_FAILED', `${part.name} ended by itself; its log tells why`);
-      }
     }
     await sleep(500, undefined, { signal }).catch(() => undefined);
   }

@@ -81,13 +81,9 @@ export function describeConfig<T extends VariableTable>(table: T, config: Config
     const value = config[name as keyof T] as unknown;
     const unset = value === undefined || (Array.isArray(value) && value.length === 0);
     if (unset) shown[name] = '[unset]';
-    else
-      shown[name] =
-        variable.secret === true
-          ? '[redacted]'
-          : Array.isArray(value)
-            ? value.join(',')
-            : String(value as string | number);
+    else if (variable.secret === true) shown[name] = '[redacted]';
+    else if (Array.isArray(value)) shown[name] = value.join(',');
+    else shown[name] = typeof value === 'string' ? value : JSON.stringify(value);
   }
   return shown;
 }

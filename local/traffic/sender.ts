@@ -15,13 +15,14 @@ export async function sendSteadily(options: {
 }): Promise<void> {
   const started = performance.now();
   const underWay = new Set<Promise<void>>();
-  for (let count = 0; !options.signal.aborted; count += 1) {
+  const ended = (): boolean => options.signal.aborted;
+  for (let count = 0; !ended(); count += 1) {
     const due = started + (count * 1_000) / options.ratePerSecond;
     if (due - started >= options.untilMs) break;
     const wait = due - performance.now();
     if (wait > 0) await sleep(wait, undefined, { signal: options.signal }).catch(() => undefined);
     const next = options.deliveries.next();
-    if (next.done === true || options.signal.aborted) break;
+    if (next.done === true || ended()) break;
     const answer = post(options.baseUrl, next.value, options.onAnswer).finally(() => underWay.delete(answer));
     underWay.add(answer);
   }
