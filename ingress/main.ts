@@ -13,7 +13,7 @@ import { refusalLog } from './refusal-log.ts';
 import { createTopicsCheck, describeTopicsFault, type TopicsCheck } from './topics-check.ts';
 import { plainScheme } from './verify.ts';
 import { vendors } from './vendors/all.ts';
-import { packageVersion } from './version.ts';
+import { version } from '../process/version.ts';
 import { createWaitingLine } from './waiting-line.ts';
 import { testWebhook, vendorWebhook, type Handler, type WebhookDeps } from './webhook.ts';
 import type { Logger } from '../process/log.ts';
@@ -112,7 +112,7 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
   let draining = false;
   const healthDeps: HealthDeps = {
     service: config.SERVICE_NAME,
-    version: packageVersion(),
+    version: version(),
     rawLog,
     kafka: kafkaCheck,
     postgres: pings.postgres,

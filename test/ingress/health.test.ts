@@ -5,7 +5,7 @@ import { readIngressConfig } from '../../ingress/config.ts';
 import { startIngress } from '../../ingress/main.ts';
 import { wantsText } from '../../ingress/metrics.ts';
 import { pingRedis } from '../../ingress/redis-ping.ts';
-import { packageVersion } from '../../ingress/version.ts';
+import { version } from '../../process/version.ts';
 import {
   bootstrapServers,
   call,
@@ -64,7 +64,7 @@ describe('the probes and metrics of an ingress', { timeout: 120_000 }, () => {
       assert.deepEqual(answer.json(), {
         status: 'healthy',
         service: 'biometric-bridge',
-        version: packageVersion(),
+        version: version(),
         enhancements: {
           circuit_breaker: 'operational',
           enhanced_kafka_producer: 'operational',
