@@ -6,7 +6,7 @@ import { Topology, type Node } from './topology.ts';
 
 /** What a sink writes beside key, timestamp and partition, which are those of the record that was read. */
 export interface Produced<K, V> {
-  readonly value: Serde<V>;
+  readonly value: Pick<Serde<V>, 'serialize'>;
   /** The headers of the output; none if absent. Headers of the input are not passed on. */
   readonly headers?: (value: V, record: RecordContext<K>) => Headers;
   /** The topics a chooser may answer: for `describe()` and for the check at start. */
@@ -150,7 +150,7 @@ export class KStream<K, V> {
         record: RecordContext,
       ) => string,
       topics: typeof topic === 'string' ? [topic] : (produced.topics ?? []),
-      value: produced.value as Serde<unknown>,
+      value: produced.value as Pick<Serde<unknown>, 'serialize'>,
       headers: produced.headers as ((value: unknown, record: RecordContext) => Headers) | undefined,
       next: [],
     });

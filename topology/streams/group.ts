@@ -2,7 +2,7 @@ import { taskAssigner, type TaskClaim } from './assignor.ts';
 import type { GroupMembership } from './commit.ts';
 import { kafkaClient, type Batch, type Consumer, type KafkaConnection, type KafkaLog } from './kafka.ts';
 import type { Headers, InputRecord, TopicPartition } from './record.ts';
-import type { Acceptance, FetchedBatch } from './task.ts';
+import type { FetchedBatch } from './task.ts';
 
 /** One assignment: who we are in which generation, and the tasks that are ours in it. */
 export interface Join {
@@ -16,8 +16,8 @@ export interface GroupHooks {
   onJoin(join: Join): void;
   /** Resolves when a batch can be taken in, or after a short while: the caller heartbeats and asks again. */
   ready(): Promise<boolean>;
-  /** Takes a batch in, or says why not; undefined when its partition is not ours now. Synchronous. */
-  accept(batch: FetchedBatch): Acceptance | undefined;
+  /** Whether a batch was taken in, or is known already; if not, the thread seeks and it is fetched again. Synchronous. */
+  accept(batch: FetchedBatch): boolean;
   /** What to claim at the next join. */
   claim(): TaskClaim;
   /** The consumer ended and does not come back by itself. */
@@ -75,10 +75,7 @@ export class GroupConsumer {
       partitionsConsumedConcurrently: this.#partitions * this.#topics.length,
       eachBatch: async ({ batch, resolveOffset, heartbeat }) => {
         while (!(await this.#hooks.ready())) await heartbeat();
-        const acceptance = this.#hooks.accept(fetchedBatch(batch));
-        if (acceptance === undefined) return;
-        if (acceptance.type === 'gap') this.seek(batch, acceptance.offset);
-        else resolve(resolveOffset, batch.lastOffset());
+        if (this.#hooks.accept(fetchedBatch(batch))) resolve(resolveOffset, batch.lastOffset());
       },
     });
   }
@@ -116,7 +113,7 @@ export class GroupConsumer {
     // A fetch of nothing but control or aborted records never reaches eachBatch: kafkajs steps over it and tells here.
     this.#consumer.on(END_BATCH_PROCESS, ({ payload }) => {
       if (payload.batchSize > 0) return;
-      const acceptance = this.#hooks.accept({
+      this.#hooks.accept({
         topic: payload.topic,
         partition: payload.partition,
         fetchedOffset: BigInt(payload.fetchedOffset),
@@ -124,7 +121,6 @@ export class GroupConsumer {
         highWatermark: BigInt(payload.highWatermark),
         records: [],
       });
-      if (acceptance?.type === 'gap') this.seek(payload, acceptance.offset);
     });
     this.#consumer.on(CRASH, ({ payload }) => {
       if (!payload.restart) this.#hooks.onCrash(payload.error);

@@ -5,6 +5,9 @@ import type { State } from './metrics.ts';
 import { StreamThread } from './thread.ts';
 import type { Topology } from './topology.ts';
 
+/** Kafka 4.0 dropped the first four versions of Fetch (KIP-896): the plainest sign that a broker is at least that new. */
+const fetchApiKey = 1;
+
 /** Runs a topology against a cluster: an instance of the application, in the words and states of Kafka Streams. */
 export class KafkaStreams {
   /** Rejects with the reason when the instance cannot go on; never resolves. */
@@ -96,6 +99,10 @@ export class KafkaStreams {
     let counts: Map<string, number>;
     try {
       await admin.connect();
+      const { [fetchApiKey]: fetchVersions } = await admin.describeApiVersions();
+      if ((fetchVersions?.minVersion ?? 0) < 4) {
+        throw new StreamsError('UNUSABLE_CLUSTER', 'the brokers are older than Kafka 4.0: upgrade them');
+      }
       const existing = new Set(await admin.listTopics());
       const missing = [...sources, ...outputs].filter((topic) => !existing.has(topic));
       if (missing.length > 0) {

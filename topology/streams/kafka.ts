@@ -49,7 +49,7 @@ export function kafkaConnection(config: {
   if (mechanism === undefined) return connection;
   const username = config.KAFKA_SASL_USERNAME ?? '';
   const password = config.KAFKA_SASL_PASSWORD ?? '';
-  return { ...connection, sasl: { mechanism, username, password } as SASLOptions };
+  return { ...connection, sasl: { mechanism, username, password } };
 }
 
 /**
@@ -152,7 +152,11 @@ function logEntry(log: KafkaLog, { level, log: entry, namespace }: LogEntry): vo
   for (const name of ['broker', 'groupId', 'memberId', 'topic', 'partition', 'retryCount', 'error']) {
     if (typeof entry[name] === 'string' || typeof entry[name] === 'number') fields[name] = entry[name];
   }
-  if (level === kafkajs.logLevel.ERROR) log.error(fields, entry.message);
+  // Error codes in answers are logged here and thrown as well; whoever handles them knows which are normal (a
+  // rebalance, a coordinator that moves). The other is about the retry policy that transactions need.
+  const told = entry.message.startsWith('Response ') || entry.message.startsWith('Limiting retries');
+  if (told) log.debug(fields, entry.message);
+  else if (level === kafkajs.logLevel.ERROR) log.error(fields, entry.message);
   else if (level === kafkajs.logLevel.WARN) log.warn(fields, entry.message);
   else log.debug(fields, entry.message);
 }

@@ -58,3 +58,21 @@ export async function committedPositions(
   }
   return positions;
 }
+
+/** Where the log of a partition begins, and its high watermark: the next offset that will be written. */
+export async function logBounds(
+  admin: Admin,
+  topic: string,
+  partition: number,
+): Promise<{ low: bigint; high: bigint }> {
+  // Isolation 0, because the last stable offset can stand before records that are committed already.
+  const bounds = await admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
+  const bound = bounds.find((entry) => entry.partition === partition);
+  if (bound === undefined) {
+    throw new StreamsError(
+      'INVALID_TOPICS',
+      `${partitionName(topic, partition)} is assigned to us but does not exist`,
+    );
+  }
+  return { low: BigInt(bound.low), high: BigInt(bound.high) };
+}

@@ -2,10 +2,11 @@ import { StreamsError } from './errors.ts';
 
 /** Turns values of one type into bytes and back; both directions are synchronous and pure. */
 export interface Serde<T> {
+  // Properties, not methods: TypeScript then refuses a serde of another type in both directions.
   /** @throws SerdeError when the value does not fit; any other error is a fault of the program. */
-  serialize(value: T): Buffer | null;
+  readonly serialize: (value: T) => Buffer | null;
   /** @throws SerdeError when the bytes are not of this format. */
-  deserialize(bytes: Buffer | null): T;
+  readonly deserialize: (bytes: Buffer | null) => T;
 }
 
 /** Bytes that are not what they should be, or a value that does not fit its format. Never quotes either. */

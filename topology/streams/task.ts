@@ -18,8 +18,8 @@ export type Acceptance =
   | { readonly type: 'accepted' }
   /** All of it is known already. */
   | { readonly type: 'known' }
-  /** Records between are missing: fetch from `offset`. */
-  | { readonly type: 'gap'; readonly offset: bigint };
+  /** It does not continue where the last one ended, or the log ends before that: ask the log where it begins and ends. */
+  | { readonly type: 'gap' };
 
 /**
  * One source partition of a task. Offsets move in three steps: `fetched` runs ahead while batches wait, `processed`
@@ -80,7 +80,8 @@ export class Task {
   accept(batch: FetchedBatch): Acceptance {
     const partition = this.#partition(batch.topic);
     if (batch.highWatermark > partition.highWatermark) partition.highWatermark = batch.highWatermark;
-    if (batch.fetchedOffset > partition.fetched) return { type: 'gap', offset: partition.fetched };
+    if (batch.fetchedOffset > partition.fetched || batch.highWatermark < partition.fetched)
+      return { type: 'gap' };
     if (batch.lastOffset < partition.fetched) return { type: 'known' };
     const first = batch.records.findIndex(({ offset }) => offset >= partition.fetched);
     const records = first === -1 ? [] : first === 0 ? batch.records : batch.records.slice(first);
@@ -91,11 +92,14 @@ export class Task {
     return { type: 'accepted' };
   }
 
-  /** The log starts at `offset` now, behind the position: retention has taken what stood between. */
-  skipTo(topic: string, offset: bigint): void {
-    const partition = this.#partition(topic);
-    if (partition.waiting.length === 0 && partition.processed < offset) partition.processed = offset;
-    partition.fetched = offset;
+  /** The next offset that the task would accept of a topic. */
+  nextOffset(topic: string): bigint {
+    return this.#partition(topic).fetched;
+  }
+
+  /** Whether nothing of a topic waits. */
+  isDrained(topic: string): boolean {
+    return this.#partition(topic).waiting.length === 0;
   }
 
   /** Whether a batch waits. */

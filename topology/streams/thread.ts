@@ -4,12 +4,18 @@ import type { StreamsConfig } from './config.ts';
 import { StreamsError } from './errors.ts';
 import { GroupConsumer, type Join } from './group.ts';
 import { kafkaErrorType, type Admin } from './kafka.ts';
-import { committedPositions, type CommittedPosition } from './offsets.ts';
+import { committedPositions, logBounds, type CommittedPosition } from './offsets.ts';
 import { RecordProcessor } from './processor.ts';
 import { TransactionalProducer } from './producer.ts';
-import { partitionName, type InputRecord, type OutputRecord, type PartitionOffset } from './record.ts';
+import {
+  partitionName,
+  type InputRecord,
+  type OutputRecord,
+  type PartitionOffset,
+  type TopicPartition,
+} from './record.ts';
 import { Signal } from './signal.ts';
-import { Task, type Acceptance, type FetchedBatch } from './task.ts';
+import { Task, type FetchedBatch } from './task.ts';
 import type { Topology } from './topology.ts';
 
 /** Records taken into one send of outputs: enough to fill a request, few enough to leave the event loop in time. */
@@ -71,6 +77,8 @@ export class StreamThread {
   #refusedJoin: Join | undefined;
   /** A failed transaction that may have been committed nevertheless. */
   #unsettled: Attempt | undefined;
+  /** Partitions whose fetches do not continue where processing stands, by name. */
+  readonly #gaps = new Map<string, TopicPartition>();
   #crash: Error | undefined;
   #closing = false;
   #recoveries = 0;
@@ -130,6 +138,7 @@ export class StreamThread {
       const join = this.#join;
       if (join !== undefined && join !== this.#joined && join !== this.#refusedJoin)
         await this.#takeOver(join);
+      else if (this.#openGaps().length > 0) await this.#closeGaps();
       else if (this.#joined !== undefined && this.#hasWork()) {
         attempt = begin(this.#joined);
         await this.#transact(this.#producer, attempt);
@@ -200,11 +209,57 @@ export class StreamThread {
     return waiting < maxWaitingBytes;
   }
 
-  #accept(batch: FetchedBatch): Acceptance | undefined {
-    if (this.#closing || this.#joined === undefined || this.#join !== this.#joined) return undefined;
-    const acceptance = this.#tasks.get(batch.partition)?.accept(batch);
-    if (acceptance?.type === 'accepted') this.#wake.notify();
-    return acceptance;
+  #accept(batch: FetchedBatch): boolean {
+    if (this.#closing || this.#joined === undefined || this.#join !== this.#joined) return false;
+    const task = this.#tasks.get(batch.partition);
+    if (task === undefined) return false;
+    const { type } = task.accept(batch);
+    if (type === 'gap') this.#gaps.set(partitionName(batch.topic, batch.partition), batch);
+    if (type !== 'known') this.#wake.notify();
+    return type !== 'gap';
+  }
+
+  // What was fetched before the gap is processed first: it may be gone from the log by now.
+  #openGaps(): TopicPartition[] {
+    return [...this.#gaps.values()].filter(
+      ({ topic, partition }) => this.#tasks.get(partition)?.isDrained(topic) ?? true,
+    );
+  }
+
+  /**
+   * A fetch that does not continue where processing stands is mostly one that a seek has overtaken: seek again. But
+   * when the log itself no longer holds our position, because retention has passed it or the topic was made anew, going
+   * back to it would go on for ever: then what is there is read, and said aloud.
+   */
+  async #closeGaps(): Promise<void> {
+    for (const { topic, partition } of this.#openGaps()) {
+      const { low, high } = await logBounds(this.#admin, topic, partition);
+      this.#gaps.delete(partitionName(topic, partition));
+      const task = this.#tasks.get(partition);
+      if (task === undefined) continue;
+      const next = task.nextOffset(topic);
+      if (next >= low && next <= high) {
+        this.#group?.seek({ topic, partition }, next);
+        continue;
+      }
+      const gone = next < low ? Number(low - next) : 0;
+      this.#config.log.error(
+        {
+          thread: this.name,
+          topic,
+          partition,
+          position: next.toString(),
+          logStart: low.toString(),
+          logEnd: high.toString(),
+          gone,
+        },
+        next < low
+          ? 'records were deleted before they were processed: going on where the log begins'
+          : 'the log ends before our position, it was truncated or made anew: reading from its beginning',
+      );
+      task.seek(topic, low, undefined);
+      this.#group?.seek({ topic, partition }, low);
+    }
   }
 
   #hasWork(): boolean {
@@ -237,16 +292,18 @@ export class StreamThread {
       if (!this.#tasks.has(partition))
         this.#tasks.set(partition, new Task(partition, this.#topology.sourceTopics));
     }
+    this.#gaps.clear();
+    let unread = 0;
     for (const { topic, partition, committed, position, logEnd } of positions) {
       this.#tasks.get(partition)?.seek(topic, position, committed);
       this.#group?.seek({ topic, partition }, position);
-      if (committed === undefined && logEnd > position) {
-        const records = Number(logEnd - position);
-        this.#config.log.warn(
-          { thread: this.name, topic, partition, records },
-          'no committed offset: reading from the start',
-        );
-      }
+      if (committed === undefined) unread += Number(logEnd - position);
+    }
+    if (unread > 0) {
+      this.#config.log.warn(
+        { thread: this.name, records: unread },
+        'partitions without a committed offset: reading from their beginning',
+      );
     }
     this.#joined = join;
     this.#refusedJoin = undefined;
@@ -378,7 +435,13 @@ export class StreamThread {
       );
     }
     metrics.onRecovery(reason);
-    log.warn({ thread: this.name, reason, recoveries: this.#recoveries }, 'transaction failed, recovering');
+    if (expelled)
+      log.info(
+        { thread: this.name, reason },
+        'a rebalance overtook the transaction: it is aborted and done again',
+      );
+    else
+      log.warn({ thread: this.name, reason, recoveries: this.#recoveries }, 'transaction failed, recovering');
     if (attempt !== undefined) {
       this.#unsettled = attempt;
       if (refusals.has(reason)) this.#narrow(attempt, reason);

@@ -44,7 +44,7 @@ export type Node =
       readonly name: string;
       readonly topic: (key: unknown, value: unknown, record: RecordContext) => string;
       readonly topics: readonly string[];
-      readonly value: Serde<unknown>;
+      readonly value: Pick<Serde<unknown>, 'serialize'>;
       readonly headers: ((value: unknown, record: RecordContext) => Headers) | undefined;
       readonly next: string[];
     };
