@@ -166,8 +166,8 @@ function readAnswer(url: string, method: string, path: string, status: number, t
     );
   }
   const error = errorAnswer.safeParse(json);
-  // 404 of something that is no registry must not read as "no such subject".
-  if (status === 404 && error.success) return undefined;
+  // 40401 to 40499 say which thing is missing; another 404, of a wrong path or of a proxy, is none of the registry's.
+  if (status === 404 && error.success && Math.trunc(error.data.error_code / 100) === 404) return undefined;
   const detail = error.success ? `: ${error.data.message.slice(0, 500)}` : '';
   const what = `the schema registry at ${url} answers ${status} to ${method} ${path}${detail}`;
   if (status === 401 || status === 403) {

@@ -9,8 +9,14 @@ import type { BiometricEvent, Priority } from '../../schemas/biometric-event.ts'
 import { createEncoder, type Encode } from '../../schemas/codec.ts';
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
-import { kafkaClient, type Admin, type Kafka, type Producer } from '../../topology/streams/kafka.ts';
-import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../topology/topics.ts';
+import {
+  kafkaClient,
+  kafkaErrorType,
+  type Admin,
+  type Kafka,
+  type Producer,
+} from '../../topology/streams/kafka.ts';
+import { createTopics, TopicError, topicNames, topicSpecs, type TopicNames } from '../../topology/topics.ts';
 import { capturedLog } from './log.ts';
 import { testDatabase, type TestDatabase } from './database.ts';
 
@@ -57,17 +63,37 @@ export async function sinkStack(): Promise<SinkStack> {
   );
   const admin = kafka.admin();
   const producer = kafka.producer();
-  await admin.connect();
-  await producer.connect();
   const topics = Object.values(names.priority);
-  await createTopics(
-    admin,
-    topicSpecs(names).filter(({ name }) => topics.includes(name)),
-    { partitions, replicationFactor: 1 },
-  );
-  const [registered] = await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl }), prefix);
-  const encode = createEncoder(registered!.id);
-  const database = await testDatabase({ migrated: false });
+  const undo: (() => Promise<unknown>)[] = [() => admin.disconnect(), () => producer.disconnect()];
+  const close = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step();
+  };
+  let database: TestDatabase;
+  let encode: Encode;
+  try {
+    await admin.connect();
+    await producer.connect();
+    undo.push(() => admin.deleteTopics({ topics }));
+    const specs = topicSpecs(names).filter(({ name }) => topics.includes(name));
+    // For a moment after it was created, a topic may be unknown to the broker that is asked.
+    await until('the topics are there', async () => {
+      try {
+        await createTopics(admin, specs, { partitions, replicationFactor: 1 });
+        return true;
+      } catch (error) {
+        if (error instanceof TopicError || kafkaErrorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION')
+          return false;
+        throw error;
+      }
+    });
+    const [registered] = await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl }), prefix);
+    encode = createEncoder(registered!.id);
+    database = await testDatabase({ migrated: false });
+    undo.push(() => database.drop());
+  } catch (error) {
+    await close();
+    throw error;
+  }
   const env: NodeJS.ProcessEnv = {
     KAFKA_BOOTSTRAP_SERVERS: brokers,
     SCHEMA_REGISTRY_URL: registryUrl,
@@ -118,10 +144,7 @@ export async function sinkStack(): Promise<SinkStack> {
     },
     async close() {
       await Promise.all([...running].map((sink) => sink.stop()));
-      await producer.disconnect();
-      await admin.deleteTopics({ topics });
-      await admin.disconnect();
-      await database.drop();
+      await close();
     },
   };
 }

@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { before, describe, test } from 'node:test';
+import { SchemaRegistry as KafkaJsRegistry } from '@kafkajs/confluent-schema-registry';
+import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
+import { createDecoder, createEncoder } from '../../schemas/codec.ts';
+import { checkSchemas, lookupSchemaId, registerSchemas, subjects } from '../../schemas/contract.ts';
+import { RegistryError, schemaRegistry, type RegistryErrorCode } from '../../schemas/registry.ts';
+import { anEvent } from './events.ts';
+
+function registryUrl(): string {
+  const url = process.env['SCHEMA_REGISTRY_URL'];
+  assert.ok(
+    url !== undefined && url !== '',
+    'SCHEMA_REGISTRY_URL is not set: start the local stack, then `set -a; . .local/env; set +a`',
+  );
+  return url;
+}
+
+function withField(type: unknown, fallback?: unknown): string {
+  const schema = JSON.parse(biometricEventAvsc) as { fields: object[] };
+  schema.fields.push({ name: 'zone', type, ...(fallback === undefined ? {} : { default: fallback }) });
+  return JSON.stringify(schema);
+}
+
+describe('the contract in a real registry', { timeout: 60_000 }, () => {
+  let prefix = '';
+  const registry = () => schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() });
+  before(() => {
+    prefix = `schemas-${randomUUID().slice(0, 8)}.`;
+  });
+
+  test('before it is registered, the check says what is missing and a lookup what to run', async () => {
+    const faults = await checkSchemas(registry(), prefix);
+    assert.equal(faults.length, 6);
+    for (const fault of faults) assert.match(fault, /bridge schemas register/);
+    await assert.rejects(
+      lookupSchemaId(registry(), subjects(prefix)[0]!),
+      (error) =>
+        error instanceof RegistryError &&
+        error.code === 'not_found' &&
+        error.message.includes('bridge schemas register') &&
+        error.message.includes(registryUrl()),
+    );
+  });
+
+  test('registering puts it under every subject with the rule, and doing it again changes nothing', async () => {
+    const first = await registerSchemas(registry(), prefix);
+    assert.deepEqual(
+      first.map(({ subject, isNew }) => [subject, isNew]),
+      subjects(prefix).map((subject) => [subject, true]),
+    );
+    const again = await registerSchemas(registry(), prefix);
+    assert.deepEqual(
+      again,
+      first.map((each) => ({ ...each, isNew: false })),
+    );
+    for (const { subject, id } of first) {
+      assert.equal(await registry().compatibility(subject), 'FULL_TRANSITIVE');
+      assert.equal(await lookupSchemaId(registry(), subject), id);
+      assert.deepEqual(JSON.parse(await registry().schemaById(id)), JSON.parse(biometricEventAvsc));
+    }
+    assert.deepEqual(await checkSchemas(registry(), prefix), []);
+  });
+
+  test('a rule that somebody loosened is found and put back', async () => {
+    const [subject] = subjects(prefix) as [string];
+    await registry().setCompatibility(subject, 'NONE');
+    assert.match((await checkSchemas(registry(), prefix)).join(), /has NONE instead of FULL_TRANSITIVE/);
+    await registerSchemas(registry(), prefix);
+    assert.deepEqual(await checkSchemas(registry(), prefix), []);
+  });
+
+  test('an incompatible schema is refused, and the check says so before anybody tries', async () => {
+    const bad = withField('string');
+    assert.match(
+      (await checkSchemas(registry(), prefix, bad)).join(),
+      /would refuse the schema of this version/,
+    );
+    await assert.rejects(
+      registerSchemas(registry(), prefix, bad),
+      (error) =>
+        error instanceof RegistryError && error.code === 'incompatible' && error.message.includes('409'),
+    );
+    assert.deepEqual(await checkSchemas(registry(), prefix), []);
+  });
+
+  test('a compatible next version leaves the ids of the first as they were', async () => {
+    const next = withField(['null', 'string'], null);
+    const ids = await Promise.all(subjects(prefix).map((subject) => lookupSchemaId(registry(), subject)));
+    assert.match((await checkSchemas(registry(), prefix, next)).join(), /has not the schema of this version/);
+    const registered = await registerSchemas(registry(), prefix, next);
+    for (const { id } of registered) assert.ok(!ids.includes(id));
+    assert.deepEqual(
+      await Promise.all(subjects(prefix).map((subject) => lookupSchemaId(registry(), subject))),
+      ids,
+    );
+    const decoder = createDecoder((id) => registry().schemaById(id));
+    const value = createEncoder(registered[0]!.id, next)({ ...anEvent(), zone: 'UTC' } as never);
+    await decoder.prepare(registered[0]!.id);
+    assert.deepStrictEqual(decoder.decode(value), anEvent());
+  });
+
+  test('the usual client of the registry reads what the codec writes, and the codec what that client writes', async () => {
+    const id = await lookupSchemaId(registry(), subjects(prefix)[0]!);
+    const other = new KafkaJsRegistry({ host: registryUrl() });
+    // It answers records as objects of classes of its own.
+    const decoded: unknown = await other.decode(createEncoder(id)(anEvent()));
+    assert.deepEqual(JSON.parse(JSON.stringify(decoded)), anEvent());
+    const decoder = createDecoder((each) => registry().schemaById(each));
+    await decoder.prepare(id);
+    assert.deepStrictEqual(decoder.decode(await other.encode(id, anEvent())), anEvent());
+  });
+
+  test('an id that the registry does not have is not found', async () => {
+    await assert.rejects(
+      registry().schemaById(2_000_000_000),
+      (error) => error instanceof RegistryError && error.code === 'not_found' && !error.isTransient,
+    );
+  });
+
+  test('an address without the path of the API is told from a missing subject', async () => {
+    const root = schemaRegistry({ SCHEMA_REGISTRY_URL: new URL('/no-registry-here', registryUrl()).href });
+    await assert.rejects(
+      root.lookupId('x', biometricEventAvsc),
+      (error) =>
+        error instanceof RegistryError &&
+        error.code === 'refused' &&
+        error.message.includes('/apis/ccompat/v7'),
+    );
+  });
+});
+
+/** A server that answers as `listener` does, for the time of `use`. */
+async function answering(listener: RequestListener, use: (host: string) => Promise<void>): Promise<void> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    await use(`127.0.0.1:${(server.address() as AddressInfo).port}`);
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+}
+
+function failsWith(code: RegistryErrorCode, pattern: RegExp): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof RegistryError);
+    assert.equal(error.code, code);
+    assert.match(error.message, pattern);
+    assert.doesNotMatch(error.message, /canary/);
+    return true;
+  };
+}
+
+describe('a registry that does not answer well', { timeout: 30_000 }, () => {
+  test('one that is not there is named by its address, without credentials', async () => {
+    let host = '';
+    await answering(
+      () => undefined,
+      (each) => {
+        host = each;
+        return Promise.resolve();
+      },
+    );
+    await assert.rejects(
+      schemaRegistry({ SCHEMA_REGISTRY_URL: `http://canary:canary@${host}/api/` }).lookupId('s', '"string"'),
+      failsWith(
+        'unreachable',
+        new RegExp(`http://${host}/api does not answer \\(ECONNREFUSED\\).*SCHEMA_REGISTRY_URL`),
+      ),
+    );
+  });
+
+  test('one that keeps silent is given up after the timeout', async () => {
+    await answering(
+      () => undefined,
+      async (host) => {
+        const silent = schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` }, { timeoutMs: 100 });
+        await assert.rejects(
+          silent.lookupId('s', '"string"'),
+          failsWith('unreachable', /none within 100 ms/),
+        );
+      },
+    );
+  });
+
+  test('one that asks for credentials says which variables hold them; given, they are sent', async () => {
+    const wanted = `Basic ${Buffer.from('someone:canary').toString('base64')}`;
+    await answering(
+      (request, response) => {
+        const allowed = request.headers.authorization === wanted;
+        response.writeHead(allowed ? 200 : 401, { 'content-type': 'application/json' });
+        response.end(JSON.stringify(allowed ? { id: 5 } : { error_code: 401, message: 'Unauthorized' }));
+      },
+      async (host) => {
+        await assert.rejects(
+          schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` }).lookupId('s', '"string"'),
+          failsWith('unauthorized', /SCHEMA_REGISTRY_USERNAME/),
+        );
+        const known = { SCHEMA_REGISTRY_USERNAME: 'someone', SCHEMA_REGISTRY_PASSWORD: 'canary' };
+        assert.equal(
+          await schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}`, ...known }).lookupId('s', '"string"'),
+          5,
+        );
+        assert.equal(
+          await schemaRegistry({ SCHEMA_REGISTRY_URL: `http://someone:canary@${host}` }).lookupId(
+            's',
+            '"string"',
+          ),
+          5,
+        );
+      },
+    );
+  });
+
+  test('an answer in another form, or an error of a proxy, is no answer of a registry', async () => {
+    const cases: [number, string, RegistryErrorCode][] = [
+      [200, '<html>canary</html>', 'refused'],
+      [200, '{"id":"canary"}', 'refused'],
+      [404, '<html>canary</html>', 'refused'],
+      [502, '<html>canary</html>', 'unavailable'],
+      [422, '{"error_code":42201,"message":"Invalid schema"}', 'refused'],
+    ];
+    for (const [status, body, code] of cases) {
+      await answering(
+        (_, response) => response.writeHead(status).end(body),
+        async (host) => {
+          await assert.rejects(
+            schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` }).lookupId('s', '"string"'),
+            failsWith(code, new RegExp(host)),
+          );
+        },
+      );
+    }
+  });
+});
