@@ -52,6 +52,10 @@ Environment:
       }
     } catch (error) {
       if (!(error instanceof StackError)) throw error;
+      if (error.code === 'ABORTED') {
+        print('ended; what was started is stopped again');
+        return 130;
+      }
       process.stderr.write(`bridge local ${action ?? ''}: ${error.message}\n`);
       return 1;
     }

@@ -53,6 +53,12 @@ async function help(): Promise<string> {
   return [...lines, '', 'bridge <command> --help tells the options of one.', ''].join('\n');
 }
 
+// `bridge topics | head` closes our output early, which is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
 main(process.argv.slice(2)).then(
   (code) => {
     process.exitCode = code;

@@ -1,4 +1,5 @@
-import type { Admin } from './streams/kafka.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { kafkaErrorType, type Admin } from './streams/kafka.ts';
 
 /** The vendors' routes. Each has a raw topic of its own. */
 export const devices = ['oura', 'whoop', 'terra', 'healthkit'] as const;
@@ -96,9 +97,11 @@ export async function createTopics(
   }
   const existing = new Set(await admin.listTopics());
   const missing = specs.filter(({ name }) => !existing.has(name));
+  const present = specs.filter(({ name }) => existing.has(name));
+  await checkTopics(admin, namesOf(present), layout.partitions);
   if (missing.length > 0) {
     await admin.createTopics({
-      waitForLeaders: true,
+      waitForLeaders: false,
       timeout: 30_000,
       topics: missing.map(({ name, config }) => ({
         topic: name,
@@ -111,12 +114,27 @@ export async function createTopics(
       })),
     });
   }
-  await checkTopics(
-    admin,
-    specs.map(({ name }) => name),
-    layout.partitions,
-  );
-  return missing.map(({ name }) => name);
+  await untilVisible(() => checkTopics(admin, namesOf(missing), layout.partitions));
+  return namesOf(missing);
+}
+
+function namesOf(specs: readonly TopicSpec[]): string[] {
+  return specs.map(({ name }) => name);
+}
+
+/** A broker answers for a new topic once the controller's news has reached it, a moment after it was created. */
+async function untilVisible(check: () => Promise<void>): Promise<void> {
+  const deadline = Date.now() + 15_000;
+  for (;;) {
+    try {
+      await check();
+      return;
+    } catch (error) {
+      const early = error instanceof TopicError || kafkaErrorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
+      if (!early || Date.now() > deadline) throw error;
+      await sleep(100);
+    }
+  }
 }
 
 /**
