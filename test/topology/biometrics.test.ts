@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import { createDecoder, createEncoder } from '../../schemas/codec.ts';
+import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
+import { biometrics } from '../../topology/biometrics.ts';
+import {
+  describe,
+  errorHeader,
+  TopologyTestDriver,
+  writeOnly,
+  type DriverInput,
+} from '../../topology/streams/index.ts';
+import { devices } from '../../topology/topics.ts';
+import { defaultRules } from '../../topology/triggers.ts';
+import { receivedAt, topics } from './support.ts';
+
+const encode = createEncoder(7);
+const { decode, prepare } = createDecoder(() => Promise.resolve(biometricEventAvsc));
+await prepare(7);
+
+function driver(partitions = 1): TopologyTestDriver {
+  const topology = biometrics({ topics, rules: defaultRules, biometricEvent: writeOnly(encode), build: 'b' });
+  return new TopologyTestDriver(topology, {
+    partitions,
+    nowMs: receivedAt,
+    deadLetterTopic: topics.deadLetters,
+  });
+}
+
+const outputs = [...Object.values(topics.priority), topics.deadLetters];
+
+function body(changes: object = {}): Buffer {
+  return Buffer.from(
+    JSON.stringify({ user_id: 'u', timestamp: '2025-07-30T12:00:00Z', hrv_data: { rmssd: 20 }, ...changes }),
+  );
+}
+
+test('a reading with a low HRV comes out in the topic of its priority, in the partition of its raw record', async () => {
+  const bridge = driver(3);
+  await bridge.pipe({ topic: topics.raw.oura, partition: 2, key: Buffer.from('u'), value: body() });
+  const [record, ...rest] = bridge.output(topics.priority.HIGH);
+  assert.equal(rest.length, 0);
+  assert.equal(record!.partition, 2);
+  assert.equal(record!.timestamp, receivedAt);
+  assert.equal(record!.key!.toString(), 'u');
+  const event: BiometricEvent = decode(record!.value!);
+  assert.equal(event.priority, 'HIGH');
+  assert.equal(event.hrv, 20);
+  assert.deepEqual(event.raw, { topic: 'raw.oura', partition: 2, offset: 0 });
+  assert.equal(record!.headers['event_id']!.toString(), event.event_id);
+});
+
+for (const [hrv, topic] of [
+  [20, topics.priority.HIGH],
+  [30, topics.priority.MEDIUM],
+  [50, topics.priority.NORMAL],
+] as const) {
+  test(`an HRV of ${hrv} goes to ${topic} and nowhere else`, async () => {
+    const bridge = driver();
+    await bridge.pipe({ topic: topics.raw.whoop, value: body({ hrv_data: { rmssd: hrv } }) });
+    assert.deepEqual(
+      outputs.filter((name) => bridge.output(name).length > 0),
+      [topic],
+    );
+  });
+}
+
+test('a body that is no JSON is dead-lettered as it came, with the byte and nothing of itself', async () => {
+  const bridge = driver();
+  const value = Buffer.from('{"user_id":"planted-value",');
+  await bridge.pipe({
+    topic: topics.raw.terra,
+    key: Buffer.from('k'),
+    value,
+    headers: { received_at: Buffer.from('5') },
+  });
+  const [letter] = bridge.output(topics.deadLetters);
+  assert.deepEqual(letter!.value, value);
+  assert.equal(letter!.key!.toString(), 'k');
+  const text = Object.fromEntries(
+    Object.entries(letter!.headers).map(([name, bytes]) => [name, String(bytes)]),
+  );
+  assert.equal(text['received_at'], '5');
+  assert.equal(text[errorHeader.exception], 'NOT_JSON');
+  assert.equal(text[errorHeader.message], 'the body stops being JSON at byte 27 of 27');
+  assert.equal(text[errorHeader.topic], 'raw.terra');
+  assert.equal(text[errorHeader.partition], '0');
+  assert.equal(text[errorHeader.offset], '0');
+  assert.equal(text[errorHeader.node], 'raw');
+  assert.ok(!JSON.stringify(text).includes('planted'));
+});
+
+test('a record without a value is dead-lettered', async () => {
+  const bridge = driver();
+  await bridge.pipe({ topic: topics.raw.terra, value: null });
+  assert.equal(String(bridge.output(topics.deadLetters)[0]!.headers[errorHeader.exception]), 'EMPTY_BODY');
+});
+
+test('drops leave no record, only a count', async () => {
+  const bridge = driver();
+  await bridge.pipe({ topic: topics.raw.terra, value: Buffer.from('{"type":"deauth"}') });
+  assert.deepEqual(
+    outputs.flatMap((topic) => bridge.output(topic)),
+    [],
+  );
+  assert.deepEqual([...bridge.dropped], [['normalize/control', 1]]);
+});
+
+test('the topology is wired as it reads', () => {
+  const topology = biometrics({ topics, rules: defaultRules, biometricEvent: writeOnly(encode), build: 'b' });
+  assert.equal(
+    describe(topology, 'text'),
+    `Topologies:
+   Sub-topology: 0
+    Source: raw (topics: [raw.oura, raw.whoop, raw.terra, raw.healthkit])
+      --> normalize
+    Processor: normalize (flatMapValues, stores: [])
+      --> identify
+      <-- raw
+    Processor: identify (mapValues, stores: [])
+      --> triggers
+      <-- normalize
+    Processor: triggers (mapValues, stores: [])
+      --> route
+      <-- identify
+    Sink: route (topics: [biometric-events.high, biometric-events.medium, biometric-events.normal])
+      <-- triggers
+`,
+  );
+});
+
+const planted = 'planted-7c1e';
+const anyJson = fc.jsonValue({ maxDepth: 4 });
+/** Any JSON, and JSON that looks much like what the normalizers know. */
+const payload = fc.oneof(
+  anyJson,
+  fc.record(
+    {
+      user_id: fc.oneof(fc.constant(planted), fc.integer(), anyJson),
+      user: fc.oneof(fc.record({ user_id: fc.string(), reference_id: anyJson }), anyJson),
+      timestamp: fc.oneof(
+        fc.date({ noInvalidDate: true }).map((date) => date.toISOString()),
+        fc.integer(),
+        anyJson,
+      ),
+      ts: fc.oneof(fc.constant(1_753_876_800), anyJson),
+      hrv_data: fc.oneof(fc.record({ rmssd: fc.oneof(fc.double(), anyJson) }), anyJson),
+      heart_rate_data: fc.record({ hrv: fc.oneof(fc.double(), anyJson) }),
+      sleep: fc.oneof(fc.record({ score: fc.oneof(fc.integer({ min: -5, max: 105 }), anyJson) }), anyJson),
+      activity_data: fc.oneof(fc.dictionary(fc.string(), fc.double()), anyJson),
+      note: fc.constant(planted),
+    },
+    { requiredKeys: [] },
+  ),
+);
+
+test('any JSON on any route is a valid event, a drop or a dead letter, the same on every run, and never quoted', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...devices), payload, async (device, value) => {
+      const record: DriverInput = { topic: topics.raw[device], value: Buffer.from(JSON.stringify(value)) };
+      const [one, other] = [driver(), driver()];
+      await one.pipe(record);
+      await other.pipe(record);
+      for (const topic of outputs) assert.deepEqual(one.output(topic), other.output(topic));
+      const events = Object.values(topics.priority).flatMap((topic) => one.output(topic));
+      const dead = one.output(topics.deadLetters);
+      for (const event of events) decode(event.value!);
+      assert.equal(
+        events.length + dead.length + [...one.dropped.values()].reduce((sum, count) => sum + count, 0),
+        1,
+      );
+      for (const { headers } of dead) {
+        assert.notEqual(String(headers[errorHeader.exception]), 'OPERATOR_FAILED');
+        for (const [name, bytes] of Object.entries(headers))
+          assert.ok(!String(bytes).includes(planted), name);
+      }
+    }),
+    { numRuns: 1_000 },
+  );
+});

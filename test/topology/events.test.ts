@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { contentHash, toEvent } from '../../topology/events.ts';
+import { eventHeaders, buildId } from '../../topology/headers.ts';
+import { nameUuid } from '../../topology/identity.ts';
+import { noMeasurements, type Reading } from '../../topology/reading.ts';
+import { defaultRules } from '../../topology/triggers.ts';
+import { anEvent } from '../schemas/events.ts';
+import { rawRecord, receivedAt, topics } from './support.ts';
+
+const reading: Reading = {
+  ...noMeasurements,
+  hrv: 20,
+  source: 'oura',
+  user_id: 'u',
+  kind: 'reading',
+  timestamp: receivedAt - 5_000,
+  local_date: null,
+  flags: [],
+  resource_id: 'r',
+  revision: null,
+  deleted: false,
+};
+const hourMs = 3_600_000;
+const make = toEvent(topics);
+
+test('an event names the raw record it came from and when it was received', () => {
+  const event = make(reading, rawRecord('whoop'));
+  assert.equal(event.device_type, 'whoop');
+  assert.equal(event.received_at, receivedAt);
+  assert.deepEqual(event.raw, { topic: 'raw.whoop', partition: 2, offset: 17 });
+  assert.deepEqual(
+    [event.triggers, event.priority, event.baseline, event.supersedes],
+    [[], 'NORMAL', null, null],
+  );
+});
+
+test('a record of another producer was received when the log says', () => {
+  const event = make(reading, { ...rawRecord('oura'), headers: {}, timestamp: 123 });
+  assert.equal(event.received_at, 123);
+});
+
+test('the revision is the vendor’s, else the moment of receipt, and never 0', () => {
+  assert.equal(make({ ...reading, revision: 5 }, rawRecord('oura')).revision, 5);
+  assert.equal(make(reading, rawRecord('oura')).revision, receivedAt);
+  assert.equal(make(reading, { ...rawRecord('oura'), headers: {}, timestamp: 0 }).revision, 1);
+});
+
+test('the event id is the same for the same version, and another for any other', () => {
+  const id = (changes: Partial<Reading>, device: 'oura' | 'whoop' = 'oura'): string =>
+    make({ ...reading, revision: 1, ...changes }, rawRecord(device)).event_id;
+  const ids = [
+    id({}),
+    id({ hrv: 21 }),
+    id({ user_id: 'v' }),
+    id({ resource_id: 's' }),
+    id({ revision: 2 }),
+    id({ deleted: true }),
+    id({}, 'whoop'),
+  ];
+  assert.equal(new Set(ids).size, ids.length);
+  assert.equal(id({}), ids[0]);
+});
+
+test('the content hash sees what was measured, and nothing of when it arrived', () => {
+  const hash = (changes: Partial<Reading>): string => contentHash({ ...reading, ...changes });
+  for (const changes of [
+    { hrv: 20.001 },
+    { timestamp: 1 },
+    { local_date: '2025-07-30' },
+    { source: 'other' },
+    { flags: ['calibrating'] },
+    { activity_data: { steps: 0 } },
+    { deleted: true },
+  ] satisfies Partial<Reading>[]) {
+    assert.notEqual(hash(changes), hash({}), JSON.stringify(changes));
+  }
+  for (const changes of [
+    { revision: 7 },
+    { hrv: 20.0001 },
+    { user_id: 'v' },
+    { resource_id: 's' },
+  ] satisfies Partial<Reading>[]) {
+    assert.equal(hash(changes), hash({}), JSON.stringify(changes));
+  }
+  assert.equal(hash({ deleted: true, hrv: 1, timestamp: 1 }), hash({ deleted: true }));
+  assert.equal(hash({ activity_data: { a: 1, b: 2 } }), hash({ activity_data: { b: 2, a: 1 } }));
+});
+
+for (const [age, flags] of [
+  [48 * hourMs, []],
+  [48 * hourMs + 1, ['stale']],
+  [-24 * hourMs, []],
+  [-24 * hourMs - 1, ['future_timestamp']],
+  [400 * 24 * hourMs, ['stale']],
+  [-3 * 24 * hourMs, ['future_timestamp']],
+] as const) {
+  test(`a measurement ${age / hourMs} h old is flagged ${flags.join() || 'not at all'}`, () => {
+    assert.deepEqual(make({ ...reading, timestamp: receivedAt - age }, rawRecord('oura')).flags, flags);
+  });
+}
+
+test('names are length-prefixed, so parts cannot run into each other', () => {
+  assert.notEqual(nameUuid('ab', 'c'), nameUuid('a', 'bc'));
+  assert.equal(nameUuid('ab', 'c'), nameUuid('ab', 'c'));
+});
+
+test('the headers of an event are these and no others', () => {
+  const event = anEvent({ user_id: 'athlete-42 å' });
+  const headers = eventHeaders('b1')(event);
+  const text = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
+  assert.deepEqual(text, {
+    priority: 'HIGH',
+    user_id: 'athlete-42 å',
+    device_type: 'oura',
+    triggers: JSON.stringify({ triggers: event.triggers }),
+    event_id: event.event_id,
+    measured_at: String(event.timestamp),
+    build: 'b1',
+  });
+  assert.equal(String(eventHeaders('b1')({ ...event, triggers: [] })['triggers']), '{"triggers":[]}');
+});
+
+test('the build names code, rules and schema together', () => {
+  const build = (changes: Partial<Parameters<typeof buildId>[0]>): string =>
+    buildId({ version: '1', rules: defaultRules, schemaId: 1, ...changes });
+  assert.equal(build({}), build({}));
+  assert.equal(
+    new Set([build({}), build({ version: '2' }), build({ rules: [] }), build({ schemaId: 2 })]).size,
+    4,
+  );
+});
