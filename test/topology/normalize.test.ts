@@ -144,7 +144,7 @@ for (const timestamp of [
   true,
   {},
 ]) {
-  test(`the timestamp ${JSON.stringify(timestamp) ?? 'that is absent'} is rejected`, () => {
+  test(`the timestamp ${timestamp === undefined ? 'that is absent' : JSON.stringify(timestamp)} is rejected`, () => {
     assert.match(rejected('oura', { ...simple, timestamp }), /^BAD_TIMESTAMP: timestamp/);
   });
 }
