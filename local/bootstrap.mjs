@@ -1,69 +1,83 @@
-// npm start and npm test in a clone where nothing is prepared: installs the packages when they are missing or older
-// than package-lock.json, mends kafkajs, then runs the command. Plain JavaScript without dependencies, because it
-// runs before there are any.
+// `npm start` and `npm test` in a clone where nothing is prepared: installs the packages when they are missing or not
+// those of package-lock.json, patches kafkajs, then becomes the command. Plain JavaScript without dependencies,
+// because it runs before there are any; one process, so that signals and the exit code are the command's own.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { constants } from 'node:os';
-import { dirname, join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const oldestNode = 20;
 
-/** Runs a program in the root of the clone, with our own terminal; answers its exit code. */
+/** Whether node_modules holds just the versions of the lock file; packages for other platforms may be absent. */
+function installed() {
+  const note = join(root, 'node_modules', '.package-lock.json');
+  if (!existsSync(note)) return false;
+  const { packages: present } = JSON.parse(readFileSync(note, 'utf8'));
+  const { packages: wanted } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  return Object.entries(wanted).every(
+    ([path, { version, optional }]) =>
+      path === '' || present[path]?.version === version || (optional === true && present[path] === undefined),
+  );
+}
+
+async function install() {
+  console.log('installing packages with npm ci (the first time this takes a minute or so)');
+  const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+  const code = await run(npm, ['ci', '--include=dev', '--no-audit', '--no-fund']);
+  if (code !== 0) fail('npm ci did not succeed; its own message is above');
+}
+
+/** npm may be set not to run install scripts, so whether kafkajs is patched is not left to one. */
+async function patch() {
+  const hash = createHash('sha256');
+  for (const file of readdirSync(join(root, 'patches')).sort()) {
+    hash.update(readFileSync(join(root, 'patches', file)));
+  }
+  const wanted = hash.digest('hex');
+  // Inside the package: whatever replaces the package takes the note with it.
+  const note = join(root, 'node_modules', 'kafkajs', '.patched');
+  if (existsSync(note) && readFileSync(note, 'utf8') === wanted) return;
+  const apply = () =>
+    run(process.execPath, [join(root, 'node_modules', 'patch-package', 'index.js'), '--error-on-fail']);
+  if ((await apply()) !== 0) {
+    // Most likely an earlier version of the patch is in there: start from the package as it was published.
+    await install();
+    if ((await apply()) !== 0) fail('the patch for kafkajs does not apply; patch-package tells why, above');
+  }
+  writeFileSync(note, wanted);
+}
+
 function run(program, args) {
-  // Ctrl-C reaches the child from the terminal itself; we only wait for it. SIGTERM and SIGHUP come to us alone.
-  const child = spawn(program, args, { cwd: root, stdio: 'inherit' });
-  const wait = () => undefined;
-  const pass = (signal) => child.kill(signal);
-  process.on('SIGINT', wait);
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, pass);
-  return new Promise((resolve, reject) => {
-    child.once('error', (error) =>
-      reject(new Error(`${program} could not be started (${error.code ?? error.message})`)),
-    );
+  return new Promise((resolve) => {
+    const child = spawn(program, args, { cwd: root, stdio: 'inherit' });
+    const pass = () => child.kill('SIGTERM');
+    process.once('SIGTERM', pass);
+    child.once('error', (error) => fail(`${program} could not be started: ${error.message}`));
     child.once('exit', (code, signal) => {
-      process.off('SIGINT', wait);
-      for (const each of ['SIGTERM', 'SIGHUP']) process.off(each, pass);
-      resolve(code ?? 128 + constants.signals[signal]);
+      process.off('SIGTERM', pass);
+      if (signal !== null) process.exit(130);
+      resolve(code);
     });
   });
 }
 
-async function must(what, program, args) {
-  const code = await run(program, args);
-  if (code !== 0) throw new Error(`${what} failed with exit code ${code}; its own message is above`);
+function fail(message) {
+  console.error(message);
+  process.exit(1);
 }
 
-async function install() {
-  const lock = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex');
-  const stamp = join(root, 'node_modules', '.installed-lock');
-  const installed = existsSync(stamp) && readFileSync(stamp, 'utf8') === lock;
-  if (installed || agrees()) return;
-  console.log('installing packages (npm ci); the first time this takes a minute or two');
-  await must('npm ci', process.platform === 'win32' ? 'npm.cmd' : 'npm', ['ci', '--no-audit', '--no-fund']);
-  writeFileSync(stamp, lock);
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 11)) {
+  fail(`Node.js 20.11 or newer is needed; this is ${process.version}. Install a newer one and start again.`);
 }
+if (!installed()) await install();
+await patch();
 
-/** Whether somebody else's npm has installed just what the lock file says. */
-function agrees() {
-  const hidden = join(root, 'node_modules', '.package-lock.json');
-  if (!existsSync(hidden)) return false;
-  const there = JSON.parse(readFileSync(hidden, 'utf8')).packages;
-  const wanted = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
-  return Object.entries(wanted).every(
-    ([path, { version, optional }]) =>
-      path === '' || there[path]?.version === version || (optional === true && there[path] === undefined),
-  );
-}
-
-/** npm may be set not to run install scripts, ours included; patch-package itself leaves a note of what it did. */
-async function patch() {
-  const name = 'kafkajs+2.2.4.patch';
-  const file = join(root, 'patches', name);
-  const kafkajs = join(root, 'node_modules', 'kafkajs');
-  const stamp = join(kafkajs, '.patched');
-  const wanted = createHash('sha256').update(readFileSync(file)).digest('hex');
-}
+const [command, ...args] = process.argv.slice(2);
+const script = { start: 'cli/bridge.mjs', test: 'test/run.ts' }[command];
+if (script === undefined) fail('usage: node local/bootstrap.mjs start|test [arguments]');
+process.argv = [process.execPath, join(root, script), ...(command === 'start' ? ['start'] : []), ...args];
+const { register } = await import('tsx/esm/api');
+register();
+await import(new URL(`../${script}`, import.meta.url).href);

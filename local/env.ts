@@ -37,8 +37,12 @@ export function readLocalEnv(directory: string = stackDirectory()): Record<strin
  */
 export function withLocalEnv(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
   const merged: NodeJS.ProcessEnv = { ...env };
+  const local = readLocalEnv(stackDirectory(env));
+  // Another cluster has a registry, partition counts and secrets of its own.
+  const brokers = env['KAFKA_BOOTSTRAP_SERVERS'] ?? '';
+  if (brokers !== '' && brokers !== local['KAFKA_BOOTSTRAP_SERVERS']) return merged;
   const given = (name: string): boolean => env[name] !== undefined && env[name] !== '';
-  for (const [name, value] of Object.entries(readLocalEnv(stackDirectory(env)))) {
+  for (const [name, value] of Object.entries(local)) {
     if (!given(name) && !given(`${name}_FILE`)) merged[name] = value;
   }
   return merged;

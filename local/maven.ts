@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { stripVTControlCharacters } from 'node:util';
 import { StackError } from './errors.ts';
 
 /** The Java software of the embedded stack, on this machine's disk. */
@@ -110,7 +111,8 @@ async function runMaven(
   };
   options.signal?.addEventListener('abort', end, { once: true });
   const errors: string[] = [];
-  const read = (line: string): void => {
+  const read = (coloured: string): void => {
+    const line = stripVTControlCharacters(coloured);
     log.write(`${line}\n`);
     const file = /Downloaded from \S+: \S*\/(\S+\.(?:jar|gz)) \((\S+ \S+)/.exec(line);
     if (file !== null) options.onProgress(`fetched ${file[1] ?? ''} (${file[2] ?? ''})`);

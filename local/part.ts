@@ -44,17 +44,20 @@ export function processPart(definition: ProcessPart): Part {
   const { name, directory } = definition;
   const pidFile = pidFileOf(directory, name);
   const logFile = join(directory, 'logs', `${name}.log`);
-  let stopping = false;
+  // Of the process that runs now: whether its end was asked for. The news of an end can come after the next start.
+  let current = { asked: false };
 
   const running = (): boolean => livePid(pidFile) !== undefined;
 
   const startOnce = async (): Promise<'up' | 'again'> => {
     let ended: string | undefined;
     let up = false;
+    const run = { asked: false };
+    current = run;
     const logStart = existsSync(logFile) ? readFileSync(logFile).length : 0;
     await launch(await definition.program(), { logFile, pidFile }, (how) => {
       ended = how;
-      if (up && !stopping) {
+      if (up && !run.asked) {
         definition.onProgress(`${name} ended unexpectedly ${how}; its log is ${shown(logFile)}`);
       }
     });
@@ -84,7 +87,6 @@ export function processPart(definition: ProcessPart): Part {
     running,
     async start() {
       if (running() && (await answers(definition))) return false;
-      stopping = false;
       await endProcess(pidFile, { signal: 'SIGKILL', deadlineMs: 10_000 });
       await definition.require?.();
       const began = performance.now();
@@ -99,7 +101,7 @@ export function processPart(definition: ProcessPart): Part {
       return true;
     },
     async stop(signal = 'SIGTERM') {
-      stopping = true;
+      current.asked = true;
       await endProcess(pidFile, {
         signal: signal === 'SIGTERM' ? (definition.stopSignal ?? 'SIGTERM') : signal,
         deadlineMs: definition.stopDeadlineMs,

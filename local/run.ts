@@ -36,7 +36,8 @@ export async function runBridge(options: RunOptions): Promise<number> {
   const { write } = options;
   const ending = new AbortController();
   const onSignal = (): void => {
-    write(ending.signal.aborted ? 'still stopping, in order' : 'stopping');
+    // npm passes on the SIGINT that the terminal has sent to us as well: once is enough to say.
+    if (!ending.signal.aborted) write('stopping, in order');
     ending.abort();
   };
   process.on('SIGINT', onSignal);

@@ -119,6 +119,10 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     };
   } catch (error) {
     lock.release();
+    // Ctrl-C reaches the short-lived helpers too (java -version, initdb): their failure is not the story then.
+    if (options.signal?.aborted === true) {
+      throw new StackError('ABORTED', 'the start of the local stack was ended', { cause: error });
+    }
     throw error;
   }
 }

@@ -10,7 +10,7 @@ export interface Running {
 
 /**
  * Runs a process until SIGTERM or SIGINT (drain, exit code 0) or until it fails (exit code 1, the reason logged).
- * A second signal ends it at once with exit code 130.
+ * A second signal, a second or more later, ends it at once with exit code 130.
  * @returns the exit code; the caller sets it, so that pending output is still written.
  */
 export async function runUntilSignal(log: Logger, start: () => Promise<Running>): Promise<number> {
@@ -18,11 +18,13 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
   const signal = new Promise<'signal'>((resolve) => {
     signalled = () => resolve('signal');
   });
-  let count = 0;
+  let firstAt: number | undefined;
   const onSignal = (name: NodeJS.Signals): void => {
-    count += 1;
-    log.info({ signal: name }, count === 1 ? 'stopping' : 'stopping at once');
-    if (count > 1) process.exit(130);
+    // npm passes on the SIGINT that the terminal has sent to us as well: those two are one.
+    if (firstAt !== undefined && performance.now() - firstAt < 1_000) return;
+    log.info({ signal: name }, firstAt === undefined ? 'stopping' : 'stopping at once');
+    if (firstAt !== undefined) process.exit(130);
+    firstAt = performance.now();
     signalled();
   };
   process.on('SIGTERM', onSignal);

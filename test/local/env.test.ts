@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readLocalEnv, stackDirectory, vendorSecrets, withLocalEnv, writeLocalEnv } from '../../local/env.ts';
+import { projectRoot } from '../../schemas/root.ts';
+import { temporaryDirectory } from './support.ts';
+
+test('what is written is read again, by us and by a shell', (t) => {
+  const directory = temporaryDirectory(t);
+  const values = { POSTGRES_URL: 'postgres://bridge:a_b-c=d@127.0.0.1:1/bridge', TOPIC_PARTITIONS: '4' };
+  writeLocalEnv(directory, values);
+  assert.deepEqual(readLocalEnv(directory), values);
+  const script = 'set -a; . "$1/env"; printf %s "$POSTGRES_URL"';
+  assert.equal(
+    execFileSync('sh', ['-c', script, 'sh', directory], { encoding: 'utf8' }),
+    values.POSTGRES_URL,
+  );
+});
+
+test('the file can be read by its owner only, also when it was there with another mode', (t) => {
+  const directory = temporaryDirectory(t);
+  for (let round = 0; round < 2; round += 1) {
+    writeLocalEnv(directory, { OURA_WEBHOOK_SECRET: 'x' });
+    assert.equal(statSync(join(directory, 'env')).mode & 0o777, 0o600);
+  }
+});
+
+test('without a stack there is nothing to read', (t) => {
+  assert.deepEqual(readLocalEnv(temporaryDirectory(t)), {});
+});
+
+test('the process environment wins over the stack, also by file; an empty variable does not', (t) => {
+  const directory = temporaryDirectory(t);
+  writeLocalEnv(directory, {
+    REDIS_URL: 'stack',
+    POSTGRES_URL: 'stack',
+    OURA_WEBHOOK_SECRET: 'stack',
+    TOPIC_PARTITIONS: '4',
+  });
+  const env = withLocalEnv({
+    LOCAL_DIRECTORY: directory,
+    REDIS_URL: '',
+    POSTGRES_URL: 'process',
+    OURA_WEBHOOK_SECRET_FILE: '/run/secrets/oura',
+    HOME: '/home/x',
+  });
+  assert.deepEqual(env, {
+    LOCAL_DIRECTORY: directory,
+    REDIS_URL: 'stack',
+    POSTGRES_URL: 'process',
+    OURA_WEBHOOK_SECRET_FILE: '/run/secrets/oura',
+    TOPIC_PARTITIONS: '4',
+    HOME: '/home/x',
+  });
+});
+
+test('secrets are random for each stack and stay with it', (t) => {
+  const [one, other] = [temporaryDirectory(t), temporaryDirectory(t)];
+  const secrets = vendorSecrets(one);
+  assert.deepEqual(Object.keys(secrets).sort(), [
+    'APPLE_HEALTHKIT_SECRET',
+    'OURA_VERIFICATION_TOKEN',
+    'OURA_WEBHOOK_SECRET',
+    'TERRA_WEBHOOK_SECRET',
+    'WHOOP_WEBHOOK_SECRET',
+  ]);
+  assert.equal(new Set([...Object.values(secrets), ...Object.values(vendorSecrets(other))]).size, 10);
+  writeLocalEnv(one, secrets);
+  assert.deepEqual(vendorSecrets(one), secrets);
+});
+
+test('the directory is .local of the clone unless LOCAL_DIRECTORY or the caller names another', () => {
+  assert.equal(stackDirectory({}), join(projectRoot(), '.local'));
+  assert.equal(stackDirectory({ LOCAL_DIRECTORY: '' }), join(projectRoot(), '.local'));
+  assert.equal(stackDirectory({ LOCAL_DIRECTORY: '/x' }), '/x');
+  assert.equal(stackDirectory({ LOCAL_DIRECTORY: '/x' }, '.local/test'), join(projectRoot(), '.local/test'));
+});
