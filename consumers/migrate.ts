@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { projectRoot } from '../schemas/root.ts';
+import { projectRoot } from '../process/root.ts';
 
 /** What migrating needs of a database connection (one connection, not a pool: it opens transactions). */
 export interface Session {

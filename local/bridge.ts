@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
-import { projectRoot } from '../schemas/root.ts';
+import { projectRoot } from '../process/root.ts';
 import { processPart, type Part } from './part.ts';
 
 /** How the bridge's own processes run on this machine. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
-import { projectRoot } from '../schemas/root.ts';
+import { projectRoot } from '../process/root.ts';
 
 /** The secrets that a stack makes up for itself, so that `bridge` commands of one clone can sign and verify. */
 const secretNames = [
@@ -33,7 +33,8 @@ export function readLocalEnv(directory: string = stackDirectory()): Record<strin
 
 /**
  * `env` on top of what the clone's own stack says: so every command finds the running stack, and every variable
- * can be set otherwise. A variable given as `<NAME>_FILE` counts as given; an empty one as not given.
+ * can be set otherwise. A variable given as `<NAME>_FILE` counts as given; an empty one as not given. When `env`
+ * names other brokers than the stack's, nothing of the stack is taken.
  */
 export function withLocalEnv(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
   const merged: NodeJS.ProcessEnv = { ...env };

@@ -142,7 +142,8 @@ async function answers(definition: ProcessPart): Promise<boolean> {
   }
 }
 
-function shown(file: string): string {
+/** A path for people: relative to where they stand, when it lies within. */
+export function shown(file: string): string {
   const path = relative(process.cwd(), file);
   return path.startsWith('..') ? file : path;
 }

@@ -10,7 +10,7 @@ import { createTopics, topicNames, topicSpecs } from '../topology/topics.ts';
 import { bridgeParts } from './bridge.ts';
 import { stackDirectory } from './env.ts';
 import { StackError } from './errors.ts';
-import type { Part } from './part.ts';
+import { shown, type Part } from './part.ts';
 import { startStack } from './stack.ts';
 import { Account, type Balance, type Summary } from './traffic/account.ts';
 import { deliveries, plainSignature, type Secrets } from './traffic/deliveries.ts';
@@ -263,7 +263,7 @@ function announce(
     `kafka            ${env['KAFKA_BOOTSTRAP_SERVERS'] ?? ''}`,
     `schema registry  ${env['SCHEMA_REGISTRY_URL'] ?? ''}`,
     `postgres         ${withoutPassword(env['POSTGRES_URL'] ?? '')}`,
-    `logs             ${directory}/logs`,
+    `logs             ${shown(directory)}/logs`,
     '',
     'Try it:',
     `curl -sS ${baseUrl}/webhook/oura -H 'content-type: application/json' -H 'signature: ${signature}' -d '${body}'`,

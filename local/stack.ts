@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { projectRoot } from '../schemas/root.ts';
+import { projectRoot } from '../process/root.ts';
 import { docker } from './docker.ts';
 import { embedded, type Parts, type Runner } from './embedded.ts';
 import { stackDirectory, vendorSecrets, writeLocalEnv } from './env.ts';
 import { StackError } from './errors.ts';
 import { given, isGiven } from './given.ts';
 import { takeLock } from './lock.ts';
-import { endStrays, type Part } from './part.ts';
+import { endStrays, shown, type Part } from './part.ts';
 import { fixedPorts, freePorts } from './ports.ts';
 import { readState, wipe, writeState, type StackState } from './state.ts';
 import { chooseWay } from './way.ts';
@@ -77,7 +77,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     const found = await clearTheWay(directory, way.path, options, env);
     const reused = found !== undefined;
     const state = found ?? (await newState(directory, way.path, options, env));
-    const description = `local stack: ${way.description}, data in ${directory}${reused ? ', left running by bridge local up' : ''}`;
+    const description = `local stack: ${way.description}, data in ${shown(directory)}${reused ? ', left running by bridge local up' : ''}`;
     onProgress(description);
     const runner = runnerOf(state, directory, options);
     writeState(directory, { ...state, kept: state.kept || options.detached === true });

@@ -1,4 +1,4 @@
-import { projectRoot } from '../schemas/root.ts';
+import { projectRoot } from '../process/root.ts';
 import { dockerAnswers } from './docker.ts';
 import { StackError } from './errors.ts';
 import { checkJava } from './maven.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { projectRoot } from '../schemas/root.ts';
+import { projectRoot } from './root.ts';
 
 /** The version of the running code, from package.json. */
 export function version(): string {

@@ -5,7 +5,7 @@ import { topicNames } from '../topology/topics.ts';
 import { avroType } from './avro.ts';
 import { biometricEventAvsc } from './biometric-event.ts';
 import { RegistryError, type SchemaRegistry } from './registry.ts';
-import { projectRoot } from './root.ts';
+import { projectRoot } from '../process/root.ts';
 
 /** Readers may be older or newer than the writer, by any number of versions. */
 export const compatibilityLevel = 'FULL_TRANSITIVE';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { format } from 'prettier';
 import { z } from 'zod';
-import { projectRoot } from './root.ts';
+import { projectRoot } from '../process/root.ts';
 
 /**
  * The TypeScript module of a record schema: one exported type per named Avro type (records as readonly interfaces,

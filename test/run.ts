@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { startStack } from '../local/stack.ts';
-import { projectRoot } from '../schemas/root.ts';
+import { projectRoot } from '../process/root.ts';
 
 /** A run that takes longer hangs: the whole suite takes a third of it on two cores. */
 const deadlineMs = 12 * 60_000;

@@ -8,7 +8,7 @@ import { Client } from 'pg';
 import { pino } from 'pino';
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
-import { projectRoot } from '../../schemas/root.ts';
+import { projectRoot } from '../../process/root.ts';
 import { kafkaClient, type Admin, type Kafka } from '../../topology/streams/kafka.ts';
 import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../topology/topics.ts';
 

@@ -9,7 +9,7 @@ import { checkJava, fetchSoftware } from '../../local/maven.ts';
 import { endStrays, pidFileOf, type Part } from '../../local/part.ts';
 import { freePorts } from '../../local/ports.ts';
 import { livePid } from '../../local/processes.ts';
-import { projectRoot } from '../../schemas/root.ts';
+import { projectRoot } from '../../process/root.ts';
 import { call, signed, silentLog, testIngress, testTopics, until, type TestTopics } from './harness.ts';
 
 /** A broker that only this file uses, since it is killed and stopped. */

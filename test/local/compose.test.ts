@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { parse } from 'yaml';
 import { commonSettings } from '../../local/broker.ts';
 import { portVariables } from '../../local/ports.ts';
-import { projectRoot } from '../../schemas/root.ts';
+import { projectRoot } from '../../process/root.ts';
 
 interface Service {
   image: string;

@@ -4,7 +4,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readLocalEnv, stackDirectory, vendorSecrets, withLocalEnv, writeLocalEnv } from '../../local/env.ts';
-import { projectRoot } from '../../schemas/root.ts';
+import { projectRoot } from '../../process/root.ts';
 import { temporaryDirectory } from './support.ts';
 
 test('what is written is read again, by us and by a shell', (t) => {
@@ -54,6 +54,15 @@ test('the process environment wins over the stack, also by file; an empty variab
     TOPIC_PARTITIONS: '4',
     HOME: '/home/x',
   });
+});
+
+test('nothing of the stack is taken for brokers that are not its own', (t) => {
+  const directory = temporaryDirectory(t);
+  writeLocalEnv(directory, { KAFKA_BOOTSTRAP_SERVERS: '127.0.0.1:1', TOPIC_PARTITIONS: '4' });
+  const elsewhere = { LOCAL_DIRECTORY: directory, KAFKA_BOOTSTRAP_SERVERS: 'elsewhere:9092' };
+  assert.deepEqual(withLocalEnv(elsewhere), elsewhere);
+  const same = withLocalEnv({ ...elsewhere, KAFKA_BOOTSTRAP_SERVERS: '127.0.0.1:1' });
+  assert.equal(same['TOPIC_PARTITIONS'], '4');
 });
 
 test('secrets are random for each stack and stay with it', (t) => {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { lockOwner, takeLock } from '../../local/lock.ts';
 import { livePid } from '../../local/processes.ts';
-import { projectRoot } from '../../schemas/root.ts';
+import { projectRoot } from '../../process/root.ts';
 import { temporaryDirectory } from './support.ts';
 
 test('a second taker is told who holds the stack', (t) => {

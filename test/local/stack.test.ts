@@ -12,7 +12,7 @@ import { pidFileOf } from '../../local/part.ts';
 import { livePid } from '../../local/processes.ts';
 import { registryAnswers } from '../../local/registry.ts';
 import { startStack } from '../../local/stack.ts';
-import { projectRoot } from '../../schemas/root.ts';
+import { projectRoot } from '../../process/root.ts';
 import { bridge, separateStack } from './support.ts';
 
 const parts = ['kafka-1', 'registry', 'postgres'];
