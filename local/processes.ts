@@ -17,6 +17,7 @@ export interface Program {
   readonly command: string;
   readonly args: readonly string[];
   readonly cwd: string;
+  /** Default: what any program needs, and nothing else. */
   readonly env?: NodeJS.ProcessEnv;
   /** The user to run as; only root can choose one. */
   readonly user?: { readonly uid: number; readonly gid: number };
@@ -40,7 +41,7 @@ export async function launch(
   try {
     const child = spawn(program.command, program.args, {
       cwd: program.cwd,
-      env: program.env ?? process.env,
+      env: program.env ?? plainEnvironment(),
       detached: true,
       stdio: ['ignore', log, log],
       ...program.user,
@@ -98,6 +99,25 @@ export async function endProcess(
   }
   rmSync(pidFile, { force: true });
   return how;
+}
+
+// Names of ours mean other things to other software: the registry ends at a LOG_LEVEL that it does not know.
+function plainEnvironment(): NodeJS.ProcessEnv {
+  const names = [
+    'PATH',
+    'HOME',
+    'USER',
+    'LOGNAME',
+    'LANG',
+    'LC_ALL',
+    'LC_CTYPE',
+    'TMPDIR',
+    'TZ',
+    'JAVA_HOME',
+  ];
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
 }
 
 /** The last lines of a log, for an error message. */
