@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { startAdmin } from '../process/admin.ts';
 import {
+  adminVariables,
   is,
   kafkaVariables,
   processVariables,
@@ -48,16 +49,7 @@ export const sinkVariables = {
   ...registryVariables,
   ...postgresVariables,
   ...processVariables,
-  ADMIN_PORT: variable<number>({
-    schema: is.integer(0, 65_535),
-    default: 9891,
-    description: 'port of /livez, /readyz and /metrics; 0 for any free one',
-  }),
-  ADMIN_HOST: variable<string>({
-    schema: is.text,
-    default: '127.0.0.1',
-    description: 'address that ADMIN_PORT listens on',
-  }),
+  ...adminVariables(9891),
 } as const;
 export type SinkConfig = Config<typeof sinkVariables>;
 

@@ -198,3 +198,19 @@ export const processVariables = {
     description: 'fatal, error, warn, info, debug, trace or silent',
   }),
 } as const;
+
+/** Where a process without other HTTP serves its probes and metrics. */
+export function adminVariables(port: number) {
+  return {
+    ADMIN_PORT: variable<number>({
+      schema: is.integer(0, 65_535),
+      default: port,
+      description: 'port of /livez, /readyz and /metrics; 0 takes any free one',
+    }),
+    ADMIN_HOST: variable<string>({
+      schema: is.text,
+      default: '127.0.0.1',
+      description: 'address that ADMIN_PORT listens on',
+    }),
+  } as const;
+}

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import {
+  adminVariables,
   is,
   kafkaVariables,
   processVariables,
@@ -39,16 +40,7 @@ export const topologyVariables = {
     default: undefined,
     description: 'JSON file with trigger rules instead of the built-in ones',
   }),
-  ADMIN_PORT: variable<number>({
-    schema: is.integer(0, 65_535),
-    default: 9890,
-    description: 'port of /livez, /readyz and /metrics; 0 takes any free one',
-  }),
-  ADMIN_HOST: variable<string>({
-    schema: is.text,
-    default: '127.0.0.1',
-    description: 'address of the admin port',
-  }),
+  ...adminVariables(9890),
 } as const;
 
 export type TopologyConfig = Config<typeof topologyVariables>;
