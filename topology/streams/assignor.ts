@@ -27,7 +27,7 @@ export function assignTasks(
     for (const task of claim.tasks) {
       const rival = owner.get(task);
       const rivalGeneration = rival === undefined ? -2 : (claims.get(rival)?.generation ?? -1);
-      if (task < taskCount && claim.generation > rivalGeneration) owner.set(task, member);
+      if (task >= 0 && task < taskCount && claim.generation > rivalGeneration) owner.set(task, member);
     }
   }
   // Of n tasks on m members, n mod m members may hold one more; those who hold most already keep the larger share.

@@ -22,7 +22,7 @@ export interface StreamsOptions {
   readonly transactionTimeoutMs?: number;
   /** Recoveries in a row without a commit before giving up. Default 30, with pauses of up to 5 s between. */
   readonly maxRecoveries?: number;
-  /** How long close() waits for the group and the producer each. Default 5,000. */
+  /** How long close() waits for the open transaction, the group and the producer, each. Default 5,000. */
   readonly closeTimeoutMs?: number;
   readonly log: StreamsLog;
   readonly metrics?: StreamsMetrics;

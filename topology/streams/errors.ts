@@ -97,10 +97,16 @@ export function deadLetter(topic: string, record: InputRecord, failure: RecordFa
   };
 }
 
-/** The frames of an error's stack. The lines before the first frame are its message and may quote what it was given. */
+/**
+ * The frames of an error's stack. What stands before them is its message and may quote what it was given, even lines
+ * that look like frames; where the message cannot be told from the frames, nothing is passed on.
+ */
 export function stackFrames(error: unknown): string {
   if (!(error instanceof Error) || error.stack === undefined) return '';
+  const message = error.stack.indexOf(error.message);
+  if (message === -1) return '';
   return error.stack
+    .slice(message + error.message.length)
     .split('\n')
     .filter((line) => /^\s+at /.test(line))
     .join('\n');

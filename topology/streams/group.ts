@@ -1,6 +1,14 @@
 import { taskAssigner, type TaskClaim } from './assignor.ts';
 import type { GroupMembership } from './commit.ts';
-import { kafkaClient, type Batch, type Consumer, type KafkaConnection, type KafkaLog } from './kafka.ts';
+import { settlesWithin } from './deadline.ts';
+import {
+  defaultRetry,
+  kafkaClient,
+  type Batch,
+  type Consumer,
+  type KafkaConnection,
+  type KafkaLog,
+} from './kafka.ts';
 import type { Headers, InputRecord, TopicPartition } from './record.ts';
 import type { FetchedBatch } from './task.ts';
 
@@ -55,6 +63,8 @@ export class GroupConsumer {
       // A fetch returns as soon as there is data; this is how long an idle one keeps a rebalance waiting.
       maxWaitTimeInMs: 300,
       allowAutoTopicCreation: false,
+      // Its thread restarts it, so that restarts are bounded and none comes after a stop().
+      retry: { ...defaultRetry, restartOnFailure: () => Promise.resolve(false) },
       partitionAssigners: [taskAssigner(options.partitions, () => hooks.claim())],
     });
     this.#listen(options.groupId);
@@ -87,12 +97,7 @@ export class GroupConsumer {
 
   /** Leaves the group and disconnects; gives up waiting after `timeoutMs`, as kafkajs itself has no limit. */
   async stop(timeoutMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolvePromise) => {
-      timer = setTimeout(resolvePromise, timeoutMs);
-    });
-    await Promise.race([this.#consumer.disconnect().catch(() => undefined), late]);
-    clearTimeout(timer);
+    await settlesWithin(this.#consumer.disconnect(), timeoutMs);
   }
 
   #listen(groupId: string): void {
@@ -122,9 +127,7 @@ export class GroupConsumer {
         records: [],
       });
     });
-    this.#consumer.on(CRASH, ({ payload }) => {
-      if (!payload.restart) this.#hooks.onCrash(payload.error);
-    });
+    this.#consumer.on(CRASH, ({ payload }) => this.#hooks.onCrash(payload.error));
   }
 }
 

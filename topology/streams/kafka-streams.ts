@@ -1,6 +1,8 @@
 import { streamsConfig, type StreamsConfig, type StreamsOptions } from './config.ts';
+import { settlesWithin } from './deadline.ts';
 import { StreamsError } from './errors.ts';
 import { kafkaClient, type Admin } from './kafka.ts';
+import { partitionCount } from './layout.ts';
 import type { State } from './metrics.ts';
 import { StreamThread } from './thread.ts';
 import type { Topology } from './topology.ts';
@@ -55,12 +57,16 @@ export class KafkaStreams {
     const { connection, applicationId, log } = this.#config;
     this.#enter('REBALANCING');
     try {
-      this.#admin = kafkaClient(connection, { clientId: `${applicationId}-admin`, log }).admin();
-      const partitions = await this.#checkTopics(this.#admin);
+      const admin = kafkaClient(connection, { clientId: `${applicationId}-admin`, log }).admin();
+      this.#admin = admin;
+      const partitions = await this.#firstContact(admin);
+      if (this.state !== 'REBALANCING')
+        throw new StreamsError('INVALID_CONFIG', 'closed before it had started');
       this.#thread = new StreamThread(this.#topology, this.#config, {
         name: '1',
         partitions,
-        admin: this.#admin,
+        admin,
+        checkPartitions: () => this.#checkPartitions(admin, partitions),
         listener: {
           onState: (state) => {
             if (this.#state === 'REBALANCING' || this.#state === 'RUNNING') this.#enter(state);
@@ -68,7 +74,7 @@ export class KafkaStreams {
         },
       });
     } catch (error) {
-      this.#enter('ERROR');
+      if (this.state === 'REBALANCING') this.#enter('ERROR');
       await this.#admin?.disconnect();
       throw error;
     }
@@ -78,66 +84,58 @@ export class KafkaStreams {
     });
   }
 
-  /** Lets the open transaction finish, leaves the group and disconnects. After it the state is NOT_RUNNING or ERROR. */
+  /**
+   * Lets the open transaction finish, leaves the group and disconnects. After it the state is NOT_RUNNING or ERROR.
+   * Takes three times `closeTimeoutMs` at most: what has not ended by then is left to the brokers' time-outs.
+   */
   async close(): Promise<void> {
     if (this.#state === 'NOT_RUNNING') return;
     if (this.#state !== 'ERROR') this.#enter('PENDING_SHUTDOWN');
     this.#thread?.close();
-    await this.#running;
+    const { closeTimeoutMs, log } = this.#config;
+    if (this.#running !== undefined && !(await settlesWithin(this.#running, 3 * closeTimeoutMs))) {
+      log.warn({ timeoutMs: 3 * closeTimeoutMs }, 'the stream thread did not end in time');
+    }
     await this.#admin?.disconnect();
     if (this.#state === 'PENDING_SHUTDOWN') this.#enter('NOT_RUNNING');
   }
 
-  /** All source topics must have one partition count, and every known output topic at least as many. */
-  async #checkTopics(admin: Admin): Promise<number> {
-    const { deadLetterTopic } = this.#config;
-    const sources = this.#topology.sourceTopics;
-    const outputs = [
-      ...this.#topology.sinkTopics,
-      ...(deadLetterTopic === undefined ? [] : [deadLetterTopic]),
-    ];
-    let counts: Map<string, number>;
+  /** The partition count of the source topics, once the brokers answer and are new enough. */
+  async #firstContact(admin: Admin): Promise<number> {
     try {
       await admin.connect();
       const { [fetchApiKey]: fetchVersions } = await admin.describeApiVersions();
       if ((fetchVersions?.minVersion ?? 0) < 4) {
         throw new StreamsError('UNUSABLE_CLUSTER', 'the brokers are older than Kafka 4.0: upgrade them');
       }
-      const existing = new Set(await admin.listTopics());
-      const missing = [...sources, ...outputs].filter((topic) => !existing.has(topic));
-      if (missing.length > 0) {
-        throw new StreamsError(
-          'INVALID_TOPICS',
-          `topics do not exist: ${missing.join(', ')}; create them first`,
-        );
-      }
-      const { topics } = await admin.fetchTopicMetadata({ topics: [...sources, ...outputs] });
-      counts = new Map(topics.map(({ name, partitions }) => [name, partitions.length]));
+      return await this.#partitionCount(admin);
     } catch (error) {
       if (error instanceof StreamsError) throw error;
       const brokers = this.#config.connection.brokers.join(', ');
       throw new StreamsError(
         'UNUSABLE_CLUSTER',
         `Kafka at ${brokers} did not answer: check that the brokers are up`,
-        {
-          cause: error,
-        },
+        { cause: error },
       );
     }
-    const [first] = sources;
-    const partitions = first === undefined ? 0 : (counts.get(first) ?? 0);
-    const wrong = [
-      ...sources.filter((topic) => counts.get(topic) !== partitions),
-      ...outputs.filter((topic) => (counts.get(topic) ?? 0) < partitions),
-    ];
-    if (wrong.length > 0) {
-      const layouts = wrong.map((topic) => `${topic} has ${counts.get(topic) ?? 0}`).join(', ');
-      throw new StreamsError(
-        'INVALID_TOPICS',
-        `partition counts do not fit together: ${first ?? ''} has ${partitions}, ${layouts}; a task joins partition i of all of them`,
-      );
-    }
-    return partitions;
+  }
+
+  #partitionCount(admin: Admin): Promise<number> {
+    const { deadLetterTopic } = this.#config;
+    const { sourceTopics, sinkTopics } = this.#topology;
+    const outputs = deadLetterTopic === undefined ? sinkTopics : [...sinkTopics, deadLetterTopic];
+    return partitionCount(admin, sourceTopics, outputs);
+  }
+
+  // A partition that was added later belongs to no task: going on would leave its records unread without a word.
+  async #checkPartitions(admin: Admin, expected: number): Promise<void> {
+    const partitions = await this.#partitionCount(admin);
+    if (partitions === expected) return;
+    throw new StreamsError(
+      'INVALID_TOPICS',
+      `the source topics have ${partitions} partitions now and had ${expected} at the start: the count must not ` +
+        'change while an application lives, because keys are spread by it',
+    );
   }
 
   #enter(state: State): void {

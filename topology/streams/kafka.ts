@@ -52,10 +52,18 @@ export function kafkaConnection(config: {
   return { ...connection, sasl: { mechanism, username, password } };
 }
 
+/** How a client retries unless told otherwise: it gives up after about 5 s. */
+export const defaultRetry = {
+  initialRetryTime: 100,
+  multiplier: 1.5,
+  maxRetryTime: 250,
+  retries: 20,
+} as const;
+
 /**
  * A client of the cluster. A transactional producer and a consumer must not share one: the producer would mark
  * offsets as committed in the consumer's own bookkeeping before the transaction is.
- * @param options.retry - overrides of kafkajs' retry policy; the default here gives up after about 5 s.
+ * @param options.retry - instead of `defaultRetry`.
  */
 export function kafkaClient(
   connection: KafkaConnection,
@@ -69,7 +77,7 @@ export function kafkaClient(
     // 1 s, the client's default, is short of what a TLS handshake to a busy broker takes.
     connectionTimeout: 5_000,
     requestTimeout: 10_000,
-    retry: options.retry ?? { initialRetryTime: 100, multiplier: 1.5, maxRetryTime: 250, retries: 20 },
+    retry: options.retry ?? defaultRetry,
     logLevel: kafkajs.logLevel.WARN,
     logCreator: () => (entry) => logEntry(options.log, entry),
   });

@@ -6,6 +6,8 @@ import { partitionName, type TopicPartition } from './record.ts';
 export interface CommittedPosition extends TopicPartition {
   /** The committed offset; undefined when the group has none (a negative one counts as none). */
   readonly committed: bigint | undefined;
+  /** Whether the position was out of the log's range, and kafkajs has put "the beginning" in its place. */
+  readonly wasReset: boolean;
   /** Where to read next: the committed offset, else the beginning of the log. */
   readonly position: bigint;
   /** The end of the log, for saying how much a start from the beginning means. */
@@ -24,10 +26,12 @@ export async function committedPositions(
 ): Promise<CommittedPosition[]> {
   const fetched = await admin.fetchOffsets({ groupId, topics: [...topics], requireStable: true });
   const committed = new Map<string, bigint>();
+  const resets = new Set<string>();
   for (const { topic, partitions: entries } of fetched) {
     for (const { partition, offset } of entries) {
       // -1 is Kafka's "none"; -2 is what kafkajs writes after OFFSET_OUT_OF_RANGE and means the same to us.
       if (BigInt(offset) >= 0n) committed.set(partitionName(topic, partition), BigInt(offset));
+      else if (offset === '-2') resets.add(partitionName(topic, partition));
     }
   }
   const positions: CommittedPosition[] = [];
@@ -37,7 +41,14 @@ export async function committedPositions(
     for (const partition of partitions) {
       const known = committed.get(partitionName(topic, partition));
       if (known !== undefined) {
-        positions.push({ topic, partition, committed: known, position: known, logEnd: known });
+        positions.push({
+          topic,
+          partition,
+          committed: known,
+          wasReset: false,
+          position: known,
+          logEnd: known,
+        });
         continue;
       }
       const bound = bounds.find((entry) => entry.partition === partition);
@@ -51,6 +62,7 @@ export async function committedPositions(
         topic,
         partition,
         committed: undefined,
+        wasReset: resets.has(partitionName(topic, partition)),
         position: BigInt(bound.low),
         logEnd: BigInt(bound.high),
       });

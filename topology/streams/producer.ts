@@ -1,4 +1,5 @@
 import type { GroupMembership, TransactionalLog } from './commit.ts';
+import { settlesWithin, within } from './deadline.ts';
 import { StreamsError } from './errors.ts';
 import {
   kafkaClient,
@@ -20,10 +21,12 @@ const maxPartitionBytes = 1024 * 1024;
  */
 export class TransactionalProducer implements TransactionalLog {
   readonly #producer: Producer;
+  readonly #timeoutMs: number;
   #transaction: Transaction | undefined;
 
-  private constructor(producer: Producer) {
+  private constructor(producer: Producer, timeoutMs: number) {
     this.#producer = producer;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** Connects and fences every older producer of the same transactional id; its open transaction is aborted. */
@@ -44,11 +47,13 @@ export class TransactionalProducer implements TransactionalLog {
       transactionTimeout: options.transactionTimeoutMs,
       allowAutoTopicCreation: false,
     });
-    const opened = new TransactionalProducer(producer);
+    const opened = new TransactionalProducer(producer, options.transactionTimeoutMs);
     try {
-      await producer.connect();
-      // kafkajs asks for the producer id at the first transaction; an empty one makes no further request.
-      await (await producer.transaction()).abort();
+      await within(
+        initialize(producer),
+        Math.max(options.transactionTimeoutMs, 10_000),
+        'opening a producer',
+      );
     } catch (error) {
       await opened.close(1_000);
       throw error;
@@ -57,45 +62,51 @@ export class TransactionalProducer implements TransactionalLog {
   }
 
   async begin(): Promise<void> {
-    this.#transaction = await this.#producer.transaction();
+    this.#transaction = await this.#step('begin', this.#producer.transaction());
   }
 
   async send(records: readonly OutputRecord[]): Promise<void> {
     const transaction = this.#open();
     for (const topicMessages of boundedSends(records)) {
-      await transaction.sendBatch({ acks: -1, topicMessages });
+      await this.#step('send', transaction.sendBatch({ acks: -1, topicMessages }));
     }
   }
 
   async sendOffsets(offsets: readonly PartitionOffset[], membership: GroupMembership): Promise<void> {
-    await this.#open().sendOffsets({
+    const sent = this.#open().sendOffsets({
       consumerGroupId: membership.groupId,
       memberId: membership.memberId,
       generationId: membership.generationId,
       topics: byTopic(offsets),
     });
+    await this.#step('sendOffsets', sent);
   }
 
   async commit(): Promise<void> {
-    await this.#open().commit();
+    await this.#step('commit', this.#open().commit());
     this.#transaction = undefined;
   }
 
   /** Disconnects; gives up waiting after `timeoutMs`. An open transaction stays open until it is fenced or times out. */
   async close(timeoutMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs);
-    });
-    // What a broken producer says at its end is of no use.
-    await Promise.race([this.#producer.disconnect().catch(() => undefined), late]);
-    clearTimeout(timer);
+    await settlesWithin(this.#producer.disconnect(), timeoutMs);
+  }
+
+  // kafkajs may retry one call for minutes; the broker gives the whole transaction up after this time.
+  #step<T>(name: string, call: Promise<T>): Promise<T> {
+    return within(call, this.#timeoutMs, `${name} of a transaction`);
   }
 
   #open(): Transaction {
     if (this.#transaction === undefined) throw new StreamsError('INVARIANT', 'no transaction is open');
     return this.#transaction;
   }
+}
+
+async function initialize(producer: Producer): Promise<void> {
+  await producer.connect();
+  // kafkajs asks for the producer id at the first transaction; an empty one makes no further request.
+  await (await producer.transaction()).abort();
 }
 
 /** Groups `records` into sends that hold at most 1 MiB per partition, or one record; order within a partition is kept. */

@@ -1,22 +1,22 @@
 /** Wakes whoever waits, once or many times: the one primitive between the fetch loop and the processing loop. */
 export class Signal {
-  #waiters: (() => void)[] = [];
+  readonly #waiters = new Set<() => void>();
 
   /** Lets everybody go on who waits now. */
   notify(): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) waiter();
+    for (const wake of [...this.#waiters]) wake();
   }
 
-  /** Resolves at the next notify, or after `timeoutMs`. */
+  /** Resolves at the next notify, or after `timeoutMs`. Nothing is left of it afterwards, however long nobody notifies. */
   wait(timeoutMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, timeoutMs);
-      this.#waiters.push(() => {
+      const wake = (): void => {
         clearTimeout(timer);
+        this.#waiters.delete(wake);
         resolve();
-      });
+      };
+      const timer = setTimeout(wake, timeoutMs);
+      this.#waiters.add(wake);
     });
   }
 }

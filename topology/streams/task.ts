@@ -36,6 +36,8 @@ interface PartitionState extends TopicPartition {
   readonly waiting: { readonly batch: FetchedBatch; readonly bytes: number; at: number }[];
 }
 
+const always = (): boolean => true;
+
 /** Partition i of every source topic, and of every store: the unit that is assigned, restored and moved. */
 export class Task {
   /** `0_<partition>`, as Kafka Streams names it. */
@@ -102,21 +104,22 @@ export class Task {
     return this.#partition(topic).waiting.length === 0;
   }
 
-  /** Whether a batch waits. */
-  get hasWork(): boolean {
-    for (const { waiting } of this.#partitions.values()) if (waiting.length > 0) return true;
+  /** Whether a batch waits of a topic that may be taken from. */
+  hasWork(mayTake: (topic: string) => boolean = always): boolean {
+    for (const { topic, waiting } of this.#partitions.values())
+      if (waiting.length > 0 && mayTake(topic)) return true;
     return false;
   }
 
   /**
-   * Takes up to `limit` waiting records, a part of one batch, from the partition that has waited least recently
-   * served; undefined when nothing waits. The records count as processed: the caller processes them in this
+   * Takes up to `limit` waiting records, a part of one batch, from the partition that was served least
+   * recently; undefined when nothing waits. The records count as processed: the caller processes them in this
    * transaction or seeks back.
    */
-  take(limit: number): readonly InputRecord[] | undefined {
+  take(limit: number, mayTake: (topic: string) => boolean = always): readonly InputRecord[] | undefined {
     for (const [topic, partition] of this.#partitions) {
       const [head] = partition.waiting;
-      if (head === undefined) continue;
+      if (head === undefined || !mayTake(topic)) continue;
       const { batch } = head;
       const records = batch.records.slice(head.at, head.at + limit);
       head.at += records.length;

@@ -104,7 +104,9 @@ export class TopologyTestDriver {
       outputs: () => {
         const outputs: OutputRecord[] = [];
         for (const task of this.#tasks) {
-          for (let records = task.take(left); left > 0 && records !== undefined; records = task.take(left)) {
+          while (left > 0) {
+            const records = task.take(left);
+            if (records === undefined) break;
             touched.add(task);
             for (const record of records) this.#processor.process(record, outputs);
             processed += records.length;

@@ -1,8 +1,9 @@
-import { noClaim, type TaskClaim } from './assignor.ts';
+import { noClaim } from './assignor.ts';
 import { commit, type Work } from './commit.ts';
 import type { StreamsConfig } from './config.ts';
 import { StreamsError } from './errors.ts';
 import { GroupConsumer, type Join } from './group.ts';
+import { Isolation } from './isolation.ts';
 import { kafkaErrorType, type Admin } from './kafka.ts';
 import { committedPositions, logBounds, type CommittedPosition } from './offsets.ts';
 import { RecordProcessor } from './processor.ts';
@@ -20,6 +21,8 @@ import type { Topology } from './topology.ts';
 
 /** Records taken into one send of outputs: enough to fill a request, few enough to leave the event loop in time. */
 const chunkRecords = 1_000;
+/** Recoveries further apart than this have nothing to do with each other. */
+const quietMs = 600_000;
 /** What may wait for processing; beyond it the fetch loop rests. */
 const maxWaitingBytes = 32 * 1024 * 1024;
 /** Refusals that concern a record itself: sending it again cannot help. */
@@ -62,6 +65,7 @@ export class StreamThread {
   readonly #partitions: number;
   readonly #admin: Admin;
   readonly #listener: ThreadListener;
+  readonly #checkPartitions: () => Promise<void>;
   readonly #processor: RecordProcessor;
   readonly #tasks = new Map<number, Task>();
   /** Wakes the loop: a batch, a join, a crash, a close. */
@@ -82,15 +86,22 @@ export class StreamThread {
   #crash: Error | undefined;
   #closing = false;
   #recoveries = 0;
-  /** While a record that the broker refuses is looked for: records per transaction, and how many are suspects. */
-  #recordLimit = Infinity;
-  #suspects = 0;
-  readonly #refused = new Map<string, string>();
+  #lastRecoveryAt = 0;
+  readonly #isolation = new Isolation();
+  /** What to claim at the next join: it outlives recoveries, which must not move tasks. */
+  #claim = noClaim;
 
   constructor(
     topology: Topology,
     config: StreamsConfig,
-    options: { name: string; partitions: number; admin: Admin; listener: ThreadListener },
+    options: {
+      name: string;
+      partitions: number;
+      admin: Admin;
+      listener: ThreadListener;
+      /** Asked at each new assignment; rejects with a StreamsError when the topics have changed. */
+      checkPartitions: () => Promise<void>;
+    },
   ) {
     this.name = options.name;
     this.#topology = topology;
@@ -98,6 +109,7 @@ export class StreamThread {
     this.#partitions = options.partitions;
     this.#admin = options.admin;
     this.#listener = options.listener;
+    this.#checkPartitions = options.checkPartitions;
     this.#processor = new RecordProcessor(topology, {
       handlers: config.handlers,
       deadLetterTopic: config.deadLetterTopic,
@@ -179,7 +191,7 @@ export class StreamThread {
           this.#crash = error;
           this.#wake.notify();
         },
-        claim: () => this.#claim(),
+        claim: () => this.#claim,
         ready: async () => {
           if (!this.#isReady()) await this.#room.wait(250);
           return this.#isReady();
@@ -194,11 +206,6 @@ export class StreamThread {
       throw error;
     }
     return group;
-  }
-
-  #claim(): TaskClaim {
-    const generation = this.#joined?.membership.generationId;
-    return generation === undefined ? noClaim : { generation, tasks: [...this.#tasks.keys()] };
   }
 
   #isReady(): boolean {
@@ -233,11 +240,15 @@ export class StreamThread {
    */
   async #closeGaps(): Promise<void> {
     for (const { topic, partition } of this.#openGaps()) {
-      const { low, high } = await logBounds(this.#admin, topic, partition);
-      this.#gaps.delete(partitionName(topic, partition));
       const task = this.#tasks.get(partition);
-      if (task === undefined) continue;
-      const next = task.nextOffset(topic);
+      // The position is read before the bounds: the log only grows, so it can lie beyond the end asked for after it
+      // only when the log was cut. The other way round every busy partition would look as if it had been.
+      const next = task?.nextOffset(topic);
+      const { low, high } = await logBounds(this.#admin, topic, partition);
+      if (this.#join !== this.#joined) return;
+      this.#gaps.delete(partitionName(topic, partition));
+      // It has gone on meanwhile: there is no gap any more.
+      if (task === undefined || next === undefined || task.nextOffset(topic) !== next) continue;
       if (next >= low && next <= high) {
         this.#group?.seek({ topic, partition }, next);
         continue;
@@ -264,8 +275,12 @@ export class StreamThread {
 
   #hasWork(): boolean {
     if (this.#join !== this.#joined) return false;
-    for (const task of this.#tasks.values()) if (task.hasWork) return true;
+    for (const task of this.#tasks.values()) if (task.hasWork(this.#mayTake(task))) return true;
     return false;
+  }
+
+  #mayTake({ partition }: Task): (topic: string) => boolean {
+    return (topic) => this.#isolation.mayTake(topic, partition);
   }
 
   /**
@@ -275,11 +290,13 @@ export class StreamThread {
    */
   async #takeOver(join: Join): Promise<void> {
     const partitions = [...join.tasks];
-    const { groupId } = join.membership;
-    const positions =
+    const { groupId, generationId } = join.membership;
+    const [positions] = await Promise.all([
       partitions.length === 0
         ? []
-        : await committedPositions(this.#admin, groupId, this.#topology.sourceTopics, partitions);
+        : committedPositions(this.#admin, groupId, this.#topology.sourceTopics, partitions),
+      generationId === this.#claim.generation ? undefined : this.#checkPartitions(),
+    ]);
     // Superseded meanwhile: the next round takes the newer one over.
     if (this.#join !== join) return;
     this.#settle(join, positions);
@@ -292,12 +309,22 @@ export class StreamThread {
       if (!this.#tasks.has(partition))
         this.#tasks.set(partition, new Task(partition, this.#topology.sourceTopics));
     }
+    this.#claim = { generation: generationId, tasks: partitions };
+    this.#isolation.onAssignment(positions);
     this.#gaps.clear();
     let unread = 0;
     for (const { topic, partition, committed, position, logEnd } of positions) {
       this.#tasks.get(partition)?.seek(topic, position, committed);
       this.#group?.seek({ topic, partition }, position);
       if (committed === undefined) unread += Number(logEnd - position);
+    }
+    const resets = positions.filter(({ wasReset }) => wasReset);
+    if (resets.length > 0) {
+      const names = resets.map(({ topic, partition }) => partitionName(topic, partition));
+      this.#config.log.error(
+        { thread: this.name, partitions: names },
+        'the committed positions were out of the range of their logs: reading from where those begin now',
+      );
     }
     if (unread > 0) {
       this.#config.log.warn(
@@ -308,7 +335,6 @@ export class StreamThread {
     this.#joined = join;
     this.#refusedJoin = undefined;
     this.#config.metrics.onRebalance(partitions.length);
-    const { generationId } = join.membership;
     this.#config.log.info(
       { thread: this.name, generation: generationId, tasks: partitions },
       'tasks assigned',
@@ -343,11 +369,7 @@ export class StreamThread {
   async #transact(producer: TransactionalProducer, attempt: Attempt): Promise<void> {
     await commit(producer, this.#work(attempt), this.#config.afterStep);
     this.#recoveries = 0;
-    this.#suspects -= attempt.records;
-    if (this.#suspects <= 0) {
-      this.#recordLimit = Infinity;
-      this.#refused.clear();
-    }
+    this.#isolation.onCommit(attempt.offsets);
     const { metrics } = this.#config;
     metrics.onCommit({
       records: attempt.records,
@@ -386,31 +408,39 @@ export class StreamThread {
       this.#room.notify();
       yield outputs;
       const late = performance.now() - attempt.startedAt >= this.#config.commitIntervalMs;
-      if (ended || late || attempt.records >= this.#recordLimit || !this.#hasWork() || this.#closing) return;
+      const full = attempt.records >= this.#isolation.limit;
+      if (ended || late || full || !this.#hasWork() || this.#closing) return;
     }
   }
 
   #processChunk(attempt: Attempt, outputs: OutputRecord[]): boolean {
-    const until = Math.min(attempt.records + chunkRecords, this.#recordLimit);
-    for (;;) {
-      let took = false;
-      for (const task of this.#tasks.values()) {
-        const records = task.take(until - attempt.records);
-        if (records === undefined) continue;
-        took = true;
-        attempt.tasks.add(task);
-        for (const record of records) this.#processRecord(record, attempt, outputs);
-        if (attempt.records >= until) return false;
-      }
-      if (!took) return true;
+    const until = Math.min(attempt.records + chunkRecords, this.#isolation.limit);
+    while (attempt.records < until) {
+      const taken = this.#take(until - attempt.records);
+      if (taken === undefined) return true;
+      attempt.tasks.add(taken.task);
+      for (const record of taken.records) this.#processRecord(record, attempt, outputs);
     }
+    return false;
+  }
+
+  #take(limit: number): { task: Task; records: readonly InputRecord[] } | undefined {
+    for (const [partition, task] of this.#tasks) {
+      const records = task.take(limit, this.#mayTake(task));
+      if (records === undefined) continue;
+      // Served last from now on, so that one busy task does not starve the others.
+      this.#tasks.delete(partition);
+      this.#tasks.set(partition, task);
+      return { task, records };
+    }
+    return undefined;
   }
 
   #processRecord(record: InputRecord, attempt: Attempt, outputs: OutputRecord[]): void {
     attempt.records += 1;
     attempt.first ??= record;
     attempt.oldestTimestamp = Math.min(attempt.oldestTimestamp ?? record.timestamp, record.timestamp);
-    const refusal = this.#refused.size > 0 ? this.#refused.get(recordName(record)) : undefined;
+    const refusal = this.#isolation.refusalOf(record);
     if (refusal === undefined) this.#processor.process(record, outputs);
     else this.#processor.refuse(record, refusal, outputs);
   }
@@ -424,8 +454,12 @@ export class StreamThread {
     const reason = kafkaErrorType(error) ?? (error instanceof Error ? error.name : 'unknown');
     const { log, metrics, maxRecoveries, closeTimeoutMs } = this.#config;
     const expelled = lostMembership.has(reason);
-    // To be expelled is the ordinary end of a transaction that a rebalance overtook, and says nothing of our health.
-    if (!expelled) this.#recoveries += 1;
+    const refused = attempt !== undefined && refusals.has(reason);
+    if (performance.now() - this.#lastRecoveryAt > quietMs) this.#recoveries = 0;
+    this.#lastRecoveryAt = performance.now();
+    // To be expelled is the ordinary end of a transaction that a rebalance overtook, and a refusal is about a record:
+    // neither says anything of our health, and neither can go on for ever.
+    if (!expelled && !refused) this.#recoveries += 1;
     if (this.#recoveries > maxRecoveries) {
       throw new StreamsError(
         'RECOVERIES_EXHAUSTED',
@@ -444,7 +478,10 @@ export class StreamThread {
       log.warn({ thread: this.name, reason, recoveries: this.#recoveries }, 'transaction failed, recovering');
     if (attempt !== undefined) {
       this.#unsettled = attempt;
-      if (refusals.has(reason)) this.#narrow(attempt, reason);
+      if (refused) {
+        const ends = [...attempt.tasks].flatMap((task) => task.uncommitted());
+        this.#isolation.narrow({ records: attempt.records, first: attempt.first, ends }, reason);
+      }
     }
     if (expelled) this.#refusedJoin = this.#joined;
     this.#joined = undefined;
@@ -452,20 +489,11 @@ export class StreamThread {
       this.#crash = undefined;
       await this.#group?.stop(closeTimeoutMs);
       this.#group = undefined;
+      this.#join = undefined;
     }
     await this.#producer?.close(1_000);
     this.#producer = undefined;
     if (this.#recoveries > 1) await this.#pause(Math.min(100 * 2 ** (this.#recoveries - 2), 5_000));
-  }
-
-  /** Halves what a transaction may hold until the refused record stands alone; then its production handler decides. */
-  #narrow(attempt: Attempt, reason: string): void {
-    if (attempt.records === 1 && attempt.first !== undefined) {
-      this.#refused.set(recordName(attempt.first), reason);
-    } else {
-      this.#suspects = Math.max(this.#suspects, attempt.records);
-      this.#recordLimit = Math.max(1, attempt.records >> 1);
-    }
   }
 
   async #pause(durationMs: number): Promise<void> {
@@ -484,8 +512,4 @@ function begin(join: Join): Attempt {
     oldestTimestamp: undefined,
     offsets: [],
   };
-}
-
-function recordName({ topic, partition, offset }: InputRecord): string {
-  return `${partitionName(topic, partition)}@${offset}`;
 }

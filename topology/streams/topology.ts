@@ -59,7 +59,8 @@ export class Topology {
 
   /** @throws StreamsError INVALID_TOPOLOGY when nothing is read, a topic is read twice, or an operator leads nowhere. */
   constructor(nodes: readonly Node[]) {
-    this.nodes = new Map(nodes.map((node) => [node.name, node]));
+    // Copies, because a builder that is used on would change the graph under its reader.
+    this.nodes = new Map(nodes.map((node) => [node.name, { ...node, next: [...node.next] }]));
     this.sourceTopics = nodes.flatMap((node) => (node.type === 'source' ? node.topics : []));
     this.sinkTopics = [...new Set(nodes.flatMap((node) => (node.type === 'sink' ? node.topics : [])))];
     if (this.sourceTopics.length === 0)

@@ -1,0 +1,218 @@
+/** The real broker of the tests that need one: topics of their own, what is in them, and instances on them. */
+import { randomUUID } from 'node:crypto';
+import type { TestContext } from 'node:test';
+import {
+  KafkaStreams,
+  type InputRecord,
+  type StreamsOptions,
+  type Topology,
+} from '../../../topology/streams/index.ts';
+import type { Headers } from '../../../topology/streams/record.ts';
+import { kafkaClient, type Admin, type Kafka } from '../../../topology/streams/kafka.ts';
+import { recordingLog, type LogEntry } from '../log.ts';
+import { soon, until } from '../until.ts';
+
+/** A record to append; what is left out has the defaults told. */
+export interface Appended {
+  readonly topic: string;
+  /** Default 0. */
+  readonly partition?: number;
+  readonly key?: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers?: Headers;
+  /** Epoch milliseconds. Default: now. */
+  readonly timestamp?: number;
+}
+
+export interface Started {
+  readonly streams: KafkaStreams;
+  readonly entries: readonly LogEntry[];
+}
+
+/** Where the broker listens: KAFKA_BOOTSTRAP_SERVERS, which the test runner sets. */
+export function bootstrapServers(): string[] {
+  const servers = process.env['KAFKA_BOOTSTRAP_SERVERS'];
+  if (servers === undefined || servers === '') {
+    throw new Error(
+      'This test needs a real broker: run it with "npm test", which starts one, or set KAFKA_BOOTSTRAP_SERVERS (host:port) to a broker of your own',
+    );
+  }
+  return servers.split(',');
+}
+
+const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** Topics under a prefix that nobody else uses, and clients; all of it ends with the test `t`. */
+export class Cluster {
+  readonly prefix = `streams-test-${randomUUID().slice(0, 8)}.`;
+  readonly connection = { brokers: bootstrapServers() };
+  readonly kafka: Kafka;
+  readonly admin: Admin;
+  /** Has `undo` called after the test, the last one first. */
+  readonly after: (undo: () => Promise<unknown>) => void;
+
+  private constructor(after: (undo: () => Promise<unknown>) => void) {
+    this.kafka = kafkaClient(this.connection, { clientId: 'streams-test', log: silent });
+    this.admin = this.kafka.admin();
+    this.after = after;
+  }
+
+  static async open(t: TestContext): Promise<Cluster> {
+    const undos: (() => Promise<unknown>)[] = [];
+    // The last thing opened is the first to be closed.
+    t.after(async () => {
+      for (const undo of undos.reverse()) await undo();
+    });
+    const cluster = new Cluster((undo) => undos.push(undo));
+    await cluster.admin.connect();
+    undos.push(() => cluster.admin.disconnect());
+    return cluster;
+  }
+
+  /** Creates topics; each is a name or a name with configuration. Answers their full names. */
+  async createTopics(
+    names: readonly string[],
+    options: { partitions?: number; config?: Readonly<Record<string, string>> } = {},
+  ): Promise<string[]> {
+    const topics = names.map((name) => `${this.prefix}${name}`);
+    await this.admin.createTopics({
+      // Its way of waiting gives up at the first broker that does not know them yet.
+      waitForLeaders: false,
+      topics: topics.map((topic) => ({
+        topic,
+        numPartitions: options.partitions ?? 4,
+        replicationFactor: 1,
+        configEntries: Object.entries(options.config ?? {}).map(([name, value]) => ({ name, value })),
+      })),
+    });
+    await until('leaders of the new topics', async () => {
+      const existing = new Set(await this.admin.listTopics());
+      if (!topics.every((topic) => existing.has(topic))) return undefined;
+      const metadata = await this.admin.fetchTopicMetadata({ topics }).catch(() => undefined);
+      return (
+        metadata?.topics.every(({ partitions }) => partitions.every(({ leader }) => leader >= 0)) || undefined
+      );
+    });
+    return topics;
+  }
+
+  /** Appends records in order and waits for the acknowledgement. */
+  async append(records: readonly Appended[]): Promise<void> {
+    const producer = this.kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
+    await producer.connect();
+    try {
+      await producer.sendBatch({ topicMessages: messagesByTopic(records) });
+    } finally {
+      await producer.disconnect();
+    }
+  }
+
+  /** Starts an instance; it is closed after the test unless the test has done so. */
+  async start(topology: Topology, options: Partial<StreamsOptions> = {}): Promise<Started> {
+    const log = recordingLog();
+    const streams = new KafkaStreams(topology, {
+      connection: this.connection,
+      applicationId: `${this.prefix}app`,
+      instanceId: randomUUID(),
+      log,
+      ...options,
+    });
+    this.after(() => streams.close());
+    await soon('the start', streams.start());
+    return { streams, entries: log.entries };
+  }
+
+  /** Waits until the group has committed the end of every partition of `topics`. */
+  async drained(topics: readonly string[], groupId = `${this.prefix}app`, timeoutMs = 30_000): Promise<void> {
+    let missing = '';
+    const ask = async (): Promise<true | undefined> => {
+      const behind = await this.lag(topics, groupId);
+      missing = behind.join(', ');
+      return behind.length === 0 ? true : undefined;
+    };
+    await until(`lag 0 of ${groupId}`, ask, timeoutMs).catch((error: unknown) => {
+      throw new Error(`still behind: ${missing}`, { cause: error });
+    });
+  }
+
+  /** The partitions whose committed offset is not their end; a partition that was never written to has no lag. */
+  async lag(topics: readonly string[], groupId = `${this.prefix}app`): Promise<string[]> {
+    const fetched = await this.admin.fetchOffsets({ groupId, topics: [...topics] });
+    const behind: string[] = [];
+    for (const topic of topics) {
+      const ends = await this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
+      const committed = fetched.find((entry) => entry.topic === topic)?.partitions ?? [];
+      for (const { partition, high } of ends) {
+        const offset = committed.find((entry) => entry.partition === partition)?.offset ?? '-1';
+        if (offset !== high && !(high === '0' && offset === '-1'))
+          behind.push(`${topic}-${partition} ${offset}/${high}`);
+      }
+    }
+    return behind;
+  }
+
+  /** Everything committed in `topics` up to their present ends, as a read_committed consumer gets it. */
+  async read(topics: readonly string[]): Promise<InputRecord[]> {
+    const open = new Map<string, bigint>();
+    for (const topic of topics) {
+      for (const { partition, low, high } of await this.admin.fetchTopicOffsets(topic)) {
+        if (BigInt(high) > BigInt(low)) open.set(`${topic}-${partition}`, BigInt(high));
+      }
+    }
+    // By place: a reader that has to rejoin its group begins again, and what it reads twice stands only once in the log.
+    const records = new Map<string, InputRecord>();
+    if (open.size === 0) return [];
+    const groupId = `${this.prefix}reader-${randomUUID()}`;
+    const consumer = this.kafka.consumer({ groupId, maxWaitTimeInMs: 100, allowAutoTopicCreation: false });
+    const done = new Promise<void>((resolve, reject) => {
+      consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
+      consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
+        const name = `${payload.topic}-${payload.partition}`;
+        const end = open.get(name);
+        if (end !== undefined && BigInt(payload.lastOffset) + 1n >= end) open.delete(name);
+        if (open.size === 0) resolve();
+      });
+    });
+    try {
+      await consumer.connect();
+      await consumer.subscribe({ topics: [...topics], fromBeginning: true });
+      await consumer.run({
+        autoCommit: false,
+        eachBatch: ({ batch: { topic, partition, messages } }) => {
+          for (const { offset, timestamp, key, value, headers } of messages) {
+            records.set(`${topic}-${partition}@${offset}`, {
+              topic,
+              partition,
+              offset: BigInt(offset),
+              timestamp: Number(timestamp),
+              key,
+              value,
+              headers: (headers ?? {}) as Headers,
+            });
+          }
+          return Promise.resolve();
+        },
+      });
+      await soon(`the ends of ${topics.join(', ')}`, done);
+      return [...records.values()];
+    } finally {
+      await consumer.disconnect();
+    }
+  }
+}
+
+/** Groups records for one send; the order within a partition stays. */
+export function messagesByTopic(records: readonly Appended[]) {
+  const topics = new Map<string, Appended[]>();
+  for (const record of records) topics.set(record.topic, [...(topics.get(record.topic) ?? []), record]);
+  return [...topics].map(([topic, ofTopic]) => ({
+    topic,
+    messages: ofTopic.map(({ partition, key, value, headers, timestamp }) => ({
+      partition: partition ?? 0,
+      key: key ?? null,
+      value,
+      headers: (headers ?? {}) as Record<string, Buffer | Buffer[]>,
+      timestamp: String(timestamp ?? Date.now()),
+    })),
+  }));
+}

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { until } from '../until.ts';
+import { Cluster, type Started } from './cluster.ts';
+import { Flow } from './flow.ts';
+import { assertOnceEach, traced } from './traced.ts';
+
+/** The tasks that an instance was given last; undefined before the first assignment. */
+function tasks({ entries }: Started): number[] | undefined {
+  const assigned = entries.findLast(({ message }) => message === 'tasks assigned')?.fields['tasks'];
+  return Array.isArray(assigned) ? assigned.map(Number).sort((a, b) => a - b) : undefined;
+}
+
+/** Waits until each instance has as many tasks as told, and all of them together have each task once. */
+async function spread(instances: readonly Started[], counts: readonly number[]): Promise<number[][]> {
+  return until(`tasks spread as ${counts.join('+')}`, () => {
+    const held = instances.map((instance) => tasks(instance) ?? []);
+    const all = held.flat().sort((a, b) => a - b);
+    const isSpread =
+      held
+        .map(({ length }) => length)
+        .sort((a, b) => a - b)
+        .join() === [...counts].sort((a, b) => a - b).join();
+    return isSpread && new Set(all).size === all.length ? held : undefined;
+  });
+}
+
+describe('several instances of an application', { timeout: 120_000 }, () => {
+  test('a second instance takes half of the tasks, and gives them back when it is closed', async (t) => {
+    const cluster = await Cluster.open(t);
+    const [a = '', b = '', to = ''] = await cluster.createTopics(['a', 'b', 'out']);
+    const flow = await Flow.start(cluster, [a, b]);
+    const first = await cluster.start(traced([a, b], to), { instanceId: 'first' });
+    await spread([first], [4]);
+    const second = await cluster.start(traced([a, b], to), { instanceId: 'second' });
+    const [kept] = await spread([first, second], [2, 2]);
+    assert.deepEqual(kept, [0, 1]);
+    await second.streams.close();
+    await spread([first], [4]);
+    const sent = await flow.stop();
+    await cluster.drained([a, b]);
+    await first.streams.close();
+    assertOnceEach(await cluster.read([to]), sent);
+  });
+
+  test('over a rolling restart of three, tasks of the other two stay where they are', async (t) => {
+    const cluster = await Cluster.open(t);
+    const [from = '', to = ''] = await cluster.createTopics(['in', 'out'], { partitions: 6 });
+    const flow = await Flow.start(cluster, [from], 6);
+    const instances: Started[] = [];
+    for (const [at, counts] of [[6], [3, 3], [2, 2, 2]].entries()) {
+      instances.push(await cluster.start(traced(from, to), { instanceId: `i${at}` }));
+      await spread(instances, counts);
+    }
+    for (const at of [0, 1, 2]) {
+      const before = instances.map(tasks);
+      await instances[at]!.streams.close();
+      const others = instances.filter((_, other) => other !== at);
+      await spread(others, [3, 3]);
+      for (const [other, instance] of instances.entries()) {
+        if (other !== at) assert.ok(before[other]!.every((task) => tasks(instance)!.includes(task)));
+      }
+      const widest = instances.map(tasks);
+      instances[at] = await cluster.start(traced(from, to), { instanceId: `i${at}` });
+      await spread(instances, [2, 2, 2]);
+      for (const [other, instance] of instances.entries()) {
+        if (other !== at) assert.ok(tasks(instance)!.every((task) => widest[other]!.includes(task)));
+      }
+    }
+    const sent = await flow.stop();
+    await cluster.drained([from]);
+    assertOnceEach(await cluster.read([to]), sent);
+  });
+
+  test('two that were given the same instance id fence each other, and nothing is lost or repeated', async (t) => {
+    const cluster = await Cluster.open(t);
+    const [from = '', to = ''] = await cluster.createTopics(['in', 'out']);
+    const flow = await Flow.start(cluster, [from]);
+    // Neither may give up before the other has gone.
+    const options = { instanceId: 'twin', maxRecoveries: 1_000 };
+    const first = await cluster.start(traced(from, to), options);
+    const second = await cluster.start(traced(from, to), options);
+    await until('both to be fenced', () => {
+      const fenced = [first, second].map(({ entries }) =>
+        entries.filter(({ message }) => message.includes('recovering')),
+      );
+      return fenced.every(({ length }) => length >= 2) || undefined;
+    });
+    await second.streams.close();
+    const sent = await flow.stop();
+    await cluster.drained([from]);
+    await first.streams.close();
+    assertOnceEach(await cluster.read([to]), sent);
+  });
+});

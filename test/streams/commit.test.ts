@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+  commit,
+  type CommitStep,
+  type GroupMembership,
+  type TransactionalLog,
+  type Work,
+} from '../../topology/streams/commit.ts';
+import type { OutputRecord } from '../../topology/streams/index.ts';
+import type { StateStore } from '../../topology/streams/state.ts';
+
+const membership: GroupMembership = { groupId: 'group', memberId: 'member', generationId: 7 };
+const steps: readonly CommitStep[] = ['begin', 'outputs', 'changelogs', 'offsets', 'commit', 'foldIn'];
+
+function outputTo(topic: string): OutputRecord {
+  return { topic, partition: 0, timestamp: 0, key: null, value: null, headers: {} };
+}
+
+/** A log, a store and work that write down in which order they are used; the call named `failing` rejects. */
+function recording(failing?: string) {
+  const calls: string[] = [];
+  const call = (name: string): Promise<void> => {
+    calls.push(name);
+    return name === failing ? Promise.reject(new Error(`${name} failed`)) : Promise.resolve();
+  };
+  const topics = (records: readonly OutputRecord[]): string => records.map(({ topic }) => topic).join(' ');
+  const log: TransactionalLog = {
+    begin: () => call('begin'),
+    send: (records) => call(`send ${topics(records)}`),
+    sendOffsets: (offsets, { groupId, memberId, generationId }) =>
+      call(`offsets ${offsets.map(({ offset }) => offset).join(' ')} ${groupId} ${memberId} ${generationId}`),
+    commit: () => call('commit'),
+  };
+  const store: StateStore = {
+    name: 'store',
+    flush: () => {
+      calls.push('flush');
+      return [outputTo('changelog')];
+    },
+    foldIn: () => calls.push('fold in'),
+    dropOverlay: () => calls.push('drop'),
+  };
+  const work: Work = {
+    membership,
+    *outputs() {
+      calls.push('process 1');
+      yield [outputTo('out'), outputTo('dlq')];
+      calls.push('process 2');
+      yield [];
+      calls.push('process 3');
+      yield [outputTo('out')];
+    },
+    *changelogs() {
+      yield store.flush();
+    },
+    offsets: () => {
+      calls.push('ask offsets');
+      return [
+        { topic: 'a', partition: 0, offset: 12n },
+        { topic: 'b', partition: 0, offset: 34n },
+      ];
+    },
+    foldIn: () => store.foldIn(),
+  };
+  return { log, work, calls };
+}
+
+const order = [
+  'begin',
+  '| begin',
+  'process 1',
+  'send out dlq',
+  'process 2',
+  'process 3',
+  'send out',
+  '| outputs',
+  'flush',
+  'send changelog',
+  '| changelogs',
+  'ask offsets',
+  'offsets 12 34 group member 7',
+  '| offsets',
+  'commit',
+  '| commit',
+  'fold in',
+  '| foldIn',
+];
+
+describe('a commit', () => {
+  test('takes its six steps in the one order that keeps exactly-once', async () => {
+    const { log, work, calls } = recording();
+    await commit(log, work, (step) => void calls.push(`| ${step}`));
+    assert.deepEqual(calls, order);
+  });
+
+  test('takes a step only once the one before is answered', async () => {
+    const { log, work, calls } = recording();
+    const slow = (name: string, step: () => Promise<void>) => async (): Promise<void> => {
+      await new Promise((resolve) => setImmediate(resolve));
+      await step();
+      calls.push(`${name} answered`);
+    };
+    await commit({ ...log, begin: slow('begin', log.begin), commit: slow('commit', log.commit) }, work);
+    assert.deepEqual(calls.slice(0, 3), ['begin', 'begin answered', 'process 1']);
+    assert.deepEqual(calls.slice(-3), ['commit', 'commit answered', 'fold in']);
+  });
+
+  test('sends nothing for an empty list of outputs, but lets the event loop turn', async () => {
+    const { log, work, calls } = recording();
+    setImmediate(() => calls.push('event loop'));
+    await commit(log, work);
+    assert.ok(calls.indexOf('event loop') < calls.indexOf('process 3'));
+  });
+
+  for (const failing of [
+    'begin',
+    'send out dlq',
+    'send out',
+    'send changelog',
+    'offsets 12 34 group member 7',
+    'commit',
+  ]) {
+    test(`goes no further than a call that fails, and leaves the stores alone: ${failing}`, async () => {
+      const { log, work, calls } = recording(failing);
+      await assert.rejects(
+        commit(log, work, (step) => void calls.push(`| ${step}`)),
+        { message: `${failing} failed` },
+      );
+      assert.deepEqual(calls, order.slice(0, order.indexOf(failing) + 1));
+    });
+  }
+
+  for (const step of steps) {
+    test(`goes no further than a crash after the step ${step}`, async () => {
+      const { log, work, calls } = recording();
+      const crash = commit(log, work, (done) => {
+        calls.push(`| ${done}`);
+        if (done === step) throw new Error('crashed');
+      });
+      await assert.rejects(crash, { message: 'crashed' });
+      assert.deepEqual(calls, order.slice(0, order.indexOf(`| ${step}`) + 1));
+    });
+  }
+
+  test('a fault while processing leaves the transaction open for its owner and the stores alone', async () => {
+    const { log, work, calls } = recording();
+    const faulty: Work = {
+      ...work,
+      *outputs() {
+        yield [outputTo('out')];
+        throw new Error('operator');
+      },
+    };
+    await assert.rejects(commit(log, faulty), { message: 'operator' });
+    assert.deepEqual(calls, ['begin', 'send out']);
+  });
+});

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { describe, serdes, StreamsBuilder } from '../../topology/streams/index.ts';
+
+const builder = new StreamsBuilder();
+const kinds = builder
+  .stream('raw', ['raw.a', 'raw.b'], { key: serdes.utf8, value: serdes.utf8 })
+  .mapValues('parse', (value) => value)
+  .split('kind', { good: () => true });
+kinds.good.to('write', 'out.good', { value: serdes.utf8 });
+const topology = builder.build();
+
+test('describes a topology as text in the form of Kafka Streams', () => {
+  assert.equal(
+    describe(topology, 'text'),
+    `Topologies:
+   Sub-topology: 0
+    Source: raw (topics: [raw.a, raw.b])
+      --> parse
+    Processor: parse (mapValues, stores: [])
+      --> kind
+      <-- raw
+    Processor: kind (split, stores: [])
+      --> kind-good
+      <-- parse
+    Processor: kind-good (branch, stores: [])
+      --> write
+      <-- kind
+    Sink: write (topics: [out.good])
+      <-- kind-good
+`,
+  );
+});
+
+test('describes a topology as a Mermaid flowchart', () => {
+  assert.equal(
+    describe(topology, 'mermaid'),
+    `flowchart LR
+  raw["raw"]
+  topic_raw_a[("raw.a")]
+  topic_raw_a --> raw
+  topic_raw_b[("raw.b")]
+  topic_raw_b --> raw
+  raw --> parse
+  parse["parse<br/><i>mapValues</i>"]
+  parse --> kind
+  kind["kind<br/><i>split</i>"]
+  kind --> kind_good
+  kind_good["kind-good<br/><i>branch</i>"]
+  kind_good --> write
+  write["write"]
+  topic_out_good[("out.good")]
+  write --> topic_out_good
+`,
+  );
+});
+
+test('describes a topology as JSON', () => {
+  const json = describe(topology, 'json');
+  assert.ok(json.endsWith('}\n'));
+  assert.deepEqual(JSON.parse(json), {
+    nodes: [
+      { name: 'raw', type: 'source', topics: ['raw.a', 'raw.b'], predecessors: [], successors: ['parse'] },
+      { name: 'parse', type: 'mapValues', topics: [], predecessors: ['raw'], successors: ['kind'] },
+      { name: 'kind', type: 'split', topics: [], predecessors: ['parse'], successors: ['kind-good'] },
+      { name: 'kind-good', type: 'branch', topics: [], predecessors: ['kind'], successors: ['write'] },
+      { name: 'write', type: 'sink', topics: ['out.good'], predecessors: ['kind-good'], successors: [] },
+    ],
+  });
+});

@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import type { InputRecord } from '../../topology/streams/index.ts';
+import type { StateStore } from '../../topology/streams/state.ts';
+import { Task, type FetchedBatch } from '../../topology/streams/task.ts';
+
+const record = (topic: string, offset: bigint): InputRecord => ({
+  topic,
+  partition: 2,
+  offset,
+  timestamp: 0,
+  key: null,
+  value: Buffer.from(`${topic}@${offset}`),
+  headers: {},
+});
+
+/** A batch of `topic` that covers [from, to); the records of `without` are markers or were aborted. */
+function batch(
+  topic: string,
+  from: number,
+  to: number,
+  options: { fetched?: number; highWatermark?: number; without?: readonly number[] } = {},
+): FetchedBatch {
+  const offsets = Array.from({ length: to - from }, (_, at) => from + at);
+  return {
+    topic,
+    partition: 2,
+    fetchedOffset: BigInt(options.fetched ?? from),
+    lastOffset: BigInt(to) - 1n,
+    highWatermark: BigInt(options.highWatermark ?? to),
+    records: offsets
+      .filter((offset) => options.without?.includes(offset) !== true)
+      .map((offset) => record(topic, BigInt(offset))),
+  };
+}
+
+function taskAt(positions: Readonly<Record<string, number>>, stores: readonly StateStore[] = []): Task {
+  const task = new Task(2, Object.keys(positions), stores);
+  for (const [topic, position] of Object.entries(positions)) {
+    task.seek(topic, BigInt(position), position === 0 ? undefined : BigInt(position));
+  }
+  return task;
+}
+
+/** Takes everything, `limit` records at a time. */
+function drain(task: Task, limit = Infinity): string[][] {
+  const taken: string[][] = [];
+  for (let records = task.take(limit); records !== undefined; records = task.take(limit))
+    taken.push(records.map(({ topic, offset }) => `${topic}@${offset}`));
+  return taken;
+}
+
+describe('a task accepts', () => {
+  test('a batch that continues where it stands', () => {
+    const task = taskAt({ a: 5 });
+    assert.deepEqual(task.accept(batch('a', 5, 7)), { type: 'accepted' });
+    assert.deepEqual(task.accept(batch('a', 7, 8)), { type: 'accepted' });
+    assert.equal(task.nextOffset('a'), 8n);
+    assert.deepEqual(drain(task), [['a@5', 'a@6'], ['a@7']]);
+  });
+
+  test('the part it does not know of a batch that begins before', () => {
+    const task = taskAt({ a: 5 });
+    assert.deepEqual(task.accept(batch('a', 3, 7)), { type: 'accepted' });
+    assert.deepEqual(drain(task), [['a@5', 'a@6']]);
+  });
+
+  test('a batch of nothing but markers: its position moves without a record', () => {
+    const task = taskAt({ a: 5 });
+    assert.deepEqual(task.accept(batch('a', 5, 8, { without: [5, 6, 7] })), { type: 'accepted' });
+    assert.deepEqual(drain(task), [[]]);
+    assert.deepEqual(task.uncommitted(), [{ topic: 'a', partition: 2, offset: 8n }]);
+  });
+
+  test('the position behind the markers that end a batch', () => {
+    const task = taskAt({ a: 5 });
+    task.accept(batch('a', 5, 9, { without: [7, 8] }));
+    assert.deepEqual(drain(task), [['a@5', 'a@6']]);
+    assert.deepEqual(task.uncommitted(), [{ topic: 'a', partition: 2, offset: 9n }]);
+  });
+});
+
+describe('a task does not accept', () => {
+  test('what it knows already', () => {
+    const task = taskAt({ a: 5 });
+    assert.deepEqual(task.accept(batch('a', 3, 5, { highWatermark: 9 })), { type: 'known' });
+    task.accept(batch('a', 5, 7, { highWatermark: 9 }));
+    assert.deepEqual(task.accept(batch('a', 5, 7, { highWatermark: 9 })), { type: 'known' });
+    assert.deepEqual(drain(task), [['a@5', 'a@6']]);
+  });
+
+  test('a batch that begins behind its position', () => {
+    const task = taskAt({ a: 5 });
+    assert.deepEqual(task.accept(batch('a', 6, 8)), { type: 'gap' });
+    assert.equal(task.hasWork(), false);
+    assert.equal(task.nextOffset('a'), 5n);
+  });
+
+  test('a batch of a log that ends before its position: it was truncated or made anew', () => {
+    const task = taskAt({ a: 5 });
+    assert.deepEqual(task.accept(batch('a', 0, 3, { highWatermark: 3 })), { type: 'gap' });
+    assert.deepEqual(task.accept(batch('a', 5, 5, { highWatermark: 4 })), { type: 'gap' });
+    assert.equal(task.hasWork(), false);
+  });
+
+  test('a topic that it does not read', () => {
+    assert.throws(() => taskAt({ a: 0 }).accept(batch('b', 0, 1)), { code: 'INVARIANT' });
+  });
+});
+
+describe('a task gives out', () => {
+  test('parts of a batch up to the limit, its topics in turn', () => {
+    const task = taskAt({ a: 0, b: 0, c: 0 });
+    task.accept(batch('a', 0, 5));
+    task.accept(batch('a', 5, 6));
+    task.accept(batch('b', 0, 1));
+    assert.deepEqual(drain(task, 2), [['a@0', 'a@1'], ['b@0'], ['a@2', 'a@3'], ['a@4'], ['a@5']]);
+    // c has waited longest since.
+    task.accept(batch('a', 6, 7));
+    task.accept(batch('c', 0, 1));
+    assert.deepEqual(drain(task), [['c@0'], ['a@6']]);
+  });
+
+  test('nothing of a topic that may not be taken from', () => {
+    const task = taskAt({ a: 0, b: 0 });
+    task.accept(batch('a', 0, 1));
+    task.accept(batch('b', 0, 1));
+    const onlyB = (topic: string): boolean => topic === 'b';
+    assert.deepEqual(
+      task.take(9, onlyB)?.map(({ topic }) => topic),
+      ['b'],
+    );
+    assert.equal(task.take(9, onlyB), undefined);
+    assert.deepEqual([task.hasWork(onlyB), task.hasWork()], [false, true]);
+  });
+
+  test('each record once and in order, however it arrives and is taken', () => {
+    const fetches = fc.array(
+      fc.record({ from: fc.nat(30), length: fc.integer({ min: 1, max: 8 }), take: fc.nat(4) }),
+      { maxLength: 40 },
+    );
+    fc.assert(
+      fc.property(fetches, (steps) => {
+        const task = taskAt({ a: 0 });
+        const seen: bigint[] = [];
+        const take = (limit: number): void => {
+          if (limit === 0) return;
+          for (const { offset } of task.take(limit) ?? []) seen.push(offset);
+        };
+        for (const { from, length, take: limit } of steps) {
+          task.accept(batch('a', from, from + length, { highWatermark: 100 }));
+          take(limit);
+        }
+        while (task.hasWork()) take(3);
+        assert.deepEqual(
+          seen,
+          seen.map((_, at) => BigInt(at)),
+        );
+        assert.equal(task.nextOffset('a'), BigInt(seen.length));
+        assert.equal(task.waitingBytes, 0);
+      }),
+    );
+  });
+});
+
+describe('the positions of a task', () => {
+  test('are uncommitted from processing until the fold-in', () => {
+    const task = taskAt({ a: 5, b: 7 });
+    assert.deepEqual(task.uncommitted(), []);
+    task.accept(batch('a', 5, 9));
+    assert.deepEqual(task.uncommitted(), []);
+    task.take(2);
+    assert.deepEqual(task.uncommitted(), [{ topic: 'a', partition: 2, offset: 7n }]);
+    task.foldIn(task.uncommitted());
+    assert.deepEqual(task.uncommitted(), []);
+    task.take(9);
+    assert.deepEqual(task.uncommitted(), [{ topic: 'a', partition: 2, offset: 9n }]);
+    assert.deepEqual(
+      task
+        .positions()
+        .map(({ topic, fetched, processed, committed }) => [topic, fetched, processed, committed]),
+      [
+        ['b', 7n, 7n, 7n],
+        ['a', 9n, 9n, 7n],
+      ],
+    );
+  });
+
+  test('inside a batch are those of the next record, so that a marker between two is stepped over', () => {
+    const task = taskAt({ a: 0 });
+    task.accept(batch('a', 0, 4, { without: [1, 2] }));
+    task.take(1);
+    assert.equal(task.uncommitted()[0]?.offset, 3n);
+  });
+
+  test('the fold-in reaches every store', () => {
+    const folded: string[] = [];
+    const store = (name: string): StateStore => ({
+      name,
+      flush: () => [],
+      foldIn: () => folded.push(name),
+      dropOverlay: () => undefined,
+    });
+    taskAt({ a: 0 }, [store('x'), store('y')]).foldIn([]);
+    assert.deepEqual(folded, ['x', 'y']);
+  });
+
+  test('a seek forgets what waits and what was processed, of that topic only', () => {
+    const task = taskAt({ a: 5, b: 0 });
+    task.accept(batch('a', 5, 9));
+    task.accept(batch('b', 0, 2));
+    task.take(2);
+    task.seek('a', 5n, 5n);
+    assert.equal(task.isDrained('a'), true);
+    assert.equal(task.isDrained('b'), false);
+    assert.deepEqual(task.uncommitted(), [{ topic: 'b', partition: 2, offset: 0n }]);
+    assert.deepEqual(drain(task), [['b@0', 'b@1']]);
+    assert.equal(task.waitingBytes, 0);
+    assert.deepEqual(task.accept(batch('a', 5, 6)), { type: 'accepted' });
+    assert.deepEqual(drain(task), [['a@5']]);
+  });
+});

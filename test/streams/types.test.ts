@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  drop,
+  reject,
+  serdes,
+  StreamsBuilder,
+  writeOnly,
+  type KStream,
+  type Serde,
+} from '../../topology/streams/index.ts';
+
+// What the compiler must refuse stands behind a directive that is itself an error where nothing is refused:
+// `npm run typecheck` is the test. At run time the wrong programs are only built, never run.
+
+interface Cat {
+  readonly kind: 'cat';
+  readonly lives: number;
+}
+interface Dog {
+  readonly kind: 'dog';
+  readonly tricks: readonly string[];
+}
+type Pet = Cat | Dog;
+
+const refuse = (): never => {
+  throw new Error('never run');
+};
+const petSerde: Serde<Pet> = { serialize: refuse, deserialize: refuse };
+const catSerde = writeOnly<Cat>(refuse);
+const numberSerde = writeOnly<number>(refuse);
+
+function pets(): KStream<string | null, Pet> {
+  return new StreamsBuilder().stream('raw', 'in', { key: serdes.utf8, value: petSerde });
+}
+
+test('to() takes a serde of the values of its stream only', () => {
+  const stream = pets().mapValues('count', (pet) => pet.kind.length);
+  stream.to('right', 'out', { value: numberSerde });
+  // @ts-expect-error a serde of text cannot write numbers
+  stream.to('wrong', 'out', { value: serdes.utf8 });
+  // @ts-expect-error a serde of cats cannot write every pet
+  pets().to('narrow', 'out', { value: catSerde });
+  assert.ok(stream);
+});
+
+test('operators see the fields that the value has, and no others', () => {
+  const stream = pets();
+  stream.mapValues('kind', (pet) => pet.kind);
+  // @ts-expect-error no pet has a colour
+  stream.mapValues('colour', (pet) => pet.colour as string);
+  // @ts-expect-error only cats have lives
+  stream.filter('lives', (pet) => pet.lives > 1);
+  // @ts-expect-error only dogs have tricks
+  stream.flatMapValues('tricks', (pet) => [String(pet.tricks)]);
+  assert.ok(stream);
+});
+
+test('a branch may ask for fields that the value has only', () => {
+  const stream = pets();
+  stream.split('kinds', { cats: (pet) => pet.kind === 'cat' });
+  // @ts-expect-error no pet has a colour
+  stream.split('colours', { red: (pet: Pet) => pet.colour === 'red' });
+  assert.ok(stream);
+});
+
+test('a type guard narrows its branch, and a branch that was not described does not exist', () => {
+  const kinds = pets().split('kind', {
+    cats: (pet): pet is Cat => pet.kind === 'cat',
+    others: () => true,
+  });
+  kinds.cats.mapValues('lives', (cat) => cat.lives).to('right', 'out', { value: numberSerde });
+  kinds.cats.to('cats', 'out', { value: catSerde });
+  // @ts-expect-error the others may be dogs
+  kinds.others.mapValues('other-lives', (pet) => String(pet.lives));
+  // @ts-expect-error there is no such branch
+  assert.equal(kinds.birds, undefined);
+});
+
+test('answers made by drop() and reject() are not values of the stream behind', () => {
+  const stream = pets().mapValues('lives', (pet) =>
+    pet.kind === 'cat'
+      ? pet.lives
+      : pet.tricks.length > 0
+        ? drop('clever')
+        : reject('NO_TRICKS', 'a dull dog'),
+  );
+  stream.mapValues('next', (lives) => lives + 1).to('right', 'out', { value: numberSerde });
+  assert.ok(stream);
+});
+
+test('the key and headers of a sink are typed as well', () => {
+  const stream = pets();
+  stream.to('right', (key) => key?.toUpperCase() ?? 'none', { value: petSerde });
+  // @ts-expect-error a key may be null
+  stream.to('unsafe', (key) => key.toUpperCase(), { value: petSerde });
+  // @ts-expect-error headers are bytes
+  stream.to('headers', 'out', { value: petSerde, headers: (pet) => ({ kind: pet.kind }) });
+  assert.ok(stream);
+});
