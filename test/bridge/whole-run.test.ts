@@ -20,6 +20,28 @@ before(async () => {
 
 after(() => deployment.close());
 
+test('bodies of 0.9, 1.1 and 9.9 MiB become events or dead letters, whatever their measurements are dated', async () => {
+  const dayMs = 86_400_000;
+  const cases = [
+    { user: 'large-1', mebibytes: 0.9, timestamp: Date.now() },
+    { user: 'large-2', mebibytes: 1.1, timestamp: Date.now() - 400 * dayMs },
+    { user: 'large-3', mebibytes: 9.9, timestamp: Date.now() + 3 * dayMs },
+  ];
+  for (const { user, mebibytes, timestamp } of cases) {
+    const filler = 'x'.repeat(mebibytes * 1024 * 1024 - 200);
+    const body = JSON.stringify({ user_id: user, timestamp, hrv_data: { rmssd: 50 }, filler });
+    assert.equal(await deployment.post('whoop', body), 200);
+  }
+  const malformed = `{"cut off": "${'x'.repeat(9.9 * 1024 * 1024)}`;
+  assert.equal(await deployment.post('whoop', malformed), 400);
+  const { dead, events } = await read({ dead: 1, events: 3 });
+  assert.deepEqual(
+    events.map(({ key }) => key).sort(),
+    cases.map(({ user }) => user),
+  );
+  assert.equal(dead.length, 1);
+});
+
 test('what is posted arrives in its topics and in Postgres, and no log or error header repeats a body', async () => {
   const good = JSON.stringify({
     user_id: planted,
@@ -45,10 +67,13 @@ test('what is posted arrives in its topics and in Postgres, and no log or error 
   assert.equal(await deployment.post('oura', good, '0'.repeat(64)), 401);
   assert.equal(await deployment.post('oura', good, planted), 401);
 
-  const { dead, events } = await read();
-  assert.deepEqual(events, [{ topic: deployment.names.priority.HIGH, key: planted }]);
+  const { dead, events } = await read({ dead: 5, events: 4 });
+  assert.deepEqual(
+    events.filter(({ key }) => !key.startsWith('large')),
+    [{ topic: deployment.names.priority.HIGH, key: planted }],
+  );
   const codes = dead.map((headers) => headers[errorHeader.exception]?.toString()).sort();
-  assert.deepEqual(codes, ['BAD_TIMESTAMP', 'INVALID_FIELD', 'MISSING_USER_ID', 'NOT_JSON']);
+  assert.deepEqual(codes, ['BAD_TIMESTAMP', 'INVALID_FIELD', 'MISSING_USER_ID', 'NOT_JSON', 'NOT_JSON']);
   for (const headers of dead) {
     for (const [name, value] of Object.entries(headers)) {
       if (name.startsWith('__streams.')) assert.ok(!value.includes(planted), `${name} repeats the body`);
@@ -56,7 +81,10 @@ test('what is posted arrives in its topics and in Postgres, and no log or error 
   }
   const stored = await eventually('the row is stored', async () => {
     const { rows } = await deployment.postgres
-      .query<{ hrv: number; priority: string }>('SELECT hrv, priority FROM biometric_events')
+      .query<{ hrv: number; priority: string }>(
+        'SELECT hrv, priority FROM biometric_events WHERE user_id = $1',
+        [planted],
+      )
       .catch(() => ({ rows: [] }));
     return rows.length > 0 ? rows : undefined;
   });
@@ -71,12 +99,15 @@ test('what is posted arrives in its topics and in Postgres, and no log or error 
   }
 });
 
-/** Reads until one event and four dead letters have come. */
-async function read(): Promise<{ dead: Record<string, Buffer>[]; events: { topic: string; key: string }[] }> {
+/** Reads from the beginning until that many events and dead letters have come. */
+async function read(counts: {
+  dead: number;
+  events: number;
+}): Promise<{ dead: Record<string, Buffer>[]; events: { topic: string; key: string }[] }> {
   const { names, kafka, admin } = deployment;
   const dead: Record<string, Buffer>[] = [];
   const events: { topic: string; key: string }[] = [];
-  const groupId = `${names.deadLetters}-reader`;
+  const groupId = `${names.deadLetters}-reader-${counts.dead}`;
   const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100 });
   await consumer.connect();
   await consumer.subscribe({
@@ -92,7 +123,7 @@ async function read(): Promise<{ dead: Record<string, Buffer>[]; events: { topic
   });
   try {
     await eventually('all records are routed', () =>
-      dead.length >= 4 && events.length > 0 ? true : undefined,
+      dead.length >= counts.dead && events.length >= counts.events ? true : undefined,
     );
   } finally {
     await consumer.disconnect();
