@@ -126,7 +126,8 @@ export class Cluster {
   async drained(topics: readonly string[], groupId = `${this.prefix}app`, timeoutMs = 30_000): Promise<void> {
     let missing = '';
     const ask = async (): Promise<true | undefined> => {
-      const behind = await this.lag(topics, groupId);
+      // A coordinator that is starting, or moves, refuses to answer for a while.
+      const behind = await this.lag(topics, groupId).catch((error: unknown) => [String(error)]);
       missing = behind.join(', ');
       return behind.length === 0 ? true : undefined;
     };
@@ -155,7 +156,9 @@ export class Cluster {
   async read(topics: readonly string[]): Promise<InputRecord[]> {
     const open = new Map<string, bigint>();
     for (const topic of topics) {
-      for (const { partition, low, high } of await this.admin.fetchTopicOffsets(topic)) {
+      // The high watermark: a commit's markers land partition by partition, and the last stable offset with them.
+      const ends = await this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
+      for (const { partition, low, high } of ends) {
         if (BigInt(high) > BigInt(low)) open.set(`${topic}-${partition}`, BigInt(high));
       }
     }
