@@ -9,7 +9,7 @@ import { closeServer, createHttpServer, listening } from './http-server.ts';
 import { createMetrics } from './metrics.ts';
 import { startPings } from './pings.ts';
 import { createRawLog, type RawLog, type RawProducer } from './raw-log.ts';
-import { refusalLog } from './refusal-log.ts';
+import { occasionalLog } from '../process/occasional-log.ts';
 import { createTopicsCheck, describeTopicsFault, type TopicsCheck } from './topics-check.ts';
 import { plainScheme } from './verify.ts';
 import { vendors } from './vendors/all.ts';
@@ -95,7 +95,7 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
       { error: error instanceof Error ? error.name : 'unknown', at: firstFrame(error) },
       'an unexpected failure',
     );
-  const onRefused = refusalLog(log, Date.now);
+  const onRefused = occasionalLog(log, 'webhooks refused');
   const deps: WebhookDeps = {
     rawLog,
     line,
@@ -105,7 +105,7 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
     now: Date.now,
     onDone: (done) => {
       metrics.webhookDone(done);
-      if (done.outcome !== 'processed') onRefused(done.device, done.outcome);
+      if (done.outcome !== 'processed') onRefused({ device: done.device, code: done.outcome });
     },
     onUnexpected,
   };

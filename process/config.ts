@@ -83,6 +83,7 @@ export function describeConfig<T extends VariableTable>(table: T, config: Config
     if (unset) shown[name] = '[unset]';
     else if (variable.secret === true) shown[name] = '[redacted]';
     else if (Array.isArray(value)) shown[name] = value.join(',');
+    else if (variable.schema === is.onOff) shown[name] = value === true ? 'on' : 'off';
     else shown[name] = typeof value === 'string' ? value : JSON.stringify(value);
   }
   return shown;

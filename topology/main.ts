@@ -1,5 +1,6 @@
 import { Registry } from 'prom-client';
 import { startAdmin } from '../process/admin.ts';
+import { occasionalLog } from '../process/occasional-log.ts';
 import type { Logger } from '../process/log.ts';
 import type { Running } from '../process/run.ts';
 import { version } from '../process/version.ts';
@@ -11,7 +12,14 @@ import { biometrics } from './biometrics.ts';
 import type { TopologyConfig } from './config.ts';
 import { buildId } from './headers.ts';
 import { kafkaConnection, kafkaClient } from './streams/kafka.ts';
-import { KafkaStreams, promMetrics, SerdeError, writeOnly, type Serde } from './streams/index.ts';
+import {
+  KafkaStreams,
+  promMetrics,
+  SerdeError,
+  writeOnly,
+  type Serde,
+  type StreamsMetrics,
+} from './streams/index.ts';
 import { checkTopics, topicNames, type TopicNames } from './topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
 
@@ -43,7 +51,7 @@ export async function startTopology(
       deadLetterTopic: topics.deadLetters,
       commitIntervalMs: config.COMMIT_INTERVAL_MS,
       log,
-      metrics: promMetrics(registry),
+      metrics: telling(promMetrics(registry), log),
     },
   );
   streams.onState((state) => log.info({ state }, 'state'));
@@ -74,6 +82,18 @@ export async function startTopology(
     stop: async () => {
       await streams.close();
       await admin.close();
+    },
+  };
+}
+
+// Dead letters are counted in the metrics; whoever has only the log should hear of them too.
+function telling(metrics: StreamsMetrics, log: Logger): StreamsMetrics {
+  const onDeadLetter = occasionalLog(log, 'dead letters');
+  return {
+    ...metrics,
+    onDeadLettered: (node, code) => {
+      metrics.onDeadLettered(node, code);
+      onDeadLetter({ node, code });
     },
   };
 }

@@ -98,8 +98,9 @@ export function deadLetter(topic: string, record: InputRecord, failure: RecordFa
 }
 
 /**
- * The frames of an error's stack. What stands before them is its message and may quote what it was given, even lines
- * that look like frames; where the message cannot be told from the frames, nothing is passed on.
+ * The frames of an error's stack, our own files by name only: a dead letter does not tell where on a machine the
+ * program stands, and is the same on every machine. What stands before the frames is the error's message and may
+ * quote what it was given, even lines that look like frames; where the two cannot be told apart, nothing is passed on.
  */
 export function stackFrames(error: unknown): string {
   if (!(error instanceof Error) || error.stack === undefined) return '';
@@ -108,6 +109,7 @@ export function stackFrames(error: unknown): string {
   return error.stack
     .slice(message + error.message.length)
     .split('\n')
-    .filter((line) => /^\s+at /.test(line))
+    .filter((line) => /^\s+at /.test(line) && !line.includes('node:'))
+    .map((line) => line.replace(/[^\s(]*[/\\]/g, ''))
     .join('\n');
 }

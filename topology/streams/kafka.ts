@@ -79,7 +79,7 @@ export function kafkaClient(
     requestTimeout: 10_000,
     retry: options.retry ?? defaultRetry,
     logLevel: kafkajs.logLevel.WARN,
-    logCreator: () => (entry) => logEntry(options.log, entry),
+    logCreator: () => clientLog(options.log),
   });
 }
 
@@ -154,17 +154,40 @@ function asBuffer(value: string | Buffer): Buffer {
   return typeof value === 'string' ? Buffer.from(value) : value;
 }
 
-function logEntry(log: KafkaLog, { level, log: entry, namespace }: LogEntry): void {
-  // Only fields that are known to hold no record data; the client's messages themselves name topics and errors.
-  const fields: Record<string, unknown> = { client: namespace };
-  for (const name of ['broker', 'groupId', 'memberId', 'topic', 'partition', 'retryCount', 'error']) {
-    if (typeof entry[name] === 'string' || typeof entry[name] === 'number') fields[name] = entry[name];
-  }
-  // Error codes in answers are logged here and thrown as well; whoever handles them knows which are normal (a
-  // rebalance, a coordinator that moves). The other is about the retry policy that transactions need.
-  const told = entry.message.startsWith('Response ') || entry.message.startsWith('Limiting retries');
-  if (told) log.debug(fields, entry.message);
-  else if (level === kafkajs.logLevel.ERROR) log.error(fields, entry.message);
-  else if (level === kafkajs.logLevel.WARN) log.warn(fields, entry.message);
-  else log.debug(fields, entry.message);
+/** While brokers are away the client says the same about each attempt: within this time once is enough. */
+const repeatAfterMs = 10_000;
+
+/** What a client says, in our log: what its caller hears as well, or has heard just now, at debug only. */
+function clientLog(log: KafkaLog): (entry: LogEntry) => void {
+  const saidAt = new Map<string, number>();
+  return ({ level, log: entry, namespace }) => {
+    // Only fields that are known to hold no record data; the client's messages themselves name topics and errors.
+    const fields: Record<string, unknown> = { client: namespace };
+    for (const name of ['broker', 'groupId', 'memberId', 'topic', 'partition', 'retryCount', 'error']) {
+      if (typeof entry[name] === 'string' || typeof entry[name] === 'number') fields[name] = entry[name];
+    }
+    const { message } = entry;
+    const now = performance.now();
+    const isRepeated = now - (saidAt.get(message) ?? -Infinity) < repeatAfterMs;
+    if (isThrownAsWell(namespace, message) || isRepeated || level > kafkajs.logLevel.WARN) {
+      log.debug(fields, message);
+      return;
+    }
+    if (saidAt.size > 100) saidAt.clear();
+    saidAt.set(message, now);
+    if (level === kafkajs.logLevel.ERROR) log.error(fields, message);
+    else log.warn(fields, message);
+  };
+}
+
+// Error codes in answers, and what a producer fails with, are logged by the client and thrown as well: whoever handles
+// them knows which are normal (a rebalance, a coordinator that moves). The last one is about the retry policy that
+// transactions need.
+function isThrownAsWell(namespace: string, message: string): boolean {
+  return (
+    message.startsWith('Response ') ||
+    message.startsWith('The group is rebalancing') ||
+    message.startsWith('Limiting retries') ||
+    namespace === 'Producer'
+  );
 }

@@ -193,7 +193,7 @@ function failureOf(error: unknown, seam: RecordFailure['seam'], node: string): R
     return { seam, code, message, stack: operatorFrame(node), node };
   }
   if (error instanceof SerdeError)
-    return { seam, code: error.code, message: error.message, stack: stackFrames(error), node };
+    return { seam, code: error.code, message: error.message, stack: operatorFrame(node), node };
   // The message of a foreign error may quote the record, so only its class is told.
   const name = error instanceof Error && /^\w{1,64}$/.test(error.name) ? error.name : 'something';
   return {
