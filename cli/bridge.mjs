@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Runs the command line from dist/ when that is at least as new as every source file, else from source:
-// a stale build that silently runs old code would be worse than the 0.3 s that tsx takes.
+// a stale build that silently runs old code would be worse than the half second that tsx takes.
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
