@@ -75,8 +75,9 @@ if (!installed()) await install();
 await patch();
 
 const [command, ...args] = process.argv.slice(2);
+if (command === 'install') process.exit(0);
 const script = { start: 'cli/bridge.mjs', test: 'test/run.ts' }[command];
-if (script === undefined) fail('usage: node local/bootstrap.mjs start|test [arguments]');
+if (script === undefined) fail('usage: node local/bootstrap.mjs install|start|test [arguments]');
 process.argv = [process.execPath, join(root, script), ...(command === 'start' ? ['start'] : []), ...args];
 const { register } = await import('tsx/esm/api');
 register();
