@@ -1,4 +1,5 @@
 import { connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { StackError } from './errors.ts';
 
 /** The ports of a stack, all on the loopback address. */
@@ -81,13 +82,23 @@ export async function assertFree(
   variable: PortVariable,
 ): Promise<void> {
   for (const each of ports) {
-    if (await isFree(each)) continue;
+    if (await becomesFree(each)) continue;
     throw new StackError(
       'PORT_TAKEN',
       `port ${each} on 127.0.0.1, wanted for ${what}, is in use by another program. ` +
         `End that program, or set ${variable} to another port (it is ${portVariables[variable]} by default).`,
     );
   }
+}
+
+// The threads of a killed process can hold its port for a moment after the process counts as gone.
+async function becomesFree(each: number): Promise<boolean> {
+  const deadline = Date.now() + 2_000;
+  while (!(await isFree(each))) {
+    if (Date.now() > deadline) return false;
+    await sleep(50);
+  }
+  return true;
 }
 
 async function isFree(each: number): Promise<boolean> {
