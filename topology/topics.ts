@@ -114,13 +114,19 @@ export async function createTopics(
       })),
     });
   }
-  await untilVisible(() => checkTopics(admin, namesOf(missing), layout.partitions));
+  await untilVisible(async () => {
+    await checkTopics(admin, namesOf(missing), layout.partitions);
+    // A partition can be told of a moment before its leader answers for it.
+    for (const name of namesOf(missing)) await admin.fetchTopicOffsets(name);
+  });
   return namesOf(missing);
 }
 
 function namesOf(specs: readonly TopicSpec[]): string[] {
   return specs.map(({ name }) => name);
 }
+
+const notYet = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION']);
 
 /** A broker answers for a new topic once the controller's news has reached it, a moment after it was created. */
 async function untilVisible(check: () => Promise<void>): Promise<void> {
@@ -130,7 +136,7 @@ async function untilVisible(check: () => Promise<void>): Promise<void> {
       await check();
       return;
     } catch (error) {
-      const early = error instanceof TopicError || kafkaErrorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
+      const early = error instanceof TopicError || notYet.has(kafkaErrorType(error) ?? '');
       if (!early || Date.now() > deadline) throw error;
       await sleep(100);
     }
