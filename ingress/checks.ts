@@ -1,4 +1,4 @@
-import { withDeadline } from './deadline.ts';
+import { within } from '../topology/streams/deadline.ts';
 
 /** Something that is looked at now and then in the background, so that asking costs nothing and cannot hang. */
 export interface Check {
@@ -31,7 +31,7 @@ export function startCheck(options: {
   async function look(): Promise<void> {
     let found: string;
     try {
-      await withDeadline(options.look(), options.timeoutMs, 'the check');
+      await within(options.look(), options.timeoutMs, 'the check');
       found = 'ok';
     } catch (error) {
       found = options.describe(error);

@@ -1,4 +1,4 @@
-import { DeadlineError, withDeadline } from './deadline.ts';
+import { DeadlineError, within } from '../topology/streams/deadline.ts';
 import { nextBatch, queued, type BatchLimits, type Queued } from './batch.ts';
 import { createBreaker, type Breaker } from './breaker.ts';
 import type { RawRecord } from './raw-record.ts';
@@ -153,7 +153,7 @@ export function createRawLog(options: RawLogOptions): RawLog {
       started.producer.sendBatch({ acks: -1, timeout: ackDeadlineMs, topicMessages: topicMessages(records) }),
     );
     started.busy = work.then(nothing, nothing);
-    await withDeadline(work, ackDeadlineMs, 'a send');
+    await within(work, ackDeadlineMs, 'a send');
   }
 
   function start(): Discardable {
@@ -224,7 +224,7 @@ export function createRawLog(options: RawLogOptions): RawLog {
       if (stopped || current !== undefined) return;
       const started = start();
       try {
-        await withDeadline(started.connected, ackDeadlineMs, 'connecting');
+        await within(started.connected, ackDeadlineMs, 'connecting');
       } catch {
         discard(started);
       }
@@ -232,10 +232,10 @@ export function createRawLog(options: RawLogOptions): RawLog {
     async close(deadlineMs) {
       stopped = true;
       const flush = sending ?? Promise.resolve();
-      await withDeadline(flush, deadlineMs, 'the last send').catch(nothing);
+      await within(flush, deadlineMs, 'the last send').catch(nothing);
       for (const entry of takeAll()) entry.settle('stopped');
       discard();
-      await withDeadline(Promise.all(leaving), deadlineMs, 'disconnecting').catch(nothing);
+      await within(Promise.all(leaving), deadlineMs, 'disconnecting').catch(nothing);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { withDeadline } from './deadline.ts';
+import { within } from '../topology/streams/deadline.ts';
 import { causes, kafkaErrorType, type Admin, type Kafka } from '../topology/streams/kafka.ts';
 import { checkTopics, TopicError } from '../topology/topics.ts';
 
@@ -43,7 +43,7 @@ export function createTopicsCheck(
         throw error;
       }
     },
-    close: () => withDeadline(drop(), 2_000, 'disconnecting').catch(() => undefined),
+    close: () => within(drop(), 2_000, 'disconnecting').catch(() => undefined),
   };
 }
 
