@@ -1,4 +1,6 @@
 import { kafkaVariables } from '../process/config.ts';
+import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
+import { applicationVariables } from '../topology/config.ts';
 import { kafkaClient, kafkaConnection } from '../topology/streams/kafka.ts';
 import { checkTopics, createTopics, TopicError, topicNames, topicSpecs } from '../topology/topics.ts';
 import { UsageError, type Command } from './command.ts';
@@ -9,17 +11,20 @@ export const topics: Command = {
   usage: `
 Usage: bridge topics [--check]
 
-Creates every topic that is missing, with explicit settings, and checks the partition counts of the others.
+Creates every topic that is missing, the changelogs of the topology's stores among them, with explicit settings, and checks the partition counts of the others.
   --check   create nothing; exit 1 when something is missing or laid out otherwise
 
 Environment: KAFKA_BOOTSTRAP_SERVERS and the other KAFKA_ variables, TOPIC_PARTITIONS, TOPIC_REPLICATION_FACTOR,
-TOPIC_PREFIX.
+TOPIC_PREFIX, APPLICATION_ID.
 `,
   async run(args) {
     const unknown = args.find((arg) => arg !== '--check');
     if (unknown !== undefined) throw new UsageError(`unexpected ${JSON.stringify(unknown)}`);
-    const config = configured(kafkaVariables);
-    const specs = topicSpecs(topicNames(config.TOPIC_PREFIX));
+    const config = configured({ ...kafkaVariables, ...applicationVariables });
+    const specs = [
+      ...topicSpecs(topicNames(config.TOPIC_PREFIX)),
+      ...changelogSpecs(applicationIdOf(config)),
+    ];
     const names = specs.map(({ name }) => name);
     const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
     const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topics', log }).admin();

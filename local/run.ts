@@ -6,6 +6,8 @@ import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { registerSchemas } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { kafkaClient, kafkaConnection } from '../topology/streams/kafka.ts';
+import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
+import { applicationVariables } from '../topology/config.ts';
 import { createTopics, topicNames, topicSpecs } from '../topology/topics.ts';
 import { bridgeParts } from './bridge.ts';
 import { stackDirectory } from './env.ts';
@@ -90,7 +92,8 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   started.push({ what: ours ? 'the local stack' : '', stop: () => stack.stop() });
   const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''));
   const env: NodeJS.ProcessEnv = { HOST: '127.0.0.1', ...stack.env, ...given };
-  const config = readConfig({ ...kafkaVariables, ...registryVariables }, env);
+  const config = readConfig({ ...kafkaVariables, ...registryVariables, ...applicationVariables }, env);
+  const applicationId = applicationIdOf(config);
   const topics = topicNames(config.TOPIC_PREFIX);
   const registry = schemaRegistry(config);
   const connection = kafkaConnection(config);
@@ -98,7 +101,8 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
 
   const admin = kafkaClient(connection, { clientId: 'bridge-start', log }).admin();
   await admin.connect();
-  const created = await createTopics(admin, topicSpecs(topics), {
+  const specs = [...topicSpecs(topics), ...changelogSpecs(applicationId)];
+  const created = await createTopics(admin, specs, {
     partitions: config.TOPIC_PARTITIONS,
     replicationFactor: config.TOPIC_REPLICATION_FACTOR,
   }).finally(() => admin.disconnect());
@@ -172,9 +176,8 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   if (signal.aborted || options.exitAfterMs === undefined) return undefined;
 
   if (options.traffic) write('traffic ended, waiting for what was accepted to arrive');
-  const groupId = `${config.TOPIC_PREFIX}${env['APPLICATION_ID'] ?? 'biometric-bridge'}`;
   return closeBooks({
-    balance: async () => account.balance(await reader.committed(groupId, topics)),
+    balance: async () => account.balance(await reader.committed(applicationId, topics)),
     postgresUrl: env['POSTGRES_URL'] ?? '',
     since,
     signal,

@@ -1,8 +1,10 @@
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
-import { toEvent } from './events.ts';
+import { alertsStore, markFirst } from './alerts.ts';
+import { baselinesStore, withBaseline } from './baseline.ts';
 import { eventHeaders } from './headers.ts';
 import { normalize } from './normalize/index.ts';
 import { rawPayload } from './raw-payload.ts';
+import { newestRevision, revisionsStore } from './revisions.ts';
 import { serdes, StreamsBuilder, type Serde, type Topology } from './streams/index.ts';
 import type { TopicNames } from './topics.ts';
 import { analyze, type TriggerRule } from './triggers.ts';
@@ -19,12 +21,17 @@ export interface BiometricsOptions {
 
 /** From raw webhooks to prioritized events, step by step. */
 export function biometrics({ topics, rules, biometricEvent, build }: BiometricsOptions): Topology {
-  const builder = new StreamsBuilder();
+  const builder = new StreamsBuilder()
+    .addStateStore('revisions', revisionsStore)
+    .addStateStore('baselines', baselinesStore)
+    .addStateStore('alerts', alertsStore);
   builder
     .stream('raw', Object.values(topics.raw), { key: serdes.utf8, value: rawPayload })
     .flatMapValues('normalize', normalize(topics))
-    .mapValues('identify', toEvent(topics))
+    .processValues('newest-revision', newestRevision(topics), { stores: ['revisions'] })
+    .processValues('baseline', withBaseline, { stores: ['baselines'] })
     .mapValues('triggers', analyze(rules))
+    .processValues('alerts', markFirst, { stores: ['alerts', 'revisions'] })
     .to('route', (_, event) => topics.priority[event.priority], {
       value: biometricEvent,
       headers: eventHeaders(build),

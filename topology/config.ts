@@ -9,16 +9,22 @@ import {
   type Config,
 } from '../process/config.ts';
 
+/** What names the topology's consumer group and changelogs. */
+export const applicationVariables = {
+  APPLICATION_ID: variable<string>({
+    schema: is.text,
+    default: 'biometric-bridge',
+    description:
+      'consumer group of the topology, first part of its transactional ids and of its changelogs’ names',
+  }),
+} as const;
+
 /** The environment of the topology process. */
 export const topologyVariables = {
   ...kafkaVariables,
   ...registryVariables,
   ...processVariables,
-  APPLICATION_ID: variable<string>({
-    schema: is.text,
-    default: 'biometric-bridge',
-    description: 'consumer group of the topology and first part of its transactional ids',
-  }),
+  ...applicationVariables,
   INSTANCE_ID: variable<string>({
     schema: is.text,
     default: () => randomUUID(),

@@ -1,52 +1,62 @@
 import { createHash } from 'node:crypto';
-import type { BiometricEvent } from '../schemas/biometric-event.ts';
+import type { BiometricEvent, Superseded } from '../schemas/biometric-event.ts';
 import { nameUuid } from './identity.ts';
-import { rawMeta, type Reading } from './reading.ts';
+import type { Reading } from './reading.ts';
 import type { RecordContext } from './streams/index.ts';
-import { devices, type TopicNames } from './topics.ts';
+import type { Device } from './topics.ts';
 
 const hourMs = 3_600_000;
 const staleAfterMs = 48 * hourMs;
 const futureAfterMs = 24 * hourMs;
 
+/** What is known of a version of a resource beside its reading. */
+export interface Version {
+  readonly device: Device;
+  /** When the ingress took it, epoch ms. */
+  readonly receivedAt: number;
+  /** Final: raised to the resource's last one where the vendor gave none. */
+  readonly revision: number;
+  /** The reading's contentHash(). */
+  readonly content: string;
+  readonly supersedes: Superseded | null;
+}
+
 /**
- * The operator that makes a reading an event: identity, lineage, and what its age says. Triggers and priority are
- * still those of an event without any.
+ * The event of a version: identity, lineage, and what its age says. Baseline, triggers and priority are still those
+ * of an event without any.
  */
-export function toEvent(topics: TopicNames): (reading: Reading, record: RecordContext) => BiometricEvent {
-  const byTopic = new Map(devices.map((device) => [topics.raw[device], device]));
-  return (reading, record) => {
-    const device = byTopic.get(record.topic) ?? 'oura';
-    const { receivedAt } = rawMeta(device, record);
-    // A revision of 0 would be older than anything; a clock before 1970 does not deserve better than 1.
-    const revision = Math.max(1, reading.revision ?? receivedAt);
-    const { source, user_id, kind, timestamp, local_date, resource_id, deleted } = reading;
-    return {
-      event_id: nameUuid('event', device, user_id, resource_id, String(revision), contentHash(reading)),
-      device_type: device,
-      source,
-      user_id,
-      kind,
-      timestamp,
-      local_date,
-      hrv: reading.hrv,
-      hrv_sdnn: reading.hrv_sdnn,
-      sleep_score: reading.sleep_score,
-      recovery_score: reading.recovery_score,
-      stress_level: reading.stress_level,
-      resting_heart_rate: reading.resting_heart_rate,
-      activity_data: reading.activity_data,
-      flags: [...reading.flags, ...ageFlags(timestamp, receivedAt)],
-      baseline: null,
-      triggers: [],
-      priority: 'NORMAL',
-      resource_id,
-      revision,
-      deleted,
-      supersedes: null,
-      received_at: receivedAt,
-      raw: { topic: record.topic, partition: record.partition, offset: Number(record.offset) },
-    };
+export function toEvent(
+  reading: Reading,
+  version: Version,
+  { topic, partition, offset }: RecordContext,
+): BiometricEvent {
+  const { device, receivedAt, revision, content, supersedes } = version;
+  const { source, user_id, kind, timestamp, local_date, resource_id, deleted } = reading;
+  return {
+    event_id: nameUuid('event', device, user_id, resource_id, String(revision), content),
+    device_type: device,
+    source,
+    user_id,
+    kind,
+    timestamp,
+    local_date,
+    hrv: reading.hrv,
+    hrv_sdnn: reading.hrv_sdnn,
+    sleep_score: reading.sleep_score,
+    recovery_score: reading.recovery_score,
+    stress_level: reading.stress_level,
+    resting_heart_rate: reading.resting_heart_rate,
+    activity_data: reading.activity_data,
+    flags: [...reading.flags, ...ageFlags(timestamp, receivedAt)],
+    baseline: null,
+    triggers: [],
+    priority: 'NORMAL',
+    resource_id,
+    revision,
+    deleted,
+    supersedes,
+    received_at: receivedAt,
+    raw: { topic, partition, offset: Number(offset) },
   };
 }
 

@@ -9,6 +9,7 @@ import { createEncoder, EncodeError } from '../schemas/codec.ts';
 import { lookupSchemaId, subjectOf } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { biometrics } from './biometrics.ts';
+import { applicationIdOf, changelogSpecs } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
 import { buildId } from './headers.ts';
 import { kafkaConnection, kafkaClient } from './streams/kafka.ts';
@@ -19,6 +20,7 @@ import {
   writeOnly,
   type Serde,
   type StreamsMetrics,
+  type StreamsOptions,
 } from './streams/index.ts';
 import { checkTopics, topicNames, type TopicNames } from './topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
@@ -26,10 +28,14 @@ import { defaultRules, readRules } from './triggers.ts';
 /** A consumer that showed no life for this long is stuck: it heartbeats every second and fetches more often. */
 const stuckAfterMs = 60_000;
 
-/** Starts the topology process: checks rules, schemas and topics, then joins the group. */
+/**
+ * Starts the topology process: checks rules, schemas and topics, then joins the group.
+ * @param options - what differs from the deployment's way of running: tests shorten time-outs and hook into commits.
+ */
 export async function startTopology(
   config: TopologyConfig,
   log: Logger,
+  options: Partial<StreamsOptions> = {},
 ): Promise<Running & { adminPort: number }> {
   const rules = config.TRIGGER_RULES_FILE === undefined ? defaultRules : readRules(config.TRIGGER_RULES_FILE);
   const topics = topicNames(config.TOPIC_PREFIX);
@@ -46,12 +52,13 @@ export async function startTopology(
     }),
     {
       connection,
-      applicationId: `${config.TOPIC_PREFIX}${config.APPLICATION_ID}`,
+      applicationId: applicationIdOf(config),
       instanceId: config.INSTANCE_ID,
       deadLetterTopic: topics.deadLetters,
       commitIntervalMs: config.COMMIT_INTERVAL_MS,
       log,
       metrics: telling(promMetrics(registry), log),
+      ...options,
     },
   );
   streams.onState((state) => log.info({ state }, 'state'));
@@ -91,8 +98,8 @@ function telling(metrics: StreamsMetrics, log: Logger): StreamsMetrics {
   const onDeadLetter = occasionalLog(log, 'dead letters');
   return {
     ...metrics,
-    onDeadLettered: (node, code) => {
-      metrics.onDeadLettered(node, code);
+    onDeadLettered: (node, code, count) => {
+      metrics.onDeadLettered(node, code, count);
       onDeadLetter({ node, code });
     },
   };
@@ -110,7 +117,12 @@ async function checkLayout(config: TopologyConfig, topics: TopicNames, log: Logg
   const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topology-check', log }).admin();
   try {
     await admin.connect();
-    const all = [...Object.values(topics.raw), ...Object.values(topics.priority), topics.deadLetters];
+    const all = [
+      ...Object.values(topics.raw),
+      ...Object.values(topics.priority),
+      topics.deadLetters,
+      ...changelogSpecs(applicationIdOf(config)).map(({ name }) => name),
+    ];
     await checkTopics(admin, all, config.TOPIC_PARTITIONS);
   } finally {
     await admin.disconnect();

@@ -6,19 +6,32 @@ import { priorityOf, severities } from './priority.ts';
 
 const metrics = ['hrv', 'sleep_score', 'recovery_score', 'stress_level', 'resting_heart_rate'] as const;
 
-const ruleSchema = z.strictObject({
+const raised = {
   /** What is raised. */
   type: z.string().min(1).max(64),
   severity: z.enum(severities),
+  recommendation: z.string().min(1).max(128),
+};
+
+/** Raised when the metric is below `below`, and, where given, at least `atLeast`. */
+const thresholdRule = z.strictObject({
+  ...raised,
   metric: z.enum(metrics),
-  /** Raised when the metric is below this, and, where given, at least `atLeast`. */
   below: z.number(),
   atLeast: z.number().optional(),
-  recommendation: z.string().min(1).max(128),
 });
 
-/** One row of the rules: a metric below a threshold raises a trigger. */
-export type TriggerRule = Readonly<z.infer<typeof ruleSchema>>;
+/** Raised when the HRV is more than so many standard deviations below its own baseline of enough nights. */
+const baselineRule = z.strictObject({
+  ...raised,
+  metric: z.literal('hrv'),
+  belowBaselineBy: z.number().positive(),
+  // The deviation of a few nights says little.
+  atLeastNights: z.int().min(7).default(7),
+});
+
+/** One row of the rules: a metric below a threshold, or the HRV below the user's own baseline, raises a trigger. */
+export type TriggerRule = Readonly<z.infer<typeof thresholdRule>> | Readonly<z.infer<typeof baselineRule>>;
 
 /** The rules that hold unless TRIGGER_RULES_FILE names others. */
 export const defaultRules: readonly TriggerRule[] = [
@@ -52,7 +65,8 @@ export class TriggerRulesError extends Error {
 }
 
 /**
- * Reads rules from a JSON file: an array of rows as in `defaultRules`.
+ * Reads rules from a JSON file: an array of rows as in `defaultRules`, or with `belowBaselineBy` (standard deviations)
+ * and optionally `atLeastNights` (at least and by default 7) in place of `below` and `atLeast`.
  * @throws TriggerRulesError naming the file and every faulty row.
  */
 export function readRules(file: string): readonly TriggerRule[] {
@@ -63,10 +77,25 @@ export function readRules(file: string): readonly TriggerRule[] {
     const code = (error as NodeJS.ErrnoException).code ?? 'not JSON';
     throw new TriggerRulesError(`TRIGGER_RULES_FILE ${file} cannot be read: ${code}`);
   }
-  const parsed = z.array(ruleSchema).safeParse(json);
-  if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map(({ path, message }) => `[${path.join('.')}] ${message}`).join('; ');
-  throw new TriggerRulesError(`TRIGGER_RULES_FILE ${file} does not hold rules: ${faults}`);
+  const faulty = (faults: string): TriggerRulesError =>
+    new TriggerRulesError(`TRIGGER_RULES_FILE ${file} does not hold rules: ${faults}`);
+  if (!Array.isArray(json)) throw faulty('it is no array');
+  const faults: string[] = [];
+  const rules = json.flatMap((row: unknown, index): TriggerRule[] => {
+    const parsed = ruleSchema(row).safeParse(row);
+    if (parsed.success) return [parsed.data];
+    for (const { path, message } of parsed.error.issues)
+      faults.push(`[${[index, ...path].join('.')}] ${message}`);
+    return [];
+  });
+  if (faults.length > 0) throw faulty(faults.join('; '));
+  return rules;
+}
+
+// Chosen by hand: a union would tell of neither kind what is wrong.
+function ruleSchema(row: unknown): typeof thresholdRule | typeof baselineRule {
+  const isBaseline = typeof row === 'object' && row !== null && 'belowBaselineBy' in row;
+  return isBaseline ? baselineRule : thresholdRule;
 }
 
 /**
@@ -82,13 +111,21 @@ export function analyze(rules: readonly TriggerRule[]): (event: BiometricEvent) 
 
 function raise(rule: TriggerRule, event: BiometricEvent): Trigger[] {
   const value = event[rule.metric];
-  if (value === null || value >= rule.below || (rule.atLeast !== undefined && value < rule.atLeast))
-    return [];
-  const { type, severity, metric, below: threshold, recommendation } = rule;
-  // Until alerts are remembered, each is the first.
+  const threshold = thresholdOf(rule, event);
+  if (value === null || threshold === null || value >= threshold) return [];
+  if ('atLeast' in rule && rule.atLeast !== undefined && value < rule.atLeast) return [];
+  const { type, severity, metric, recommendation } = rule;
+  // Whether it was raised before is for the operator that remembers alerts to say.
   return [
     { type, severity, metric, value, threshold, recommendation, alert_id: alertId(event, type), first: true },
   ];
+}
+
+/** Below what the rule is raised for this event; null where it cannot be. */
+function thresholdOf(rule: TriggerRule, { baseline }: BiometricEvent): number | null {
+  if ('below' in rule) return rule.below;
+  if (baseline === null || baseline.nights < rule.atLeastNights) return null;
+  return baseline.hrv_mean - rule.belowBaselineBy * baseline.hrv_sd;
 }
 
 /** One alert per user, device, kind of alert and night: totals that are sent all day long raise the same one. */

@@ -10,6 +10,7 @@ import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { projectRoot } from '../../process/root.ts';
 import { kafkaClient, type Admin, type Kafka } from '../../topology/streams/kafka.ts';
+import { changelogSpecs } from '../../topology/changelogs.ts';
 import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../topology/topics.ts';
 
 /** One process of the bridge, started as an operator would start it. */
@@ -46,7 +47,8 @@ export async function bridge(): Promise<Bridge> {
   );
   const admin = kafka.admin();
   await admin.connect();
-  await createTopics(admin, topicSpecs(names), { partitions: 4, replicationFactor: 1 });
+  const specs = [...topicSpecs(names), ...changelogSpecs(`${prefix}biometric-bridge`)];
+  await createTopics(admin, specs, { partitions: 4, replicationFactor: 1 });
   await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: variable('SCHEMA_REGISTRY_URL') }), prefix);
   const database = prefix.replaceAll(/[^a-z0-9]/g, '_');
   const server = new Client({ connectionString: variable('POSTGRES_URL') });

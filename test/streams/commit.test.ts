@@ -8,7 +8,6 @@ import {
   type Work,
 } from '../../topology/streams/commit.ts';
 import type { OutputRecord } from '../../topology/streams/index.ts';
-import type { StateStore } from '../../topology/streams/state.ts';
 
 const membership: GroupMembership = { groupId: 'group', memberId: 'member', generationId: 7 };
 const steps: readonly CommitStep[] = ['begin', 'outputs', 'changelogs', 'offsets', 'commit', 'foldIn'];
@@ -32,14 +31,12 @@ function recording(failing?: string) {
       call(`offsets ${offsets.map(({ offset }) => offset).join(' ')} ${groupId} ${memberId} ${generationId}`),
     commit: () => call('commit'),
   };
-  const store: StateStore = {
-    name: 'store',
+  const store = {
     flush: () => {
       calls.push('flush');
       return [outputTo('changelog')];
     },
     foldIn: () => calls.push('fold in'),
-    dropOverlay: () => calls.push('drop'),
   };
   const work: Work = {
     membership,

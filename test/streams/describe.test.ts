@@ -60,11 +60,68 @@ test('describes a topology as JSON', () => {
   assert.ok(json.endsWith('}\n'));
   assert.deepEqual(JSON.parse(json), {
     nodes: [
-      { name: 'raw', type: 'source', topics: ['raw.a', 'raw.b'], predecessors: [], successors: ['parse'] },
-      { name: 'parse', type: 'mapValues', topics: [], predecessors: ['raw'], successors: ['kind'] },
-      { name: 'kind', type: 'split', topics: [], predecessors: ['parse'], successors: ['kind-good'] },
-      { name: 'kind-good', type: 'branch', topics: [], predecessors: ['kind'], successors: ['write'] },
-      { name: 'write', type: 'sink', topics: ['out.good'], predecessors: ['kind-good'], successors: [] },
+      {
+        name: 'raw',
+        type: 'source',
+        topics: ['raw.a', 'raw.b'],
+        stores: [],
+        predecessors: [],
+        successors: ['parse'],
+      },
+      {
+        name: 'parse',
+        type: 'mapValues',
+        topics: [],
+        stores: [],
+        predecessors: ['raw'],
+        successors: ['kind'],
+      },
+      {
+        name: 'kind',
+        type: 'split',
+        topics: [],
+        stores: [],
+        predecessors: ['parse'],
+        successors: ['kind-good'],
+      },
+      {
+        name: 'kind-good',
+        type: 'branch',
+        topics: [],
+        stores: [],
+        predecessors: ['kind'],
+        successors: ['write'],
+      },
+      {
+        name: 'write',
+        type: 'sink',
+        topics: ['out.good'],
+        stores: [],
+        predecessors: ['kind-good'],
+        successors: [],
+      },
     ],
+    stores: [],
   });
+});
+
+test('shows stores, who uses them and how long they remember', () => {
+  const builder = new StreamsBuilder().addStateStore('seen', {
+    key: serdes.utf8,
+    value: serdes.utf8,
+    retentionMs: 1_000,
+    sweepAfterMs: 2_000,
+  });
+  builder
+    .stream('in', 'in', { key: serdes.utf8, value: serdes.utf8 })
+    .processValues('once', (value, _, { seen }) => (seen.get(value) === undefined ? [value] : []), {
+      stores: ['seen'],
+    })
+    .to('out', 'out', { value: serdes.utf8 });
+  const stateful = builder.build();
+  assert.match(describe(stateful, 'text'), /Processor: once \(processValues, stores: \[seen\]\)/);
+  assert.match(describe(stateful, 'mermaid'), /once -\.- store_seen\n/);
+  const json = JSON.parse(describe(stateful, 'json')) as { nodes: { stores: string[] }[]; stores: unknown };
+  assert.deepEqual(json.nodes[1]?.stores, ['seen']);
+  assert.deepEqual(json.stores, [{ name: 'seen', retentionMs: 1_000, sweepAfterMs: 2_000 }]);
 });

@@ -49,17 +49,18 @@ function run(
   const builder = new StreamsBuilder();
   build(builder.stream('raw', 'in', { key: serdes.utf8, value: options.value ?? serdes.utf8 }));
   const heard: string[] = [];
-  const processor = new RecordProcessor(builder.build(), {
+  const processor = new RecordProcessor(builder.build(), 3, {
+    applicationId: 'app',
     handlers: { ...deadLetterAlways, ...options.handlers },
     deadLetterTopic: 'deadLetterTopic' in options ? options.deadLetterTopic : 'dlq',
-    listener: {
-      onProcessed: () => undefined,
-      onDropped: (node, reason) => heard.push(`dropped ${node} ${reason}`),
-      onDeadLettered: (node, code) => heard.push(`dead ${node} ${code}`),
-    },
   });
   const outputs: OutputRecord[] = [];
   processor.process(record, outputs);
+  processor.tally.tell({
+    onProcessed: () => undefined,
+    onDropped: (node, reason) => heard.push(`dropped ${node} ${reason}`),
+    onDeadLettered: (node, code) => heard.push(`dead ${node} ${code}`),
+  });
   return { outputs, heard };
 }
 
@@ -192,11 +193,10 @@ describe('a record that fails', () => {
       .stream('raw', 'in', { key: serdes.utf8, value: serdes.utf8 })
       .mapValues('check', (value) => (value === 'bad' ? reject('BAD', 'bad') : value))
       .to('out', 'out', out);
-    const quiet = () => undefined;
-    const processor = new RecordProcessor(builder.build(), {
+    const processor = new RecordProcessor(builder.build(), 3, {
+      applicationId: 'app',
       handlers: deadLetterAlways,
       deadLetterTopic: 'dlq',
-      listener: { onProcessed: quiet, onDropped: quiet, onDeadLettered: quiet },
     });
     const outputs: OutputRecord[] = [];
     for (const value of ['1', 'bad', '2'])
@@ -269,11 +269,10 @@ describe('an error handler', () => {
     run((stream) => stream.to('out', 'out', out), { handlers, value: unreadable });
     const builder = new StreamsBuilder();
     builder.stream('raw', 'in', { key: serdes.utf8, value: serdes.utf8 }).to('out', 'out', out);
-    const quiet = () => undefined;
-    new RecordProcessor(builder.build(), {
+    new RecordProcessor(builder.build(), 3, {
+      applicationId: 'app',
       handlers,
       deadLetterTopic: 'dlq',
-      listener: { onProcessed: quiet, onDropped: quiet, onDeadLettered: quiet },
     }).refuse(record, 'MESSAGE_TOO_LARGE', []);
     assert.deepEqual(
       seen.map(([name, { seam, code, node }, of]) => [name, seam, code, node, of === record]),
@@ -330,11 +329,10 @@ describe('a record that does not fail', () => {
   test('a record of a topic that nobody reads is a fault of the library', () => {
     const builder = new StreamsBuilder();
     builder.stream('raw', 'other', { key: serdes.utf8, value: serdes.utf8 }).to('out', 'out', out);
-    const quiet = () => undefined;
-    const processor = new RecordProcessor(builder.build(), {
+    const processor = new RecordProcessor(builder.build(), 3, {
+      applicationId: 'app',
       handlers: deadLetterAlways,
       deadLetterTopic: 'dlq',
-      listener: { onProcessed: quiet, onDropped: quiet, onDeadLettered: quiet },
     });
     assert.throws(() => processor.process(record, []), { code: 'INVARIANT' });
   });

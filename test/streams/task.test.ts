@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { InputRecord } from '../../topology/streams/index.ts';
-import type { StateStore } from '../../topology/streams/state.ts';
+import { deadLetterAlways, serdes, StreamsBuilder } from '../../topology/streams/index.ts';
+import { RecordProcessor } from '../../topology/streams/processor.ts';
 import { Task, type FetchedBatch } from '../../topology/streams/task.ts';
 
 const record = (topic: string, offset: bigint): InputRecord => ({
@@ -35,8 +36,26 @@ function batch(
   };
 }
 
-function taskAt(positions: Readonly<Record<string, number>>, stores: readonly StateStore[] = []): Task {
-  const task = new Task(2, Object.keys(positions), stores);
+/** A task that counts records per value in a store. */
+function taskAt(positions: Readonly<Record<string, number>>): Task {
+  const builder = new StreamsBuilder().addStateStore('counts', { key: serdes.utf8, value: serdes.utf8 });
+  builder
+    .stream('in', Object.keys(positions), { key: serdes.utf8, value: serdes.utf8 })
+    .processValues(
+      'count',
+      (value, _, { counts }) => {
+        counts.put(value, String(Number(counts.get(value) ?? 0) + 1));
+        return [value];
+      },
+      { stores: ['counts'] },
+    )
+    .to('out', 'out', { value: serdes.utf8 });
+  const processor = new RecordProcessor(builder.build(), 2, {
+    applicationId: 'app',
+    handlers: deadLetterAlways,
+    deadLetterTopic: undefined,
+  });
+  const task = new Task(2, Object.keys(positions), processor);
   for (const [topic, position] of Object.entries(positions)) {
     task.seek(topic, BigInt(position), position === 0 ? undefined : BigInt(position));
   }
@@ -194,16 +213,13 @@ describe('the positions of a task', () => {
     assert.equal(task.uncommitted()[0]?.offset, 3n);
   });
 
-  test('the fold-in reaches every store', () => {
-    const folded: string[] = [];
-    const store = (name: string): StateStore => ({
-      name,
-      flush: () => [],
-      foldIn: () => folded.push(name),
-      dropOverlay: () => undefined,
-    });
-    taskAt({ a: 0 }, [store('x'), store('y')]).foldIn([]);
-    assert.deepEqual(folded, ['x', 'y']);
+  test('a transaction that only writes to stores commits them again, because a zombie is refused by its offsets', () => {
+    const task = taskAt({ a: 5, b: 7 });
+    assert.deepEqual(task.uncommitted(), []);
+    assert.deepEqual(
+      task.positionsToCommit().map(({ topic, offset }) => `${topic}@${offset}`),
+      ['a@5', 'b@7'],
+    );
   });
 
   test('a seek forgets what waits and what was processed, of that topic only', () => {
@@ -219,5 +235,45 @@ describe('the positions of a task', () => {
     assert.equal(task.waitingBytes, 0);
     assert.deepEqual(task.accept(batch('a', 5, 6)), { type: 'accepted' });
     assert.deepEqual(drain(task), [['a@5']]);
+  });
+});
+
+describe('after a failed transaction a task', () => {
+  /** A task at a@5, b@7 that has processed a@5 and a@6. */
+  function attempted(): Task {
+    const task = taskAt({ a: 5, b: 7 });
+    task.accept(batch('a', 5, 7));
+    for (const taken of task.take(Infinity) ?? []) task.processor.process(taken, []);
+    return task;
+  }
+  const entries = (task: Task): number => task.stores[0]!.size;
+  const group = (positions: Readonly<Record<string, bigint>>) => (topic: string) => positions[topic];
+  const offsets = [{ topic: 'a', partition: 2, offset: 7n }];
+
+  test('drops what it wrote when the group stands where it stood', () => {
+    const task = attempted();
+    assert.equal(task.settle(offsets, group({ a: 5n, b: 7n })), 'unchanged');
+    assert.deepEqual([entries(task), task.isDirty], [0, false]);
+  });
+
+  test('folds in what it wrote when the group stands where the transaction was to bring it', () => {
+    const task = attempted();
+    assert.equal(task.settle(offsets, group({ a: 7n, b: 7n })), 'landed');
+    assert.deepEqual([entries(task), task.isDirty], [2, false]);
+    assert.deepEqual(task.uncommitted(), []);
+  });
+
+  for (const [title, positions] of [
+    ['somewhere else', { a: 6n, b: 7n }],
+    ['further on in another topic', { a: 5n, b: 8n }],
+    ['there, and further on in another topic', { a: 7n, b: 8n }],
+  ] as const) {
+    test(`is lost when the group stands ${title}: somebody else has had it`, () => {
+      assert.equal(attempted().settle(offsets, group(positions)), 'lost');
+    });
+  }
+
+  test('is lost when the group moved and nothing was attempted', () => {
+    assert.equal(taskAt({ a: 5, b: 7 }).settle([], group({ a: 6n, b: 7n })), 'lost');
   });
 });

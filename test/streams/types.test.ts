@@ -98,3 +98,36 @@ test('the key and headers of a sink are typed as well', () => {
   stream.to('headers', 'out', { value: petSerde, headers: (pet) => ({ kind: pet.kind }) });
   assert.ok(stream);
 });
+
+test('processValues() gets the stores it names, with their types, and no others', () => {
+  const builder = new StreamsBuilder()
+    .addStateStore('counts', { key: serdes.utf8, value: petSerde })
+    .addStateStore('names', { key: serdes.utf8, value: serdes.utf8 });
+  const stream = builder.stream('raw', 'in', { key: serdes.utf8, value: petSerde });
+  stream.processValues(
+    'right',
+    (pet, { key }, { counts }) => (counts.get(key)?.kind === pet.kind ? [pet] : []),
+    {
+      stores: ['counts'],
+    },
+  );
+  // @ts-expect-error no such store is declared
+  stream.processValues('unknown', (pet) => [pet], { stores: ['ages'] });
+  // @ts-expect-error the store is declared, but this operator does not name it
+  stream.processValues('unnamed', (pet, _, { names }) => [names.get(pet.kind)], { stores: ['counts'] });
+  // @ts-expect-error the store holds pets
+  stream.processValues('value', (pet, _, { counts }) => [counts.put(pet.kind, 'text')], {
+    stores: ['counts'],
+  });
+  // @ts-expect-error the keys are text
+  stream.processValues('key', (_, __, { counts }) => [counts.get(7)], { stores: ['counts'] });
+  assert.ok(stream);
+});
+
+test('answers that drop or reject are no values of the stream', () => {
+  const stream = pets().mapValues('cats', (pet) =>
+    pet.kind === 'cat' ? pet : pet.tricks.length > 0 ? drop('dog') : reject('DULL', 'a dull dog'),
+  );
+  const cats: KStream<string | null, Cat> = stream;
+  assert.ok(cats);
+});

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
@@ -8,13 +9,14 @@ import { biometrics } from '../../topology/biometrics.ts';
 import {
   describe,
   errorHeader,
+  SerdeError,
   TopologyTestDriver,
   writeOnly,
   type DriverInput,
 } from '../../topology/streams/index.ts';
 import { devices } from '../../topology/topics.ts';
 import { defaultRules } from '../../topology/triggers.ts';
-import { receivedAt, topics } from './support.ts';
+import { dayMs, receivedAt, topics } from './support.ts';
 
 const encode = createEncoder(7);
 const { decode, prepare } = createDecoder(() => Promise.resolve(biometricEventAvsc));
@@ -108,6 +110,69 @@ test('drops leave no record, only a count', async () => {
   assert.deepEqual([...bridge.dropped], [['normalize/control', 1]]);
 });
 
+test('a vendor’s retry is dropped, a correction supersedes what it corrects', async () => {
+  const bridge = driver();
+  const send = (value: Buffer) => bridge.pipe({ topic: topics.raw.oura, value });
+  await send(body());
+  await send(body());
+  bridge.nowMs += 1;
+  await send(body());
+  await send(body({ hrv_data: { rmssd: 50 } }));
+  assert.deepEqual([...bridge.dropped], [['newest-revision/unchanged', 2]]);
+  const [urgent] = bridge.output(topics.priority.HIGH).map(({ value }) => decode(value!));
+  const [corrected] = bridge.output(topics.priority.NORMAL).map(({ value }) => decode(value!));
+  assert.deepEqual(corrected!.supersedes, { event_id: urgent!.event_id, priority: 'HIGH' });
+  assert.equal(urgent!.triggers[0]!.first, true);
+});
+
+test('a record whose event cannot be written leaves no trace in the stores', async () => {
+  const topology = biometrics({
+    topics,
+    rules: defaultRules,
+    biometricEvent: writeOnly(() => {
+      throw new SerdeError('NOT_ENCODABLE', 'refused');
+    }),
+    build: 'b',
+  });
+  const bridge = new TopologyTestDriver(topology, { nowMs: receivedAt, deadLetterTopic: topics.deadLetters });
+  await bridge.pipe({ topic: topics.raw.oura, value: body() });
+  assert.equal(bridge.output(topics.deadLetters).length, 1);
+  for (const store of ['revisions', 'baselines', 'alerts']) assert.deepEqual(bridge.storeEntries(store), []);
+});
+
+/** Thirty days of two users on two devices: each day's reading, a correction of it, a retry of that, and a late one. */
+const month = Array.from({ length: 480 }, (_, at): DriverInput => {
+  const [day, version] = [Math.floor(at / 16), Math.floor(at / 4) % 4];
+  const user_id = at % 2 === 0 ? 'u' : 'v';
+  const timestamp = new Date(receivedAt + (version === 3 ? Math.max(0, day - 3) : day) * dayMs).toISOString();
+  const rmssd = 20 + ((day * 7 + Math.min(version, 1)) % 50);
+  return {
+    topic: at % 4 < 2 ? topics.raw.oura : topics.raw.whoop,
+    timestamp: receivedAt + day * dayMs + version * 60_000,
+    value: body({ user_id, timestamp, hrv_data: { rmssd } }),
+  };
+});
+
+test('in whatever order topics are read, and wherever the process dies, the same events and state come of the same logs', async () => {
+  const run = async (seed?: number): Promise<string[]> => {
+    const bridge = driver();
+    bridge.append(...month);
+    await (seed === undefined ? bridge.process() : bridge.processRandomly(seed));
+    const events = Object.values(topics.priority)
+      .flatMap((topic) => bridge.output(topic))
+      .map(({ topic, value }) => `${topic} ${value!.toString('hex')}`);
+    const state = ['revisions', 'baselines', 'alerts']
+      .flatMap((store) => bridge.storeEntries(store))
+      .map(([key, value, at]) => `${key.toString('hex')} ${value.toString('hex')} ${at}`);
+    return [...events, ...state].sort();
+  };
+  const expected = await run();
+  assert.ok(expected.length > 300);
+  for (let seed = 1; seed <= 20; seed += 1) {
+    assert.ok(isDeepStrictEqual(await run(seed), expected), `seed ${seed} leads elsewhere`);
+  }
+});
+
 test('the topology is wired as it reads', () => {
   const topology = biometrics({ topics, rules: defaultRules, biometricEvent: writeOnly(encode), build: 'b' });
   assert.equal(
@@ -117,16 +182,22 @@ test('the topology is wired as it reads', () => {
     Source: raw (topics: [raw.oura, raw.whoop, raw.terra, raw.healthkit])
       --> normalize
     Processor: normalize (flatMapValues, stores: [])
-      --> identify
+      --> newest-revision
       <-- raw
-    Processor: identify (mapValues, stores: [])
-      --> triggers
+    Processor: newest-revision (processValues, stores: [revisions])
+      --> baseline
       <-- normalize
+    Processor: baseline (processValues, stores: [baselines])
+      --> triggers
+      <-- newest-revision
     Processor: triggers (mapValues, stores: [])
+      --> alerts
+      <-- baseline
+    Processor: alerts (processValues, stores: [alerts, revisions])
       --> route
-      <-- identify
-    Sink: route (topics: [biometric-events.high, biometric-events.medium, biometric-events.normal])
       <-- triggers
+    Sink: route (topics: [biometric-events.high, biometric-events.medium, biometric-events.normal])
+      <-- alerts
 `,
   );
 });

@@ -7,6 +7,7 @@ import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { topologyVariables } from '../../topology/config.ts';
 import { startTopology } from '../../topology/main.ts';
+import { changelogSpecs } from '../../topology/changelogs.ts';
 import { createTopics, topicNames, topicSpecs } from '../../topology/topics.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { soon, until } from '../streams/until.ts';
@@ -25,7 +26,8 @@ test(
     );
     const cluster = await Cluster.open(t);
     const names = topicNames(cluster.prefix);
-    await createTopics(cluster.admin, topicSpecs(names), { partitions: 4, replicationFactor: 1 });
+    const specs = [...topicSpecs(names), ...changelogSpecs(`${cluster.prefix}biometric-bridge`)];
+    await createTopics(cluster.admin, specs, { partitions: 4, replicationFactor: 1 });
     const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl });
     await registerSchemas(registry, cluster.prefix);
     // One send per record: the large ones would not fit into one batch.

@@ -1,8 +1,11 @@
 /** Raw webhooks and what must come of each: run in the test driver and through the real process, broker and registry. */
 import type { BiometricEvent, Priority } from '../../schemas/biometric-event.ts';
+import { contentHash } from '../../topology/events.ts';
+import { nameUuid } from '../../topology/identity.ts';
 import { rawHeader } from '../../topology/raw-record.ts';
 import type { OutputRecord } from '../../topology/streams/index.ts';
 import type { Device } from '../../topology/topics.ts';
+import { aReading } from './support.ts';
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
@@ -27,6 +30,17 @@ const simple = (changes: object): string =>
   JSON.stringify({ user_id: 'test_user', timestamp: new Date(receivedAt).toISOString(), ...changes });
 
 const iso = (epochMs: number): string => new Date(epochMs).toISOString();
+
+/** A reading of a user whose nights are sent again and corrected. */
+const corrected = (day: number, rmssd: number): string =>
+  simple({ user_id: 'corrected', timestamp: iso(receivedAt + day * dayMs), hrv_data: { rmssd } });
+
+/** The event id of the version with this HRV of their last night. */
+function correctedId(hrv: number): string {
+  const reading = aReading({ source: 'whoop', hrv, timestamp: receivedAt });
+  const id = iso(receivedAt);
+  return nameUuid('event', 'whoop', 'corrected', id, String(receivedAt), contentHash(reading));
+}
 
 export const webhookCases: readonly WebhookCase[] = [
   {
@@ -161,6 +175,42 @@ export const webhookCases: readonly WebhookCase[] = [
     body: '{"type":"deauth","message":"planted-3d90"}',
     partition: 0,
     outcome: { type: 'drop' },
+  },
+  {
+    title: 'a night of a second user',
+    device: 'whoop',
+    body: corrected(-1, 50),
+    partition: 3,
+    outcome: { type: 'event', priority: 'NORMAL', fields: { baseline: null, supersedes: null } },
+  },
+  {
+    title: 'their next night, below their own baseline and below the threshold',
+    device: 'whoop',
+    body: corrected(0, 30),
+    partition: 3,
+    outcome: {
+      type: 'event',
+      priority: 'MEDIUM',
+      fields: { event_id: correctedId(30), baseline: { hrv_mean: 50, hrv_sd: 0, nights: 1 } },
+    },
+  },
+  {
+    title: 'a retry of it',
+    device: 'whoop',
+    body: corrected(0, 30),
+    partition: 3,
+    outcome: { type: 'drop' },
+  },
+  {
+    title: 'a correction of it',
+    device: 'whoop',
+    body: corrected(0, 45),
+    partition: 3,
+    outcome: {
+      type: 'event',
+      priority: 'NORMAL',
+      fields: { supersedes: { event_id: correctedId(30), priority: 'MEDIUM' }, triggers: [] },
+    },
   },
 ];
 

@@ -1,65 +1,57 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { contentHash, toEvent } from '../../topology/events.ts';
+import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import { contentHash, toEvent, type Version } from '../../topology/events.ts';
 import { eventHeaders, buildId } from '../../topology/headers.ts';
 import { nameUuid } from '../../topology/identity.ts';
-import { noMeasurements, type Reading } from '../../topology/reading.ts';
+import type { Reading } from '../../topology/reading.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { anEvent } from '../schemas/events.ts';
-import { rawRecord, receivedAt, topics } from './support.ts';
+import { aReading, rawRecord, readingRecord, ReadingsDriver, receivedAt } from './support.ts';
 
-const reading: Reading = {
-  ...noMeasurements,
-  hrv: 20,
-  source: 'oura',
-  user_id: 'u',
-  kind: 'reading',
-  timestamp: receivedAt - 5_000,
-  local_date: null,
-  flags: [],
-  resource_id: 'r',
-  revision: null,
-  deleted: false,
-};
+const reading = aReading({ hrv: 20, timestamp: receivedAt - 5_000 });
 const hourMs = 3_600_000;
-const make = toEvent(topics);
 
-test('an event names the raw record it came from and when it was received', () => {
-  const event = make(reading, rawRecord('whoop'));
+function make(changes: Partial<Reading> = {}, version: Partial<Version> = {}): BiometricEvent {
+  const changed = { ...reading, ...changes };
+  const content = contentHash(changed);
+  return toEvent(
+    changed,
+    { device: 'oura', receivedAt, revision: 1, content, supersedes: null, ...version },
+    rawRecord('oura'),
+  );
+}
+
+test('an event names the raw record it came from, when it was received, and what it supersedes', () => {
+  const supersedes = { event_id: 'before', priority: 'HIGH' } as const;
+  const event = make({}, { device: 'whoop', revision: 5, supersedes });
   assert.equal(event.device_type, 'whoop');
   assert.equal(event.received_at, receivedAt);
-  assert.deepEqual(event.raw, { topic: 'raw.whoop', partition: 2, offset: 17 });
-  assert.deepEqual(
-    [event.triggers, event.priority, event.baseline, event.supersedes],
-    [[], 'NORMAL', null, null],
-  );
+  assert.equal(event.revision, 5);
+  assert.deepEqual(event.raw, { topic: 'raw.oura', partition: 2, offset: 17 });
+  assert.deepEqual(event.supersedes, supersedes);
+  assert.deepEqual([event.triggers, event.priority, event.baseline], [[], 'NORMAL', null]);
 });
 
-test('a record of another producer was received when the log says', () => {
-  const event = make(reading, { ...rawRecord('oura'), headers: {}, timestamp: 123 });
-  assert.equal(event.received_at, 123);
-});
-
-test('the revision is the vendor’s, else the moment of receipt, and never 0', () => {
-  assert.equal(make({ ...reading, revision: 5 }, rawRecord('oura')).revision, 5);
-  assert.equal(make(reading, rawRecord('oura')).revision, receivedAt);
-  assert.equal(make(reading, { ...rawRecord('oura'), headers: {}, timestamp: 0 }).revision, 1);
+test('a record of another producer was received when the log says', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.pipe({ ...readingRecord(reading), headers: {}, timestamp: 123 });
+  assert.equal(bridge.events()[0]!.received_at, 123);
 });
 
 test('the event id is the same for the same version, and another for any other', () => {
-  const id = (changes: Partial<Reading>, device: 'oura' | 'whoop' = 'oura'): string =>
-    make({ ...reading, revision: 1, ...changes }, rawRecord(device)).event_id;
   const ids = [
-    id({}),
-    id({ hrv: 21 }),
-    id({ user_id: 'v' }),
-    id({ resource_id: 's' }),
-    id({ revision: 2 }),
-    id({ deleted: true }),
-    id({}, 'whoop'),
-  ];
+    make(),
+    make({ hrv: 21 }),
+    make({ user_id: 'v' }),
+    make({ resource_id: 's' }),
+    make({ deleted: true }),
+    make({}, { revision: 2 }),
+    make({}, { device: 'whoop' }),
+  ].map(({ event_id }) => event_id);
   assert.equal(new Set(ids).size, ids.length);
-  assert.equal(id({}), ids[0]);
+  const again = make({}, { receivedAt: 1, supersedes: { event_id: 'before', priority: 'HIGH' } });
+  assert.equal(again.event_id, ids[0]);
 });
 
 test('the content hash sees what was measured, and nothing of when it arrived', () => {
@@ -96,7 +88,7 @@ for (const [age, flags] of [
   [-3 * 24 * hourMs, ['future_timestamp']],
 ] as const) {
   test(`a measurement ${age / hourMs} h old is flagged ${flags.join() || 'not at all'}`, () => {
-    assert.deepEqual(make({ ...reading, timestamp: receivedAt - age }, rawRecord('oura')).flags, flags);
+    assert.deepEqual(make({ timestamp: receivedAt - age }).flags, flags);
   });
 }
 

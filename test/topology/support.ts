@@ -1,8 +1,24 @@
+import assert from 'node:assert/strict';
+import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import { alertsStore, markFirst } from '../../topology/alerts.ts';
+import { baselinesStore, withBaseline } from '../../topology/baseline.ts';
 import { rawHeader } from '../../topology/raw-record.ts';
-import type { RecordContext } from '../../topology/streams/index.ts';
+import { noMeasurements, type Reading } from '../../topology/reading.ts';
+import { newestRevision, revisionsStore } from '../../topology/revisions.ts';
+import {
+  serdes,
+  StreamsBuilder,
+  TopologyTestDriver,
+  writeOnly,
+  type DriverInput,
+  type RecordContext,
+  type Serde,
+} from '../../topology/streams/index.ts';
 import { topicNames, type Device } from '../../topology/topics.ts';
+import { analyze, defaultRules, type TriggerRule } from '../../topology/triggers.ts';
 
 export const topics = topicNames('');
+export const dayMs = 86_400_000;
 
 /** When the ingress of the tests takes everything. */
 export const receivedAt = Date.parse('2025-07-30T12:00:05Z');
@@ -18,4 +34,99 @@ export function rawRecord(device: Device, headers: Record<string, string> = {}):
     key: 'u',
     headers: Object.fromEntries(Object.entries(all).map(([name, value]) => [name, Buffer.from(value)])),
   };
+}
+
+/** A plausible reading; tests change what they are about. */
+export function aReading(changes: Partial<Reading> = {}): Reading {
+  return {
+    ...noMeasurements,
+    hrv: 50,
+    source: 'oura',
+    user_id: 'u',
+    kind: 'reading',
+    timestamp: Date.parse('2025-07-30T12:00:00Z'),
+    local_date: null,
+    flags: [],
+    resource_id: 'r',
+    revision: null,
+    deleted: false,
+    ...changes,
+  };
+}
+
+/** What a vendor's normalizer makes of a retraction. */
+export function aDeletion(changes: Partial<Reading> = {}): Reading {
+  return aReading({ hrv: null, deleted: true, ...changes });
+}
+
+const readingJson: Serde<Reading> = {
+  serialize: (reading) => Buffer.from(JSON.stringify(reading)),
+  deserialize: (bytes) => JSON.parse(String(bytes)) as Reading,
+};
+
+/** Where and when a reading arrives; by default from oura at `receivedAt`. */
+export interface Arrival {
+  readonly device?: Device;
+  readonly at?: number;
+}
+
+/** The raw record of a reading as JSON. */
+export function readingRecord(
+  reading: Reading,
+  { device = 'oura', at = receivedAt }: Arrival = {},
+): DriverInput {
+  return {
+    topic: topics.raw[device],
+    value: readingJson.serialize(reading),
+    timestamp: at,
+    headers: { [rawHeader.receivedAt]: Buffer.from(String(at)) },
+  };
+}
+
+/**
+ * The operators behind the normalizers, in the test driver, over readings: what a vendor gives that no payload of the
+ * simple format has (its own revisions, days, deletions) can be said directly.
+ */
+export class ReadingsDriver extends TopologyTestDriver {
+  constructor(rules: readonly TriggerRule[] = defaultRules) {
+    const builder = new StreamsBuilder()
+      .addStateStore('revisions', revisionsStore)
+      .addStateStore('baselines', baselinesStore)
+      .addStateStore('alerts', alertsStore);
+    builder
+      .stream('raw', Object.values(topics.raw), { key: serdes.utf8, value: readingJson })
+      .processValues('newest-revision', newestRevision(topics), { stores: ['revisions'] })
+      .processValues('baseline', withBaseline, { stores: ['baselines'] })
+      .mapValues('triggers', analyze(rules))
+      .processValues('alerts', markFirst, { stores: ['alerts', 'revisions'] })
+      .to('route', 'events', {
+        value: writeOnly<BiometricEvent>((event) => Buffer.from(JSON.stringify(event))),
+      });
+    super(builder.build(), { deadLetterTopic: 'dead' });
+  }
+
+  /** Every event so far. */
+  events(): BiometricEvent[] {
+    assert.deepEqual(this.output('dead'), []);
+    return this.output('events').map(({ value }) => JSON.parse(String(value)) as BiometricEvent);
+  }
+
+  /** Sends a reading that must become an event. */
+  async event(reading: Reading, arrival?: Arrival): Promise<BiometricEvent> {
+    const before = this.events().length;
+    await this.pipe(readingRecord(reading, arrival));
+    const [event, ...more] = this.events().slice(before);
+    assert.ok(event !== undefined && more.length === 0, 'expected one event');
+    return event;
+  }
+
+  /** Sends a reading that must be dropped; answers the reason. */
+  async drop(reading: Reading, arrival?: Arrival): Promise<string> {
+    const before = new Map(this.dropped);
+    const events = this.events().length;
+    await this.pipe(readingRecord(reading, arrival));
+    assert.equal(this.events().length, events, 'expected no event');
+    const [node] = [...this.dropped].find(([name, count]) => count !== before.get(name)) ?? [''];
+    return node.replace('newest-revision/', '');
+  }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { priorityOf } from '../../topology/priority.ts';
 import { analyze, defaultRules, readRules, TriggerRulesError } from '../../topology/triggers.ts';
 import { anEvent } from '../schemas/events.ts';
@@ -82,11 +82,52 @@ test('any CRITICAL is HIGH, else any HIGH is MEDIUM, else NORMAL', () => {
   assert.equal(of(), 'NORMAL');
 });
 
-test('a rules file replaces the built-in rules', (t) => {
+const belowBaseline = {
+  type: 'BELOW_OWN_BASELINE',
+  severity: 'HIGH',
+  metric: 'hrv',
+  belowBaselineBy: 2,
+  atLeastNights: 7,
+  recommendation: 'rest_day',
+} as const;
+const baseline = { hrv_mean: 60, hrv_sd: 5, nights: 7 };
+
+for (const [hrv, nights, raised] of [
+  [49.999, 7, true],
+  [50, 7, false],
+  [49.999, 6, false],
+  [null, 7, false],
+] as const) {
+  test(`an HRV of ${hrv} with a baseline of ${nights} nights, 60 ± 5, raises ${raised ? 'the opt-in rule' : 'nothing'}`, () => {
+    const event = analyze([belowBaseline])({ ...untriggered, hrv, baseline: { ...baseline, nights } });
+    assert.deepEqual(
+      event.triggers.map(({ type, value, threshold, recommendation }) => [
+        type,
+        value,
+        threshold,
+        recommendation,
+      ]),
+      raised ? [['BELOW_OWN_BASELINE', hrv, 50, 'rest_day']] : [],
+    );
+    assert.equal(event.priority, raised ? 'MEDIUM' : 'NORMAL');
+  });
+}
+
+test('without a baseline nothing is below it, and the built-in rules ask for none', () => {
+  assert.deepEqual(analyze([belowBaseline])({ ...untriggered, hrv: 1, baseline: null }).triggers, []);
+  assert.deepEqual(analyze(defaultRules)({ ...untriggered, hrv: 41, baseline }).triggers, []);
+});
+
+function rulesFile(t: TestContext, text: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'rules-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'rules.json');
-  writeFileSync(file, JSON.stringify([{ ...defaultRules[2], below: 90 }]));
+  writeFileSync(file, text);
+  return file;
+}
+
+test('a rules file replaces the built-in rules', (t) => {
+  const file = rulesFile(t, JSON.stringify([{ ...defaultRules[2], below: 90 }]));
   const event = analyze(readRules(file))({ ...untriggered, hrv: 1, sleep_score: 89 });
   assert.deepEqual(
     event.triggers.map(({ type }) => type),
@@ -94,24 +135,44 @@ test('a rules file replaces the built-in rules', (t) => {
   );
 });
 
-for (const [what, text] of [
-  ['no JSON', '[{'],
-  ['no list', '{}'],
-  ['an unknown severity', JSON.stringify([{ ...defaultRules[0], severity: 'PANIC' }])],
-  ['an unknown metric', JSON.stringify([{ ...defaultRules[0], metric: 'mood' }])],
-  ['an unknown field', JSON.stringify([{ ...defaultRules[0], above: 1 }])],
+test('a rules file may ask for the own baseline, by default of 7 nights', (t) => {
+  const file = rulesFile(
+    t,
+    JSON.stringify([{ ...belowBaseline, atLeastNights: undefined }, defaultRules[0]]),
+  );
+  assert.deepEqual(readRules(file), [belowBaseline, defaultRules[0]]);
+});
+
+for (const [what, text, place] of [
+  ['no JSON', '[{', 'not JSON'],
+  ['no list', '{}', 'no array'],
+  ['no row', '[null]', '[0] '],
+  ['an unknown severity', JSON.stringify([{ ...defaultRules[0], severity: 'PANIC' }]), '[0.severity] '],
+  ['an unknown metric', JSON.stringify([{ ...defaultRules[0], metric: 'mood' }]), '[0.metric] '],
+  ['an unknown field', JSON.stringify([defaultRules[0], { ...defaultRules[0], above: 1 }]), '[1] '],
+  ['a baseline of sleep', JSON.stringify([{ ...belowBaseline, metric: 'sleep_score' }]), '[0.metric] '],
+  [
+    'a baseline by nothing',
+    JSON.stringify([{ ...belowBaseline, belowBaselineBy: 0 }]),
+    '[0.belowBaselineBy] ',
+  ],
+  ['a baseline of 6 nights', JSON.stringify([{ ...belowBaseline, atLeastNights: 6 }]), '[0.atLeastNights] '],
+  ['both kinds in one row', JSON.stringify([defaultRules[0], { ...belowBaseline, below: 9 }]), '[1] '],
 ] as const) {
-  test(`a rules file with ${what} is refused by name`, (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'rules-'));
-    t.after(() => rmSync(folder, { recursive: true }));
-    const file = join(folder, 'rules.json');
-    writeFileSync(file, text);
+  test(`a rules file with ${what} is refused by name and place`, (t) => {
+    const file = rulesFile(t, text);
     assert.throws(
       () => readRules(file),
-      (error) => error instanceof TriggerRulesError && error.message.includes(file),
+      (error) =>
+        error instanceof TriggerRulesError && error.message.includes(file) && error.message.includes(place),
     );
   });
 }
+
+test('a rules file tells every faulty row', (t) => {
+  const file = rulesFile(t, JSON.stringify([{ ...belowBaseline, type: '' }, {}, defaultRules[0]]));
+  assert.throws(() => readRules(file), /\[0\.type\].*\[1\.severity\]/);
+});
 
 test('a rules file that is not there is refused by name', () => {
   assert.throws(

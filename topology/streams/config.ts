@@ -24,6 +24,14 @@ export interface StreamsOptions {
   readonly maxRecoveries?: number;
   /** How long close() waits for the open transaction, the group and the producer, each. Default 5,000. */
   readonly closeTimeoutMs?: number;
+  /**
+   * A task whose changelogs hold state while the group knows no position of any of its source partitions is refused:
+   * reading from the beginning would apply every record to the state a second time. With this its state is deleted
+   * instead, and rebuilt from what the source topics still hold. Default false.
+   */
+  readonly reset?: boolean;
+  /** How often outdated entries of stores are looked for. Default 60,000. */
+  readonly sweepIntervalMs?: number;
   readonly log: StreamsLog;
   readonly metrics?: StreamsMetrics;
   /** For fault tests: called after each step of each commit. */
@@ -53,6 +61,8 @@ export function streamsConfig(options: StreamsOptions): StreamsConfig {
     transactionTimeoutMs: options.transactionTimeoutMs ?? 10_000,
     maxRecoveries: options.maxRecoveries ?? 30,
     closeTimeoutMs: options.closeTimeoutMs ?? 5_000,
+    reset: options.reset ?? false,
+    sweepIntervalMs: options.sweepIntervalMs ?? 60_000,
     log: options.log,
     metrics: options.metrics ?? noMetrics,
     afterStep: options.afterStep ?? (() => undefined),

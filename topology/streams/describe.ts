@@ -7,8 +7,16 @@ export interface TopologyDescription {
     readonly type: Node['type'];
     /** Topics read by a source or written by a sink. */
     readonly topics: readonly string[];
+    /** Stores that an operator uses. */
+    readonly stores: readonly string[];
     readonly predecessors: readonly string[];
     readonly successors: readonly string[];
+  }[];
+  /** Every store; behind each stands the topic `<application.id>-<name>-changelog`. */
+  readonly stores: readonly {
+    readonly name: string;
+    readonly retentionMs: number | null;
+    readonly sweepAfterMs: number | null;
   }[];
 }
 
@@ -27,25 +35,31 @@ export function describeNodes(topology: Topology): TopologyDescription {
       name: node.name,
       type: node.type,
       topics: node.type === 'source' || node.type === 'sink' ? node.topics : [],
+      stores: node.type === 'processValues' ? node.stores : [],
       predecessors: nodes.filter(({ next }) => next.includes(node.name)).map(({ name }) => name),
       successors: node.next,
+    })),
+    stores: topology.stores.map(({ name, retentionMs, sweepAfterMs }) => ({
+      name,
+      retentionMs: retentionMs ?? null,
+      sweepAfterMs: sweepAfterMs ?? null,
     })),
   };
 }
 
 function text({ nodes }: TopologyDescription): string {
   const lines = ['Topologies:', '   Sub-topology: 0'];
-  for (const { name, type, topics, predecessors, successors } of nodes) {
+  for (const { name, type, topics, stores, predecessors, successors } of nodes) {
     if (type === 'source') lines.push(`    Source: ${name} (topics: [${topics.join(', ')}])`);
     else if (type === 'sink') lines.push(`    Sink: ${name} (topics: [${topics.join(', ')}])`);
-    else lines.push(`    Processor: ${name} (${type}, stores: [])`);
+    else lines.push(`    Processor: ${name} (${type}, stores: [${stores.join(', ')}])`);
     if (type !== 'sink') lines.push(`      --> ${successors.join(', ')}`);
     if (type !== 'source') lines.push(`      <-- ${predecessors.join(', ')}`);
   }
   return `${lines.join('\n')}\n`;
 }
 
-function mermaid({ nodes }: TopologyDescription): string {
+function mermaid({ nodes, stores }: TopologyDescription): string {
   const id = (name: string): string => name.replace(/[^A-Za-z0-9]/g, '_');
   const lines = ['flowchart LR'];
   for (const { name, type, topics, successors } of nodes) {
@@ -58,6 +72,11 @@ function mermaid({ nodes }: TopologyDescription): string {
       lines.push(type === 'source' ? `  ${topicId} --> ${id(name)}` : `  ${id(name)} --> ${topicId}`);
     }
     for (const successor of successors) lines.push(`  ${id(name)} --> ${id(successor)}`);
+  }
+  for (const { name } of stores) {
+    lines.push(`  store_${id(name)}[/"${name}"/]`);
+    for (const user of nodes.filter((node) => node.stores.includes(name)))
+      lines.push(`  ${id(user.name)} -.- store_${id(name)}`);
   }
   return `${lines.join('\n')}\n`;
 }

@@ -8,6 +8,8 @@ export type StreamsErrorCode =
   | 'INVALID_CONFIG'
   /** Source topics are missing, or have different partition counts. */
   | 'INVALID_TOPICS'
+  /** Stores hold state but the group has no offsets: reading from the beginning would apply records twice. */
+  | 'STATE_WITHOUT_OFFSETS'
   /** The cluster is too old, or could not be reached at start. */
   | 'UNUSABLE_CLUSTER'
   /** An error handler answered `fail` for a record: see the cause, mend, start again. */

@@ -95,6 +95,14 @@ export class GroupConsumer {
     this.#consumer.seek({ topic, partition, offset: offset.toString() });
   }
 
+  /** Fetches nothing of `topics` in the partitions of `paused`, and everything in those of `resumed`. */
+  pause(paused: readonly number[], resumed: readonly number[]): void {
+    const all = (partitions: readonly number[]): { topic: string; partitions: number[] }[] =>
+      this.#topics.map((topic) => ({ topic, partitions: [...partitions] }));
+    this.#consumer.resume(all(resumed));
+    this.#consumer.pause(all(paused));
+  }
+
   /** Leaves the group and disconnects; gives up waiting after `timeoutMs`, as kafkajs itself has no limit. */
   async stop(timeoutMs: number): Promise<void> {
     await settlesWithin(this.#consumer.disconnect(), timeoutMs);

@@ -23,6 +23,8 @@ export {
   type OutputRecord,
   type RecordContext,
 } from './record.ts';
+export { seededRandom } from './random.ts';
 export { SerdeError, serdes, writeOnly, type Serde } from './serdes.ts';
-export { SimulatedCrash, TopologyTestDriver, type DriverInput } from './test-driver.ts';
+export { changelogConfig, changelogTopic, type KeyValueStore, type StoreOptions } from './store.ts';
+export { SimulatedCrash, TopologyTestDriver, type DriverInput, type ProcessOptions } from './test-driver.ts';
 export type { Topology } from './topology.ts';

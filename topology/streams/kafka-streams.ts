@@ -2,8 +2,9 @@ import { streamsConfig, type StreamsConfig, type StreamsOptions } from './config
 import { settlesWithin } from './deadline.ts';
 import { StreamsError } from './errors.ts';
 import { kafkaClient, type Admin } from './kafka.ts';
-import { partitionCount } from './layout.ts';
+import { checkCompaction, partitionCount } from './layout.ts';
 import type { State } from './metrics.ts';
+import { changelogTopic } from './store.ts';
 import { StreamThread } from './thread.ts';
 import type { Topology } from './topology.ts';
 
@@ -37,7 +38,10 @@ export class KafkaStreams {
     return this.#state;
   }
 
-  /** Milliseconds since the consumer last fetched or heartbeated: a stuck one is to be restarted. */
+  /**
+   * Milliseconds since the stream thread last made a step or its consumer last fetched or heartbeated, whichever is
+   * longer ago: one that is stuck is to be restarted. Undefined before start().
+   */
   get silentForMs(): number | undefined {
     return this.#thread?.silentForMs;
   }
@@ -84,6 +88,16 @@ export class KafkaStreams {
     });
   }
 
+  /** Stops processing once the open transaction is committed; the tasks stay where they are. */
+  pause(): void {
+    if (this.#thread !== undefined) this.#thread.isPaused = true;
+  }
+
+  /** Goes on after pause(). */
+  resume(): void {
+    if (this.#thread !== undefined) this.#thread.isPaused = false;
+  }
+
   /**
    * Lets the open transaction finish, leaves the group and disconnects. After it the state is NOT_RUNNING or ERROR.
    * Takes three times `closeTimeoutMs` at most: what has not ended by then is left to the brokers' time-outs.
@@ -108,7 +122,13 @@ export class KafkaStreams {
       if ((fetchVersions?.minVersion ?? 0) < 4) {
         throw new StreamsError('UNUSABLE_CLUSTER', 'the brokers are older than Kafka 4.0: upgrade them');
       }
-      return await this.#partitionCount(admin);
+      const { applicationId } = this.#config;
+      const partitions = await this.#partitionCount(admin);
+      await checkCompaction(
+        admin,
+        this.#topology.stores.map(({ name }) => changelogTopic(applicationId, name)),
+      );
+      return partitions;
     } catch (error) {
       if (error instanceof StreamsError) throw error;
       const brokers = this.#config.connection.brokers.join(', ');
@@ -121,10 +141,14 @@ export class KafkaStreams {
   }
 
   #partitionCount(admin: Admin): Promise<number> {
-    const { deadLetterTopic } = this.#config;
-    const { sourceTopics, sinkTopics } = this.#topology;
+    const { applicationId, deadLetterTopic } = this.#config;
+    const { sourceTopics, sinkTopics, stores } = this.#topology;
     const outputs = deadLetterTopic === undefined ? sinkTopics : [...sinkTopics, deadLetterTopic];
-    return partitionCount(admin, sourceTopics, outputs);
+    return partitionCount(admin, {
+      sources: sourceTopics,
+      outputs,
+      changelogs: stores.map(({ name }) => changelogTopic(applicationId, name)),
+    });
   }
 
   // A partition that was added later belongs to no task: going on would leave its records unread without a word.

@@ -18,6 +18,8 @@ export type {
 } from 'kafkajs';
 
 export const { AssignerProtocol: assignerProtocol, CompressionTypes } = kafkajs;
+/** The kind of resource that a topic is, for its configuration. */
+export const topicResource = kafkajs.ConfigResourceTypes.TOPIC;
 
 // The default partitioner is Java's murmur2, which is what the topics want; the warning says only that it changed once.
 process.env['KAFKAJS_NO_PARTITIONER_WARNING'] = '1';

@@ -2,26 +2,32 @@ import { deadLetter, stackFrames, StreamsError, type ErrorHandlers, type RecordF
 import { Dropped, Rejected } from './outcome.ts';
 import type { InputRecord, OutputRecord, RecordContext } from './record.ts';
 import { SerdeError } from './serdes.ts';
+import { changelogTopic, StateStore } from './store.ts';
+import { Tally } from './tally.ts';
 import type { Node, Topology } from './topology.ts';
-
-/** Hears what becomes of records; a metrics adapter counts from it. Called synchronously, per record: keep it cheap. */
-export interface ProcessingListener {
-  onProcessed(node: string): void;
-  onDropped(node: string, reason: string): void;
-  onDeadLettered(node: string, code: string): void;
-}
 
 type Forward = (value: unknown, record: RecordContext) => void;
 
+/** How records are processed. */
+export interface ProcessorOptions {
+  /** First part of the changelogs' names. */
+  readonly applicationId: string;
+  readonly handlers: ErrorHandlers;
+  readonly deadLetterTopic: string | undefined;
+}
+
 /**
- * Runs records through a topology: bytes in, bytes out, nothing else. The outputs of a record come whole or not at
- * all: when any operator or serde fails, what the record had yielded is taken back and the failure's handler decides.
+ * Runs the records of one task through a topology: bytes in, bytes and state out, nothing else. The effects of a record
+ * come whole or not at all: when any operator or serde fails, what the record had yielded and written to stores is
+ * taken back and the failure's handler decides.
  */
 export class RecordProcessor {
+  readonly stores: readonly StateStore[];
+  /** What came of the records since it was last told or forgotten. */
+  readonly tally: Tally;
   readonly #sources = new Map<string, { node: Extract<Node, { type: 'source' }>; forward: Forward }>();
   readonly #handlers: ErrorHandlers;
   readonly #deadLetterTopic: string | undefined;
-  readonly #listener: ProcessingListener;
   #outputs: OutputRecord[] = [];
   #input: InputRecord | undefined;
   // The operator that runs, for failures; one field beside the call tree is cheaper than a frame per operator.
@@ -29,11 +35,15 @@ export class RecordProcessor {
 
   constructor(
     topology: Topology,
-    options: { handlers: ErrorHandlers; deadLetterTopic: string | undefined; listener: ProcessingListener },
+    partition: number,
+    { applicationId, handlers, deadLetterTopic }: ProcessorOptions,
   ) {
-    this.#handlers = options.handlers;
-    this.#deadLetterTopic = options.deadLetterTopic;
-    this.#listener = options.listener;
+    this.#handlers = handlers;
+    this.#deadLetterTopic = deadLetterTopic;
+    this.tally = new Tally(`0_${partition}`);
+    this.stores = topology.stores.map(
+      (spec) => new StateStore(spec, changelogTopic(applicationId, spec.name), partition),
+    );
     for (const node of topology.nodes.values()) {
       if (node.type !== 'source') continue;
       const forward = this.#compileAll(topology, node.next);
@@ -53,17 +63,21 @@ export class RecordProcessor {
     this.#outputs = outputs;
     this.#input = record;
     this.#current = source.node.name;
+    for (const store of this.stores) store.onRecord(record.timestamp);
     let seam: RecordFailure['seam'] = 'deserialization';
     try {
       const key = source.node.key.deserialize(record.key);
       const value = source.node.value.deserialize(record.value);
       seam = 'processing';
-      this.#listener.onProcessed(source.node.name);
+      this.tally.processed(source.node.name);
       const { topic, partition, offset, timestamp, headers } = record;
       source.forward(value, { topic, partition, offset, timestamp, key, headers });
+      this.tally.keep();
     } catch (error) {
       if (error instanceof StreamsError) throw error;
       outputs.length = start;
+      for (const store of this.stores) store.undoRecord();
+      this.tally.undo();
       this.#fail(record, failureOf(error, seam, this.#current), outputs, error);
     }
   }
@@ -83,9 +97,10 @@ export class RecordProcessor {
   #fail(record: InputRecord, failure: RecordFailure, outputs: OutputRecord[], cause: unknown): void {
     const response = this.#handlers[failure.seam](failure, record);
     if (response === 'continue') {
-      this.#listener.onDropped(failure.node, failure.code);
+      this.tally.dropped(failure.node, failure.code);
+      this.tally.keep();
     } else if (response === 'deadLetter' && this.#deadLetterTopic !== undefined) {
-      this.#listener.onDeadLettered(failure.node, failure.code);
+      this.tally.deadLettered(failure.node, failure.code);
       outputs.push(deadLetter(this.#deadLetterTopic, record, failure));
     } else {
       const place = `${record.topic}-${record.partition} offset ${record.offset}, operator ${failure.node}`;
@@ -96,6 +111,12 @@ export class RecordProcessor {
         cause instanceof StreamsError ? { cause } : undefined,
       );
     }
+  }
+
+  #store(name: string): StateStore {
+    const store = this.stores.find((candidate) => candidate.name === name);
+    if (store === undefined) throw new StreamsError('INVALID_TOPOLOGY', `store ${name} is not declared`);
+    return store;
   }
 
   #compileAll(topology: Topology, names: readonly string[]): Forward {
@@ -114,24 +135,24 @@ export class RecordProcessor {
 
   #compile(topology: Topology, node: Node): Forward {
     const { name } = node;
-    const listener = this.#listener;
+    const { tally } = this;
     const next = this.#compileAll(topology, node.next);
     const enter = (): void => {
       this.#current = name;
-      listener.onProcessed(name);
+      tally.processed(name);
     };
     switch (node.type) {
       case 'filter':
         return (value, record) => {
           enter();
           if (node.keep(value, record)) next(value, record);
-          else listener.onDropped(name, 'filtered');
+          else tally.dropped(name, 'filtered');
         };
       case 'mapValues':
         return (value, record) => {
           enter();
           const mapped = node.map(value, record);
-          if (mapped instanceof Dropped) listener.onDropped(name, mapped.reason);
+          if (mapped instanceof Dropped) tally.dropped(name, mapped.reason);
           else if (mapped instanceof Rejected) throw new RejectedRecord(mapped);
           else next(mapped, record);
         };
@@ -139,10 +160,20 @@ export class RecordProcessor {
         return (value, record) => {
           enter();
           const mapped = node.map(value, record);
-          if (mapped instanceof Dropped) listener.onDropped(name, mapped.reason);
+          if (mapped instanceof Dropped) tally.dropped(name, mapped.reason);
           else if (mapped instanceof Rejected) throw new RejectedRecord(mapped);
           else for (const one of mapped) next(one, record);
         };
+      case 'processValues': {
+        const stores = Object.fromEntries(node.stores.map((store) => [store, this.#store(store)]));
+        return (value, record) => {
+          enter();
+          const processed = node.process(value, record, stores);
+          if (processed instanceof Dropped) tally.dropped(name, processed.reason);
+          else if (processed instanceof Rejected) throw new RejectedRecord(processed);
+          else for (const one of processed) next(one, record);
+        };
+      }
       case 'split': {
         const branches = node.branches.map((branch) => ({
           ...branch,
@@ -151,7 +182,7 @@ export class RecordProcessor {
         return (value, record) => {
           enter();
           const branch = branches.find(({ matches }) => matches(value, record));
-          if (branch === undefined) listener.onDropped(name, 'unmatched');
+          if (branch === undefined) tally.dropped(name, 'unmatched');
           else branch.next(value, record);
         };
       }

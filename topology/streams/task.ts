@@ -1,6 +1,7 @@
 import { StreamsError } from './errors.ts';
 import { recordBytes, type InputRecord, type PartitionOffset, type TopicPartition } from './record.ts';
-import type { StateStore } from './state.ts';
+import type { RecordProcessor } from './processor.ts';
+import type { StateStore } from './store.ts';
 
 /** A fetched batch, as far as a task needs it. */
 export interface FetchedBatch extends TopicPartition {
@@ -43,15 +44,18 @@ export class Task {
   /** `0_<partition>`, as Kafka Streams names it. */
   readonly id: string;
   readonly partition: number;
-  readonly stores: readonly StateStore[];
+  readonly processor: RecordProcessor;
+  /** Whether the stores are as the committed positions have it; until then nothing is taken or accepted. */
+  isRestored: boolean;
   /** Rough size of the batches that wait. */
   waitingBytes = 0;
   readonly #partitions = new Map<string, PartitionState>();
 
-  constructor(partition: number, topics: readonly string[], stores: readonly StateStore[] = []) {
+  constructor(partition: number, topics: readonly string[], processor: RecordProcessor) {
     this.id = `0_${partition}`;
     this.partition = partition;
-    this.stores = stores;
+    this.processor = processor;
+    this.isRestored = processor.stores.length === 0;
     for (const topic of topics) {
       this.#partitions.set(topic, {
         topic,
@@ -65,6 +69,10 @@ export class Task {
     }
   }
 
+  get stores(): readonly StateStore[] {
+    return this.processor.stores;
+  }
+
   /** Starts over at `position`: what waits or was processed and not committed is forgotten. */
   seek(topic: string, position: bigint, committed: bigint | undefined): void {
     const partition = this.#partition(topic);
@@ -73,6 +81,16 @@ export class Task {
     partition.committed = committed;
     for (const { bytes } of partition.waiting) this.waitingBytes -= bytes;
     partition.waiting.length = 0;
+  }
+
+  /** Goes on elsewhere in the log; the group does not know of it before the next commit. */
+  jump(topic: string, position: bigint): void {
+    this.seek(topic, position, this.#partition(topic).committed);
+  }
+
+  /** Whether the group knows no position of it: it was never committed, or its offsets are gone. */
+  get isUncommitted(): boolean {
+    return [...this.#partitions.values()].every(({ committed }) => committed === undefined);
   }
 
   /**
@@ -148,10 +166,54 @@ export class Task {
       .map(({ topic, partition, processed }) => ({ topic, partition, offset: processed }));
   }
 
+  /**
+   * The positions that a transaction of this task commits: those the group does not know yet, or, when it only writes
+   * to stores, all of them again, because the broker refuses a zombie by the offsets that it commits.
+   */
+  positionsToCommit(): PartitionOffset[] {
+    const moved = this.uncommitted();
+    if (moved.length > 0) return moved;
+    return this.positions().map(({ topic, partition, processed }) => ({
+      topic,
+      partition,
+      offset: processed,
+    }));
+  }
+
+  /** Whether stores have writes that no record will carry: those of a sweep or a reset. */
+  get isDirty(): boolean {
+    return this.stores.some((store) => store.isDirty);
+  }
+
   /** The transaction that carried `offsets` and the stores' changelogs is committed. */
   foldIn(offsets: readonly PartitionOffset[]): void {
     for (const { topic, offset } of offsets) this.#partition(topic).committed = offset;
     for (const store of this.stores) store.foldIn();
+  }
+
+  /**
+   * Brings the stores to what the group has committed, after a failure or a rejoin. Where the positions are those of the
+   * last transaction that failed, it was committed nevertheless and the overlay is folded in; where they are the last
+   * known ones it is dropped.
+   * @param attempted - the offsets that the failed transaction was to commit, of this task; empty if there was none.
+   * @param committed - what the group has now.
+   * @returns which it was; `lost` when neither: somebody else has had the task meanwhile, and its stores are out of date.
+   */
+  settle(
+    attempted: readonly PartitionOffset[],
+    committed: (topic: string) => bigint | undefined,
+  ): 'unchanged' | 'landed' | 'lost' {
+    const expected = new Map([...this.#partitions].map(([topic, partition]) => [topic, partition.committed]));
+    const isAt = (positions: ReadonlyMap<string, bigint | undefined>): boolean =>
+      [...positions].every(([topic, offset]) => committed(topic) === offset);
+    if (isAt(expected)) {
+      for (const store of this.stores) store.dropOverlay();
+      return 'unchanged';
+    }
+    for (const { topic, offset } of attempted) expected.set(topic, offset);
+    if (attempted.length === 0 || !isAt(expected)) return 'lost';
+    this.foldIn(attempted);
+    return 'landed';
   }
 
   /** Where each partition stands, for lag and for recovery. */

@@ -1,7 +1,15 @@
-import { commit, type CommitStep, type GroupMembership, type TransactionalLog, type Work } from './commit.ts';
+import { commit, type CommitStep, type GroupMembership, type Work } from './commit.ts';
 import { deadLetterAlways, type ErrorHandlers } from './errors.ts';
-import { RecordProcessor } from './processor.ts';
-import type { Headers, InputRecord, OutputRecord, PartitionOffset } from './record.ts';
+import { MemoryLog } from './memory-log.ts';
+import { RecordProcessor, type ProcessorOptions } from './processor.ts';
+import { seededRandom } from './random.ts';
+import {
+  partitionName,
+  type Headers,
+  type InputRecord,
+  type OutputRecord,
+  type PartitionOffset,
+} from './record.ts';
 import { Task } from './task.ts';
 import type { Topology } from './topology.ts';
 
@@ -17,28 +25,42 @@ export interface DriverInput {
   readonly timestamp?: number;
 }
 
-/** Thrown by the driver when a crash was asked for; the transaction it happened in is settled as a broker would. */
+/** How to process what was appended. */
+export interface ProcessOptions {
+  /** At most this many records, in one transaction. */
+  readonly limit?: number;
+  /** The process dies after this step of the commit: all that is in memory is gone. */
+  readonly crashAfter?: CommitStep;
+  /** The connection breaks after this step: the task lives on and finds out from the offsets what became of it. */
+  readonly failAfter?: CommitStep;
+  /** Chooses which topic comes next, instead of taking turns. Numbers in [0, 1). */
+  readonly random?: () => number;
+}
+
+/** Thrown by process() when a crash or failure was asked for; the transaction it happened in is settled as a broker would. */
 export class SimulatedCrash extends Error {
   override readonly name = 'SimulatedCrash';
 }
 
-const membership: GroupMembership = { groupId: 'test-driver', memberId: 'test-driver', generationId: 1 };
+const applicationId = 'test-driver';
+const membership: GroupMembership = { groupId: applicationId, memberId: applicationId, generationId: 1 };
+const steps: readonly CommitStep[] = ['begin', 'outputs', 'changelogs', 'offsets', 'commit', 'foldIn'];
 
 /**
- * Runs a topology without a broker: bytes in, bytes out, through the same processor, tasks and commit function as
- * the real thing, over topics in memory with transactions. Only committed output can be read.
+ * Runs a topology without a broker: bytes in, bytes out, through the same processor, tasks, stores and commit function
+ * as the real thing, over topics in memory with transactions. Only committed output can be read.
  */
 export class TopologyTestDriver {
-  /** The mocked wall clock, epoch milliseconds: the timestamp of inputs that have none. */
+  /** The mocked wall clock, epoch milliseconds: the timestamp of inputs that have none, and what punctuate() goes by. */
   nowMs: number;
+  /** Values dropped in committed transactions, by `operator/reason`. */
+  readonly dropped = new Map<string, number>();
   readonly #topology: Topology;
   readonly #partitions: number;
-  readonly #processor: RecordProcessor;
+  readonly #options: ProcessorOptions;
   readonly #inputs = new Map<string, InputRecord[]>();
   readonly #log = new MemoryLog();
   #tasks: Task[] = [];
-  /** Values dropped, by `operator/reason`. */
-  readonly dropped = new Map<string, number>();
 
   constructor(
     topology: Topology,
@@ -52,19 +74,12 @@ export class TopologyTestDriver {
     this.#topology = topology;
     this.#partitions = options.partitions ?? 1;
     this.nowMs = options.nowMs ?? 0;
-    this.#processor = new RecordProcessor(topology, {
+    this.#options = {
+      applicationId,
       handlers: { ...deadLetterAlways, ...options.handlers },
       deadLetterTopic: options.deadLetterTopic,
-      listener: {
-        onProcessed: () => undefined,
-        onDropped: (node, reason) => {
-          const name = `${node}/${reason}`;
-          this.dropped.set(name, (this.dropped.get(name) ?? 0) + 1);
-        },
-        onDeadLettered: () => undefined,
-      },
-    });
-    this.#restart();
+    };
+    this.restart();
   }
 
   /** Appends records to their source partitions and answers their offsets; process() takes them in. */
@@ -88,35 +103,30 @@ export class TopologyTestDriver {
   }
 
   /**
-   * Processes what was appended, in one transaction of at most `limit` records.
-   * @param options.crashAfter - the process dies after this step of the commit; the committed offsets then decide,
-   *   exactly as after a restart, and process() throws SimulatedCrash.
+   * Processes what was appended, in one transaction.
    * @returns how many records were processed.
+   * @throws SimulatedCrash after a crash or failure that was asked for: process() can be called again.
    */
-  async process(options: { limit?: number; crashAfter?: CommitStep } = {}): Promise<number> {
-    let left = options.limit ?? Infinity;
-    let processed = 0;
+  async process(options: ProcessOptions = {}): Promise<number> {
     this.#fetch();
-    const touched = new Set<Task>();
+    const touched = new Set(this.#tasks.filter(({ isDirty }) => isDirty));
+    let processed = 0;
     let offsets: readonly PartitionOffset[] = [];
     const work: Work = {
       membership,
       outputs: () => {
         const outputs: OutputRecord[] = [];
-        for (const task of this.#tasks) {
-          while (left > 0) {
-            const records = task.take(left);
-            if (records === undefined) break;
-            touched.add(task);
-            for (const record of records) this.#processor.process(record, outputs);
-            processed += records.length;
-            left -= records.length;
-          }
+        for (const { task, records } of this.#taken(options)) {
+          touched.add(task);
+          for (const record of records) task.processor.process(record, outputs);
+          processed += records.length;
         }
         return [outputs];
       },
-      changelogs: () => [...touched].flatMap(({ stores }) => stores.map((store) => store.flush())),
-      offsets: () => (offsets = [...touched].flatMap((task) => task.uncommitted())),
+      *changelogs() {
+        for (const { stores } of touched) for (const store of stores) yield* store.flush();
+      },
+      offsets: () => (offsets = [...touched].flatMap((task) => task.positionsToCommit())),
       foldIn: () => {
         for (const task of touched)
           task.foldIn(offsets.filter(({ partition }) => partition === task.partition));
@@ -124,12 +134,15 @@ export class TopologyTestDriver {
     };
     try {
       await commit(this.#log, work, (step) => {
-        if (step === options.crashAfter) throw new SimulatedCrash(`crashed after ${step}`);
+        if (step === options.crashAfter || step === options.failAfter)
+          throw new SimulatedCrash(`broken off after ${step}`);
       });
     } catch (error) {
-      this.#restart();
+      if (error instanceof SimulatedCrash && options.failAfter !== undefined) this.#recover(offsets);
+      else this.restart();
       throw error;
     }
+    for (const task of touched) this.#tell(task);
     return processed;
   }
 
@@ -139,23 +152,115 @@ export class TopologyTestDriver {
     await this.process();
   }
 
-  /** Every committed record of `topic`, in the order of each partition, partitions one after the other. */
-  output(topic: string): readonly OutputRecord[] {
-    const records = this.#log.committed.filter((record) => record.topic === topic);
-    return records.sort((a, b) => a.partition - b.partition);
+  /**
+   * Processes everything that was appended in transactions of random sizes, topics interleaved at random, a third of
+   * the transactions crashing or failing at a random step. Everything follows from the seed, so that a seed that shows
+   * a fault shows it again.
+   */
+  async processRandomly(seed: number): Promise<void> {
+    const random = seededRandom(seed);
+    const oneOf = <T>(list: readonly T[]): T | undefined => list[Math.floor(random() * list.length)];
+    for (;;) {
+      const limit = 1 + Math.floor(random() * 8);
+      const fate = oneOf(['crashAfter', 'failAfter', 'well', 'well', 'well', 'well'] as const);
+      const step = oneOf(steps);
+      const broken = fate === 'well' || fate === undefined ? {} : { [fate]: step };
+      try {
+        if ((await this.process({ limit, random, ...broken })) === 0) return;
+      } catch (error) {
+        if (!(error instanceof SimulatedCrash)) throw error;
+      }
+    }
   }
 
-  // What a new process does: settle the open transaction, then start every task at its committed offsets.
-  #restart(): void {
+  /** Removes what the wall clock has outdated from every store, as a running instance does from time to time. */
+  async punctuate(): Promise<void> {
+    for (const { stores } of this.#tasks) for (const store of stores) store.sweep(this.nowMs, Infinity);
+    await this.process({ limit: 0 });
+  }
+
+  /** What a new process does: settles the open transaction, restores stores, starts at the committed offsets. */
+  restart(): void {
     this.#log.settle();
     this.#tasks = Array.from({ length: this.#partitions }, (_, partition) => {
-      const task = new Task(partition, this.#topology.sourceTopics);
-      for (const topic of this.#topology.sourceTopics) {
-        const committed = this.#log.offsets.get(`${topic}-${partition}`);
-        task.seek(topic, committed ?? 0n, committed);
-      }
+      const processor = new RecordProcessor(this.#topology, partition, this.#options);
+      const task = new Task(partition, this.#topology.sourceTopics, processor);
+      for (const store of task.stores)
+        for (const record of this.#log.read(store.changelog, partition)) store.restore(record);
+      task.isRestored = true;
       return task;
     });
+    this.#seek();
+  }
+
+  /** Every committed record of `topic`, in the order of each partition, partitions one after the other. */
+  output(topic: string): readonly OutputRecord[] {
+    return Array.from({ length: this.#partitions }, (_, partition) =>
+      this.#log.read(topic, partition),
+    ).flat();
+  }
+
+  /** The committed entries of one partition of a store: key, value, timestamp of the record that put it. */
+  storeEntries(store: string, partition = 0): [Buffer, Buffer, number][] {
+    const found = this.#tasks[partition]?.stores.find(({ name }) => name === store);
+    return found === undefined ? [] : [...found.entries()];
+  }
+
+  // What a live one does after a failure: the offsets tell what became of the transaction.
+  #recover(attempted: readonly PartitionOffset[]): void {
+    this.#log.settle();
+    for (const task of this.#tasks) {
+      const outcome = task.settle(
+        attempted.filter(({ partition }) => partition === task.partition),
+        (topic) => this.#log.offsets.get(partitionName(topic, task.partition)),
+      );
+      if (outcome === 'landed') this.#tell(task);
+      else task.processor.tally.forget();
+    }
+    this.#seek();
+  }
+
+  #seek(): void {
+    for (const task of this.#tasks) {
+      for (const topic of this.#topology.sourceTopics) {
+        const committed = this.#log.offsets.get(partitionName(topic, task.partition));
+        task.seek(topic, committed ?? 0n, committed);
+      }
+    }
+  }
+
+  #tell({ processor }: Task): void {
+    processor.tally.tell({
+      onProcessed: () => undefined,
+      onDropped: (node, reason, count) => {
+        const name = `${node}/${reason}`;
+        this.dropped.set(name, (this.dropped.get(name) ?? 0) + count);
+      },
+      onDeadLettered: () => undefined,
+    });
+  }
+
+  *#taken({
+    limit = Infinity,
+    random,
+  }: ProcessOptions): Generator<{ task: Task; records: readonly InputRecord[] }> {
+    const { sourceTopics } = this.#topology;
+    let left = limit;
+    while (left > 0) {
+      const candidates = this.#tasks.flatMap((task) =>
+        sourceTopics.filter((topic) => !task.isDrained(topic)).map((topic) => ({ task, topic })),
+      );
+      const chosen = candidates[random === undefined ? 0 : Math.floor(random() * candidates.length)];
+      if (chosen === undefined) return;
+      const { task, topic } = chosen;
+      const records =
+        random === undefined
+          ? task.take(left)
+          : task.take(Math.min(left, 1 + Math.floor(random() * 3)), (candidate) => candidate === topic);
+      if (records === undefined) return;
+      left -= records.length;
+      yield { task, records };
+    }
   }
 
   #fetch(): void {
@@ -180,46 +285,9 @@ export class TopologyTestDriver {
   #partition(topic: string, partition: number): InputRecord[] {
     if (partition >= this.#partitions)
       throw new RangeError(`the driver has ${this.#partitions} partition(s)`);
-    const name = `${topic}-${partition}`;
+    const name = partitionName(topic, partition);
     const log = this.#inputs.get(name) ?? [];
     this.#inputs.set(name, log);
     return log;
-  }
-}
-
-/** Topics in memory with one transactional producer. */
-class MemoryLog implements TransactionalLog {
-  readonly committed: OutputRecord[] = [];
-  readonly offsets = new Map<string, bigint>();
-  #records: OutputRecord[] = [];
-  #pending: readonly PartitionOffset[] = [];
-
-  begin(): Promise<void> {
-    this.settle();
-    return Promise.resolve();
-  }
-
-  send(records: readonly OutputRecord[]): Promise<void> {
-    this.#records.push(...records);
-    return Promise.resolve();
-  }
-
-  sendOffsets(offsets: readonly PartitionOffset[]): Promise<void> {
-    this.#pending = offsets;
-    return Promise.resolve();
-  }
-
-  commit(): Promise<void> {
-    this.committed.push(...this.#records);
-    for (const { topic, partition, offset } of this.#pending)
-      this.offsets.set(`${topic}-${partition}`, offset);
-    this.settle();
-    return Promise.resolve();
-  }
-
-  /** What a new producer with the same id does to an open transaction. */
-  settle(): void {
-    this.#records = [];
-    this.#pending = [];
   }
 }

@@ -1,56 +1,27 @@
 import { noClaim } from './assignor.ts';
-import { commit, type Work } from './commit.ts';
+import { Attempt } from './attempt.ts';
+import { commit } from './commit.ts';
 import type { StreamsConfig } from './config.ts';
 import { StreamsError } from './errors.ts';
+import { Gaps } from './gaps.ts';
 import { GroupConsumer, type Join } from './group.ts';
 import { Isolation } from './isolation.ts';
-import { kafkaErrorType, type Admin } from './kafka.ts';
-import { committedPositions, logBounds, type CommittedPosition } from './offsets.ts';
+import type { Admin } from './kafka.ts';
+import { committedPositions, type CommittedPosition } from './offsets.ts';
 import { RecordProcessor } from './processor.ts';
 import { TransactionalProducer } from './producer.ts';
-import {
-  partitionName,
-  type InputRecord,
-  type OutputRecord,
-  type PartitionOffset,
-  type TopicPartition,
-} from './record.ts';
+import { partitionName } from './record.ts';
+import { RecoveryPolicy } from './recovery.ts';
+import { Restorer } from './restore.ts';
 import { Signal } from './signal.ts';
 import { Task, type FetchedBatch } from './task.ts';
+import { TaskSet } from './task-set.ts';
 import type { Topology } from './topology.ts';
 
-/** Records taken into one send of outputs: enough to fill a request, few enough to leave the event loop in time. */
-const chunkRecords = 1_000;
-/** Recoveries further apart than this have nothing to do with each other. */
-const quietMs = 600_000;
 /** What may wait for processing; beyond it the fetch loop rests. */
 const maxWaitingBytes = 32 * 1024 * 1024;
-/** Refusals that concern a record itself: sending it again cannot help. */
-const refusals = new Set([
-  'MESSAGE_TOO_LARGE',
-  'RECORD_LIST_TOO_LARGE',
-  'INVALID_TIMESTAMP',
-  'INVALID_RECORD',
-  'CORRUPT_MESSAGE',
-]);
-/** The group has moved on without us: our offsets are refused, the next join tells what is ours. */
-const lostMembership = new Set([
-  'ILLEGAL_GENERATION',
-  'UNKNOWN_MEMBER_ID',
-  'FENCED_INSTANCE_ID',
-  'REBALANCE_IN_PROGRESS',
-]);
-
-/** What one transaction tried, for settling it when its outcome is unknown. */
-interface Attempt {
-  readonly join: Join;
-  readonly tasks: Set<Task>;
-  readonly startedAt: number;
-  first: InputRecord | undefined;
-  records: number;
-  oldestTimestamp: number | undefined;
-  offsets: readonly PartitionOffset[];
-}
+/** Entries of each store that one round looks at for outdated ones: a few milliseconds. */
+const sweepEntries = 50_000;
 
 /** What a thread tells its owner. */
 export interface ThreadListener {
@@ -66,9 +37,14 @@ export class StreamThread {
   readonly #admin: Admin;
   readonly #listener: ThreadListener;
   readonly #checkPartitions: () => Promise<void>;
-  readonly #processor: RecordProcessor;
-  readonly #tasks = new Map<number, Task>();
-  /** Wakes the loop: a batch, a join, a crash, a close. */
+  readonly #isolation = new Isolation();
+  readonly #tasks = new TaskSet(this.#isolation);
+  /** Tasks whose stores are being filled. */
+  readonly #restoring = new Set<Task>();
+  readonly #restorer: Restorer;
+  readonly #gaps = new Gaps(this.#tasks);
+  readonly #policy: RecoveryPolicy;
+  /** Wakes the loop: a batch, a join, a restored task, a crash, a close. */
   readonly #wake = new Signal();
   /** Wakes the fetch loop: there is room, or an assignment was taken over. */
   readonly #room = new Signal();
@@ -81,13 +57,12 @@ export class StreamThread {
   #refusedJoin: Join | undefined;
   /** A failed transaction that may have been committed nevertheless. */
   #unsettled: Attempt | undefined;
-  /** Partitions whose fetches do not continue where processing stands, by name. */
-  readonly #gaps = new Map<string, TopicPartition>();
   #crash: Error | undefined;
+  #restoreFailure: unknown;
+  #isPaused = false;
   #closing = false;
-  #recoveries = 0;
-  #lastRecoveryAt = 0;
-  readonly #isolation = new Isolation();
+  #sweptAt = performance.now();
+  #beatAt = performance.now();
   /** What to claim at the next join: it outlives recoveries, which must not move tasks. */
   #claim = noClaim;
 
@@ -103,6 +78,7 @@ export class StreamThread {
       checkPartitions: () => Promise<void>;
     },
   ) {
+    const { connection, applicationId, instanceId, log, metrics, maxRecoveries } = config;
     this.name = options.name;
     this.#topology = topology;
     this.#config = config;
@@ -110,10 +86,16 @@ export class StreamThread {
     this.#admin = options.admin;
     this.#listener = options.listener;
     this.#checkPartitions = options.checkPartitions;
-    this.#processor = new RecordProcessor(topology, {
-      handlers: config.handlers,
-      deadLetterTopic: config.deadLetterTopic,
-      listener: config.metrics,
+    this.#policy = new RecoveryPolicy(maxRecoveries);
+    this.#restorer = new Restorer(connection, {
+      clientId: `${applicationId}-${instanceId}-${this.name}-restore`,
+      log,
+      listener: {
+        onRestore: (...progress) => {
+          this.#beat();
+          metrics.onRestore(...progress);
+        },
+      },
     });
   }
 
@@ -125,6 +107,7 @@ export class StreamThread {
       this.close();
       await this.#group?.stop(this.#config.closeTimeoutMs);
       await this.#producer?.close(this.#config.closeTimeoutMs);
+      await this.#restorer.close();
     }
   }
 
@@ -135,29 +118,50 @@ export class StreamThread {
     this.#room.notify();
   }
 
-  /** Milliseconds since the consumer last showed life; undefined while there is none. */
-  get silentForMs(): number | undefined {
-    return this.#group?.silentForMs;
+  /** Whether to begin no transaction; the membership in the group lives on. */
+  set isPaused(isPaused: boolean) {
+    this.#isPaused = isPaused;
+    this.#wake.notify();
+  }
+
+  /** Milliseconds since the loop last turned or the consumer last showed life, whichever is longer ago. */
+  get silentForMs(): number {
+    return Math.max(performance.now() - this.#beatAt, this.#group?.silentForMs ?? 0);
+  }
+
+  #beat(): void {
+    this.#beatAt = performance.now();
   }
 
   async #round(): Promise<void> {
+    this.#beat();
     let attempt: Attempt | undefined;
     try {
       // Before anything else: a new producer settles what an earlier one, or an earlier process, left open.
       this.#producer ??= await this.#openProducer();
       this.#group ??= await this.#startGroup();
       if (this.#crash !== undefined) throw this.#crash;
+      if (this.#restoreFailure !== undefined) throw this.#restoreFailure;
       const join = this.#join;
-      if (join !== undefined && join !== this.#joined && join !== this.#refusedJoin)
+      if (join !== undefined && join !== this.#joined && join !== this.#refusedJoin) {
         await this.#takeOver(join);
-      else if (this.#openGaps().length > 0) await this.#closeGaps();
-      else if (this.#joined !== undefined && this.#hasWork()) {
-        attempt = begin(this.#joined);
-        await this.#transact(this.#producer, attempt);
-      } else await this.#wake.wait(1_000);
+      } else if (this.#gaps.open.length > 0) {
+        await this.#closeGaps(this.#group);
+      } else {
+        this.#sweep();
+        if (this.#joined !== undefined && this.#isCurrent && !this.#isPaused && this.#tasks.hasWork) {
+          attempt = this.#attempt(this.#joined);
+          await this.#transact(this.#producer, attempt);
+        } else await this.#wake.wait(1_000);
+      }
     } catch (error) {
       await this.#recover(error, attempt);
     }
+  }
+
+  /** Whether the newest assignment is the one that was taken over. */
+  get #isCurrent(): boolean {
+    return this.#joined !== undefined && this.#join === this.#joined;
   }
 
   #openProducer(): Promise<TransactionalProducer> {
@@ -209,78 +213,22 @@ export class StreamThread {
   }
 
   #isReady(): boolean {
-    if (this.#closing) return true;
-    if (this.#joined === undefined || this.#join !== this.#joined) return false;
-    let waiting = 0;
-    for (const task of this.#tasks.values()) waiting += task.waitingBytes;
-    return waiting < maxWaitingBytes;
+    return this.#closing || (this.#isCurrent && this.#tasks.waitingBytes < maxWaitingBytes);
   }
 
   #accept(batch: FetchedBatch): boolean {
-    if (this.#closing || this.#joined === undefined || this.#join !== this.#joined) return false;
+    if (this.#closing || !this.#isCurrent) return false;
     const task = this.#tasks.get(batch.partition);
-    if (task === undefined) return false;
+    if (!task?.isRestored) return false;
     const { type } = task.accept(batch);
-    if (type === 'gap') this.#gaps.set(partitionName(batch.topic, batch.partition), batch);
+    if (type === 'gap') this.#gaps.add(batch);
     if (type !== 'known') this.#wake.notify();
     return type !== 'gap';
   }
 
-  // What was fetched before the gap is processed first: it may be gone from the log by now.
-  #openGaps(): TopicPartition[] {
-    return [...this.#gaps.values()].filter(
-      ({ topic, partition }) => this.#tasks.get(partition)?.isDrained(topic) ?? true,
-    );
-  }
-
-  /**
-   * A fetch that does not continue where processing stands is mostly one that a seek has overtaken: seek again. But
-   * when the log itself no longer holds our position, because retention has passed it or the topic was made anew, going
-   * back to it would go on for ever: then what is there is read, and said aloud.
-   */
-  async #closeGaps(): Promise<void> {
-    for (const { topic, partition } of this.#openGaps()) {
-      const task = this.#tasks.get(partition);
-      // The position is read before the bounds: the log only grows, so it can lie beyond the end asked for after it
-      // only when the log was cut. The other way round every busy partition would look as if it had been.
-      const next = task?.nextOffset(topic);
-      const { low, high } = await logBounds(this.#admin, topic, partition);
-      if (this.#join !== this.#joined) return;
-      this.#gaps.delete(partitionName(topic, partition));
-      // It has gone on meanwhile: there is no gap any more.
-      if (task === undefined || next === undefined || task.nextOffset(topic) !== next) continue;
-      if (next >= low && next <= high) {
-        this.#group?.seek({ topic, partition }, next);
-        continue;
-      }
-      const gone = next < low ? Number(low - next) : 0;
-      this.#config.log.error(
-        {
-          thread: this.name,
-          topic,
-          partition,
-          position: next.toString(),
-          logStart: low.toString(),
-          logEnd: high.toString(),
-          gone,
-        },
-        next < low
-          ? 'records were deleted before they were processed: going on where the log begins'
-          : 'the log ends before our position, it was truncated or made anew: reading from its beginning',
-      );
-      task.seek(topic, low, undefined);
-      this.#group?.seek({ topic, partition }, low);
-    }
-  }
-
-  #hasWork(): boolean {
-    if (this.#join !== this.#joined) return false;
-    for (const task of this.#tasks.values()) if (task.hasWork(this.#mayTake(task))) return true;
-    return false;
-  }
-
-  #mayTake({ partition }: Task): (topic: string) => boolean {
-    return (topic) => this.#isolation.mayTake(topic, partition);
+  async #closeGaps(group: GroupConsumer): Promise<void> {
+    const isCurrent = (): boolean => this.#isCurrent;
+    await this.#gaps.close(this.#admin, group, { isCurrent, log: this.#config.log, thread: this.name });
   }
 
   /**
@@ -289,58 +237,61 @@ export class StreamThread {
    * committed is read from the same offsets.
    */
   async #takeOver(join: Join): Promise<void> {
-    const partitions = [...join.tasks];
     const { groupId, generationId } = join.membership;
+    const { log, metrics } = this.#config;
     const [positions] = await Promise.all([
-      partitions.length === 0
+      join.tasks.length === 0
         ? []
-        : committedPositions(this.#admin, groupId, this.#topology.sourceTopics, partitions),
+        : committedPositions(this.#admin, groupId, this.#topology.sourceTopics, join.tasks),
       generationId === this.#claim.generation ? undefined : this.#checkPartitions(),
     ]);
     // Superseded meanwhile: the next round takes the newer one over.
     if (this.#join !== join) return;
+    for (const task of this.#tasks) if (!join.tasks.includes(task.partition)) this.#remove(task);
     this.#settle(join, positions);
-    for (const [partition, task] of this.#tasks) {
-      if (partitions.includes(partition)) continue;
-      this.#tasks.delete(partition);
-      for (const { topic } of task.positions()) this.#config.metrics.onRevoked(topic, partition);
+    for (const partition of join.tasks) {
+      if (this.#tasks.get(partition) === undefined) this.#tasks.add(this.#newTask(partition));
     }
-    for (const partition of partitions) {
-      if (!this.#tasks.has(partition))
-        this.#tasks.set(partition, new Task(partition, this.#topology.sourceTopics));
-    }
-    this.#claim = { generation: generationId, tasks: partitions };
+    this.#claim = { generation: generationId, tasks: join.tasks };
     this.#isolation.onAssignment(positions);
     this.#gaps.clear();
-    let unread = 0;
-    for (const { topic, partition, committed, position, logEnd } of positions) {
+    for (const { topic, partition, committed, position } of positions) {
       this.#tasks.get(partition)?.seek(topic, position, committed);
       this.#group?.seek({ topic, partition }, position);
-      if (committed === undefined) unread += Number(logEnd - position);
     }
-    const resets = positions.filter(({ wasReset }) => wasReset);
-    if (resets.length > 0) {
-      const names = resets.map(({ topic, partition }) => partitionName(topic, partition));
-      this.#config.log.error(
-        { thread: this.name, partitions: names },
-        'the committed positions were out of the range of their logs: reading from where those begin now',
-      );
-    }
+    const unread = positions.reduce(
+      (sum, { committed, position, logEnd }) =>
+        sum + (committed === undefined ? Number(logEnd - position) : 0),
+      0,
+    );
     if (unread > 0) {
-      this.#config.log.warn(
+      log.warn(
         { thread: this.name, records: unread },
         'partitions without a committed offset: reading from their beginning',
       );
     }
     this.#joined = join;
     this.#refusedJoin = undefined;
-    this.#config.metrics.onRebalance(partitions.length);
-    this.#config.log.info(
-      { thread: this.name, generation: generationId, tasks: partitions },
+    metrics.onRebalance(join.tasks.length);
+    const restored = [...this.#tasks].filter(({ isRestored }) => isRestored);
+    log.info(
+      { thread: this.name, generation: generationId, tasks: join.tasks, kept: restored.length },
       'tasks assigned',
     );
-    this.#listener.onState('RUNNING');
-    this.#room.notify();
+    for (const task of restored) this.#admit(task);
+    this.#restoreTasks();
+  }
+
+  #newTask(partition: number): Task {
+    const { sourceTopics } = this.#topology;
+    return new Task(partition, sourceTopics, new RecordProcessor(this.#topology, partition, this.#config));
+  }
+
+  #remove(task: Task): void {
+    this.#tasks.remove(task);
+    const { metrics } = this.#config;
+    for (const { topic, partition } of task.positions()) metrics.onRevoked(topic, partition);
+    for (const store of task.stores) metrics.onStoreClosed(store.name, task.partition);
   }
 
   /** Did the failed transaction land? No transaction of ours can change the answer any more. */
@@ -348,101 +299,116 @@ export class StreamThread {
     const attempt = this.#unsettled;
     this.#unsettled = undefined;
     const committed = new Map(positions.map((p) => [partitionName(p.topic, p.partition), p.committed]));
-    const has = ({ topic, partition, offset }: PartitionOffset): boolean =>
-      committed.get(partitionName(topic, partition)) === offset;
-    const landed = attempt?.offsets.filter(has).length ?? 0;
-    if (attempt?.join === join && landed > 0 && landed < attempt.offsets.length) {
+    const outcomes = new Set<string>();
+    for (const task of this.#tasks) {
+      const attempted = attempt?.committingOf(task) ?? [];
+      const outcome = task.settle(attempted, (topic) => committed.get(partitionName(topic, task.partition)));
+      if (outcome === 'landed') task.processor.tally.tell(this.#config.metrics);
+      else task.processor.tally.forget();
+      if (outcome === 'lost') this.#remove(task);
+      if (attempted.length > 0) outcomes.add(outcome);
+    }
+    if (attempt?.join === join && outcomes.has('landed') && outcomes.has('lost')) {
       throw new StreamsError(
         'INVARIANT',
-        `a transaction stands half committed: ${landed} of ${attempt.offsets.length} offsets of group ${join.membership.groupId}`,
+        `a transaction of group ${join.membership.groupId} stands half committed: offsets of some tasks are there, of others not`,
       );
-    }
-    for (const task of this.#tasks.values()) {
-      const offsets = attempt?.tasks.has(task)
-        ? attempt.offsets.filter((o) => o.partition === task.partition)
-        : [];
-      if (offsets.length > 0 && offsets.every(has)) task.foldIn(offsets);
-      else for (const store of task.stores) store.dropOverlay();
     }
   }
 
+  /** Fills the stores of tasks that are new here; the others go on meanwhile. */
+  #restoreTasks(): void {
+    const waiting = [...this.#tasks].filter(({ isRestored }) => !isRestored);
+    const partitions = waiting.map(({ partition }) => partition);
+    this.#group?.pause(
+      partitions,
+      [...this.#tasks]
+        .map(({ partition }) => partition)
+        .filter((partition) => !partitions.includes(partition)),
+    );
+    for (const task of waiting) if (!this.#restoring.has(task)) void this.#restore(task);
+    if (waiting.length === 0) this.#listener.onState('RUNNING');
+    this.#room.notify();
+  }
+
+  async #restore(task: Task): Promise<void> {
+    const { log } = this.#config;
+    const isOurs = (): boolean => !this.#closing && this.#tasks.has(task);
+    const startedAt = performance.now();
+    this.#restoring.add(task);
+    try {
+      const records = await this.#restorer.restore(task, isOurs);
+      if (!isOurs()) return;
+      this.#admit(task);
+      task.isRestored = true;
+      const durationMs = Math.round(performance.now() - startedAt);
+      log.info({ thread: this.name, task: task.id, records, durationMs }, 'task restored');
+      if (this.#isCurrent) this.#restoreTasks();
+    } catch (error) {
+      // A half filled store is of no use: the next takeover makes the task anew.
+      this.#tasks.remove(task);
+      this.#restoreFailure = error;
+    } finally {
+      this.#restoring.delete(task);
+      this.#wake.notify();
+    }
+  }
+
+  /** State without a position: either somebody has lost the group's offsets, or asks for a new beginning. */
+  #admit(task: Task): void {
+    if (!task.isUncommitted || task.stores.every(({ size }) => size === 0)) return;
+    if (!this.#config.reset) {
+      throw new StreamsError(
+        'STATE_WITHOUT_OFFSETS',
+        `task ${task.id} has state in its changelogs, but group ${this.#config.applicationId} has no committed offset of any of its source ` +
+          'partitions: reading them from the beginning would apply every record to the state a second time. Restore the ' +
+          "group's offsets, or start with --reset to delete the state and rebuild it from what the topics hold",
+      );
+    }
+    this.#config.log.warn({ thread: this.name, task: task.id }, 'reset: deleting the state of the task');
+    for (const store of task.stores) store.clear(Date.now());
+  }
+
+  #sweep(): void {
+    if (performance.now() - this.#sweptAt < this.#config.sweepIntervalMs) return;
+    this.#sweptAt = performance.now();
+    for (const task of this.#tasks)
+      if (task.isRestored) for (const store of task.stores) store.sweep(Date.now(), sweepEntries);
+  }
+
+  #attempt(join: Join): Attempt {
+    return new Attempt({
+      join,
+      tasks: this.#tasks,
+      isolation: this.#isolation,
+      commitIntervalMs: this.#config.commitIntervalMs,
+      isOver: () => this.#closing || !this.#isCurrent,
+      onChunk: () => {
+        this.#beat();
+        this.#room.notify();
+      },
+    });
+  }
+
   async #transact(producer: TransactionalProducer, attempt: Attempt): Promise<void> {
-    await commit(producer, this.#work(attempt), this.#config.afterStep);
-    this.#recoveries = 0;
-    this.#isolation.onCommit(attempt.offsets);
+    await commit(producer, attempt, this.#config.afterStep);
+    this.#policy.onCommit();
+    this.#isolation.onCommit(attempt.committing);
     const { metrics } = this.#config;
     metrics.onCommit({
       records: attempt.records,
       durationMs: performance.now() - attempt.startedAt,
+      processMs: attempt.processMs,
       oldestRecordAgeMs:
         attempt.oldestTimestamp === undefined ? undefined : Date.now() - attempt.oldestTimestamp,
     });
     for (const task of attempt.tasks) {
+      task.processor.tally.tell(metrics);
       for (const { topic, partition, processed, highWatermark } of task.positions()) {
         metrics.onLag(topic, partition, highWatermark > processed ? highWatermark - processed : 0n);
       }
+      for (const { name, size, bytes } of task.stores) metrics.onStore(name, task.partition, size, bytes);
     }
-  }
-
-  #work(attempt: Attempt): Work {
-    return {
-      membership: attempt.join.membership,
-      outputs: () => this.#process(attempt),
-      changelogs: () => [...attempt.tasks].flatMap(({ stores }) => stores.map((store) => store.flush())),
-      offsets: () => {
-        attempt.offsets = [...attempt.tasks].flatMap((task) => task.uncommitted());
-        return attempt.offsets;
-      },
-      foldIn: () => {
-        for (const task of attempt.tasks)
-          task.foldIn(attempt.offsets.filter((o) => o.partition === task.partition));
-      },
-    };
-  }
-
-  /** Processes what waits, a chunk per send, until nothing waits, the commit interval is over or we are reassigned. */
-  *#process(attempt: Attempt): Generator<readonly OutputRecord[]> {
-    for (;;) {
-      const outputs: OutputRecord[] = [];
-      const ended = this.#processChunk(attempt, outputs);
-      this.#room.notify();
-      yield outputs;
-      const late = performance.now() - attempt.startedAt >= this.#config.commitIntervalMs;
-      const full = attempt.records >= this.#isolation.limit;
-      if (ended || late || full || !this.#hasWork() || this.#closing) return;
-    }
-  }
-
-  #processChunk(attempt: Attempt, outputs: OutputRecord[]): boolean {
-    const until = Math.min(attempt.records + chunkRecords, this.#isolation.limit);
-    while (attempt.records < until) {
-      const taken = this.#take(until - attempt.records);
-      if (taken === undefined) return true;
-      attempt.tasks.add(taken.task);
-      for (const record of taken.records) this.#processRecord(record, attempt, outputs);
-    }
-    return false;
-  }
-
-  #take(limit: number): { task: Task; records: readonly InputRecord[] } | undefined {
-    for (const [partition, task] of this.#tasks) {
-      const records = task.take(limit, this.#mayTake(task));
-      if (records === undefined) continue;
-      // Served last from now on, so that one busy task does not starve the others.
-      this.#tasks.delete(partition);
-      this.#tasks.set(partition, task);
-      return { task, records };
-    }
-    return undefined;
-  }
-
-  #processRecord(record: InputRecord, attempt: Attempt, outputs: OutputRecord[]): void {
-    attempt.records += 1;
-    attempt.first ??= record;
-    attempt.oldestTimestamp = Math.min(attempt.oldestTimestamp ?? record.timestamp, record.timestamp);
-    const refusal = this.#isolation.refusalOf(record);
-    if (refusal === undefined) this.#processor.process(record, outputs);
-    else this.#processor.refuse(record, refusal, outputs);
   }
 
   /**
@@ -450,41 +416,25 @@ export class StreamThread {
    * settles what was open, and takes the assignment over again from the committed offsets.
    */
   async #recover(error: unknown, attempt: Attempt | undefined): Promise<void> {
-    if (error instanceof StreamsError) throw error;
-    const reason = kafkaErrorType(error) ?? (error instanceof Error ? error.name : 'unknown');
-    const { log, metrics, maxRecoveries, closeTimeoutMs } = this.#config;
-    const expelled = lostMembership.has(reason);
-    const refused = attempt !== undefined && refusals.has(reason);
-    if (performance.now() - this.#lastRecoveryAt > quietMs) this.#recoveries = 0;
-    this.#lastRecoveryAt = performance.now();
-    // To be expelled is the ordinary end of a transaction that a rebalance overtook, and a refusal is about a record:
-    // neither says anything of our health, and neither can go on for ever.
-    if (!expelled && !refused) this.#recoveries += 1;
-    if (this.#recoveries > maxRecoveries) {
-      throw new StreamsError(
-        'RECOVERIES_EXHAUSTED',
-        `${maxRecoveries} recoveries in a row without a commit, the last after ${reason}: check that the brokers can ` +
-          'be reached and that no other process has the same INSTANCE_ID, then start again',
-        { cause: error },
-      );
-    }
+    const { log, metrics, closeTimeoutMs } = this.#config;
+    const { reason, kind, pauseMs, recoveries } = this.#policy.judge(error, attempt !== undefined);
     metrics.onRecovery(reason);
-    if (expelled)
+    if (kind === 'expelled')
       log.info(
         { thread: this.name, reason },
         'a rebalance overtook the transaction: it is aborted and done again',
       );
-    else
-      log.warn({ thread: this.name, reason, recoveries: this.#recoveries }, 'transaction failed, recovering');
+    else log.warn({ thread: this.name, reason, recoveries }, 'transaction failed, recovering');
     if (attempt !== undefined) {
       this.#unsettled = attempt;
-      if (refused) {
+      if (kind === 'refused') {
         const ends = [...attempt.tasks].flatMap((task) => task.uncommitted());
         this.#isolation.narrow({ records: attempt.records, first: attempt.first, ends }, reason);
       }
     }
-    if (expelled) this.#refusedJoin = this.#joined;
+    if (kind === 'expelled') this.#refusedJoin = this.#joined;
     this.#joined = undefined;
+    this.#restoreFailure = undefined;
     if (this.#crash !== undefined) {
       this.#crash = undefined;
       await this.#group?.stop(closeTimeoutMs);
@@ -493,23 +443,11 @@ export class StreamThread {
     }
     await this.#producer?.close(1_000);
     this.#producer = undefined;
-    if (this.#recoveries > 1) await this.#pause(Math.min(100 * 2 ** (this.#recoveries - 2), 5_000));
+    await this.#pause(pauseMs);
   }
 
   async #pause(durationMs: number): Promise<void> {
     const until = performance.now() + durationMs;
     while (!this.#closing && performance.now() < until) await this.#wake.wait(until - performance.now());
   }
-}
-
-function begin(join: Join): Attempt {
-  return {
-    join,
-    tasks: new Set(),
-    startedAt: performance.now(),
-    first: undefined,
-    records: 0,
-    oldestTimestamp: undefined,
-    offsets: [],
-  };
 }

@@ -2,9 +2,15 @@ import { StreamsError } from './errors.ts';
 import type { Dropped, Rejected } from './outcome.ts';
 import type { Headers, RecordContext } from './record.ts';
 import type { Serde } from './serdes.ts';
+import type { KeyValueStore, StoreSpec } from './store.ts';
 
 // Inside the topology values are untyped: the builder's types have made sure that neighbours fit.
 export type Mapper = (value: unknown, record: RecordContext) => unknown;
+export type Processor = (
+  value: unknown,
+  record: RecordContext,
+  stores: Readonly<Record<string, KeyValueStore<unknown, unknown>>>,
+) => Iterable<unknown> | Dropped | Rejected;
 
 /** One operator. `next` are the names of the operators it forwards to. */
 export type Node =
@@ -27,6 +33,13 @@ export type Node =
       readonly type: 'flatMapValues';
       readonly name: string;
       readonly map: (value: unknown, record: RecordContext) => Iterable<unknown> | Dropped | Rejected;
+      readonly next: string[];
+    }
+  | {
+      readonly type: 'processValues';
+      readonly name: string;
+      readonly process: Processor;
+      readonly stores: readonly string[];
       readonly next: string[];
     }
   | {
@@ -56,11 +69,16 @@ export class Topology {
   readonly sourceTopics: readonly string[];
   /** Every topic that is known to be written (a chooser's topics only as far as it declares them). */
   readonly sinkTopics: readonly string[];
+  readonly stores: readonly StoreSpec[];
 
-  /** @throws StreamsError INVALID_TOPOLOGY when nothing is read, a topic is read twice, or an operator leads nowhere. */
-  constructor(nodes: readonly Node[]) {
+  /**
+   * @throws StreamsError INVALID_TOPOLOGY when nothing is read, a topic is read twice, an operator leads nowhere, or no
+   *   operator uses a store.
+   */
+  constructor(nodes: readonly Node[], stores: readonly StoreSpec[] = []) {
     // Copies, because a builder that is used on would change the graph under its reader.
     this.nodes = new Map(nodes.map((node) => [node.name, { ...node, next: [...node.next] }]));
+    this.stores = [...stores];
     this.sourceTopics = nodes.flatMap((node) => (node.type === 'source' ? node.topics : []));
     this.sinkTopics = [...new Set(nodes.flatMap((node) => (node.type === 'sink' ? node.topics : [])))];
     if (this.sourceTopics.length === 0)
@@ -72,6 +90,10 @@ export class Topology {
     if (loose !== undefined) {
       throw new StreamsError('INVALID_TOPOLOGY', `operator ${loose.name} leads nowhere: end it with to()`);
     }
+    const used = new Set(nodes.flatMap((node) => (node.type === 'processValues' ? node.stores : [])));
+    const idle = stores.find(({ name }) => !used.has(name));
+    if (idle !== undefined)
+      throw new StreamsError('INVALID_TOPOLOGY', `store ${idle.name} is used by no operator: remove it`);
   }
 
   /** The source operator that reads `topic`. */

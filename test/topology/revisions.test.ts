@@ -1,0 +1,273 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import { packedRows, rememberedMs, shortHash, userKey, uuidBytes, uuidText } from '../../topology/packed.ts';
+import { devices } from '../../topology/topics.ts';
+import { aDeletion, aReading, dayMs, readingRecord, ReadingsDriver, receivedAt } from './support.ts';
+
+const later = { at: receivedAt + 60_000 };
+
+/** Two resources that share a bucket of the store. */
+const [inBucket, besideIt] = ((): [string, string] => {
+  const bucket = (id: string): number => shortHash(id)[0]! >> 2;
+  const other = Array.from({ length: 1_000 }, (_, n) => `r${n}`).find((id) => bucket(id) === bucket('r'));
+  return ['r', other!];
+})();
+
+test('the first version of a resource supersedes nothing', async () => {
+  const event = await new ReadingsDriver().event(aReading());
+  assert.equal(event.supersedes, null);
+  assert.equal(event.revision, receivedAt);
+});
+
+test('a retry changes nothing', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading());
+  assert.equal(await bridge.drop(aReading()), 'unchanged');
+  assert.equal(await bridge.drop(aReading(), later), 'unchanged');
+  assert.equal(await bridge.drop(aReading(), { at: receivedAt - 1 }), 'unchanged');
+});
+
+test('a retry with the vendor’s revision changes nothing', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading({ revision: 5 }));
+  assert.equal(await bridge.drop(aReading({ revision: 5 }), later), 'unchanged');
+});
+
+test('a higher revision of the vendor is an event also when it says the same', async () => {
+  const bridge = new ReadingsDriver();
+  const first = await bridge.event(aReading({ revision: 5 }));
+  const second = await bridge.event(aReading({ revision: 6 }), later);
+  assert.equal(second.revision, 6);
+  assert.deepEqual(second.supersedes, { event_id: first.event_id, priority: 'NORMAL' });
+  assert.notEqual(second.event_id, first.event_id);
+});
+
+test('of two versions with one revision the one that arrived later counts', async () => {
+  const bridge = new ReadingsDriver();
+  const first = await bridge.event(aReading({ revision: 5 }));
+  const second = await bridge.event(aReading({ revision: 5, hrv: 51 }));
+  assert.equal(second.revision, 5);
+  assert.equal(second.supersedes!.event_id, first.event_id);
+});
+
+test('a version that is older by the vendor’s word never overwrites a newer one', async () => {
+  const bridge = new ReadingsDriver();
+  const newest = await bridge.event(aReading({ revision: 6 }));
+  assert.equal(await bridge.drop(aReading({ revision: 5, hrv: 51 }), later), 'older_revision');
+  assert.equal(await bridge.drop(aReading({ revision: 5 }), later), 'older_revision');
+  const next = await bridge.event(aReading({ revision: 7, hrv: 51 }), later);
+  assert.equal(next.supersedes!.event_id, newest.event_id);
+});
+
+test('after a deletion a late old version changes nothing', async () => {
+  const bridge = new ReadingsDriver();
+  const first = await bridge.event(aReading({ revision: 5 }));
+  const deletion = await bridge.event(aDeletion({ revision: 7 }), later);
+  assert.equal(deletion.deleted, true);
+  assert.equal(deletion.supersedes!.event_id, first.event_id);
+  assert.equal(await bridge.drop(aReading({ revision: 6 }), later), 'older_revision');
+  assert.equal(await bridge.drop(aDeletion({ revision: 7, timestamp: 1 }), later), 'unchanged');
+});
+
+test('what was deleted can come back, by a higher revision or by order of arrival', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading());
+  const deletion = await bridge.event(aDeletion(), later);
+  const back = await bridge.event(aReading(), later);
+  assert.deepEqual(back.supersedes, { event_id: deletion.event_id, priority: 'NORMAL' });
+  assert.equal((await bridge.event(aDeletion({ revision: later.at + 1 }), later)).deleted, true);
+});
+
+test('a version without the vendor’s revision is never too old: it is raised to the last one', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading({ revision: receivedAt + dayMs }));
+  const second = await bridge.event(aReading({ hrv: 51 }));
+  assert.equal(second.revision, receivedAt + dayMs);
+  const third = await bridge.event(aReading({ hrv: 52 }), { at: receivedAt + 2 * dayMs });
+  assert.equal(third.revision, receivedAt + 2 * dayMs);
+  const byAnEarlierClock = await bridge.event(aReading({ hrv: 53 }), { at: receivedAt });
+  assert.equal(byAnEarlierClock.revision, receivedAt + 2 * dayMs);
+  assert.equal(await bridge.drop(aReading({ hrv: 53 }), { at: receivedAt - dayMs }), 'unchanged');
+});
+
+test('a revision is never 0', async () => {
+  const bridge = new ReadingsDriver();
+  assert.equal((await bridge.event(aReading({ revision: 0 }))).revision, 1);
+  assert.equal((await bridge.event(aReading({ resource_id: 's' }), { at: 0 })).revision, 1);
+});
+
+test('each version names event and priority of the one before', async () => {
+  const bridge = new ReadingsDriver();
+  const chain: BiometricEvent[] = [];
+  for (const hrv of [20, 30, 50, 20]) chain.push(await bridge.event(aReading({ hrv }), later));
+  assert.deepEqual(
+    chain.map(({ priority }) => priority),
+    ['HIGH', 'MEDIUM', 'NORMAL', 'HIGH'],
+  );
+  for (const [at, event] of chain.entries()) {
+    const before = chain[at - 1];
+    const expected = before === undefined ? null : { event_id: before.event_id, priority: before.priority };
+    assert.deepEqual(event.supersedes, expected);
+  }
+});
+
+test('a dropped version is not what the next one supersedes', async () => {
+  const bridge = new ReadingsDriver();
+  const first = await bridge.event(aReading({ revision: 5, hrv: 20 }));
+  await bridge.drop(aReading({ revision: 4, hrv: 50 }));
+  await bridge.drop(aReading({ revision: 5, hrv: 20 }));
+  const next = await bridge.event(aReading({ revision: 6 }));
+  assert.deepEqual(next.supersedes, { event_id: first.event_id, priority: 'HIGH' });
+});
+
+test('a sleep that is revised over midnight is the same sleep', async () => {
+  const bridge = new ReadingsDriver();
+  const sleep = aReading({ kind: 'sleep', local_date: '2025-07-30', revision: 5, resource_id: 'sleep:1' });
+  const first = await bridge.event(sleep);
+  const moved = { ...sleep, timestamp: sleep.timestamp + dayMs, local_date: '2025-07-31', revision: 6 };
+  assert.equal((await bridge.event(moved, later)).supersedes!.event_id, first.event_id);
+});
+
+test('one user id on two devices is two users, and so are two user ids', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading(), { device: 'whoop' });
+  assert.equal((await bridge.event(aReading(), { device: 'terra' })).supersedes, null);
+  assert.equal((await bridge.event(aReading({ user_id: 'v' }), { device: 'whoop' })).supersedes, null);
+});
+
+for (const [what, others] of [
+  ['alone in its bucket', []],
+  ['beside one that is touched all the time', [aReading({ resource_id: besideIt })]],
+] as const) {
+  test(`a resource ${what} is remembered for 35 days of receipt after its last touch, and no longer`, async () => {
+    for (const [age, isRemembered] of [
+      [rememberedMs - 1, true],
+      [rememberedMs, true],
+      [rememberedMs + 1, false],
+    ] as const) {
+      const bridge = new ReadingsDriver();
+      await bridge.event(aReading({ resource_id: inBucket, revision: 6 }));
+      // Dropped, but it touches.
+      const touched = receivedAt + 10 * dayMs;
+      await bridge.drop(aReading({ resource_id: inBucket, revision: 5 }), { at: touched });
+      for (const other of others) await bridge.event(other, { at: touched + age - 5 });
+      const again = aReading({ resource_id: inBucket, revision: 6 });
+      if (isRemembered) assert.equal(await bridge.drop(again, { at: touched + age }), 'unchanged');
+      else assert.equal((await bridge.event(again, { at: touched + age })).supersedes, null);
+    }
+  });
+}
+
+test('what has expired in a bucket goes with its next write', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading({ resource_id: inBucket }));
+  await bridge.event(aReading({ resource_id: besideIt }), later);
+  const sizes = (): number[] => bridge.storeEntries('revisions').map(([, value]) => value.length);
+  assert.deepEqual(sizes(), [1 + 2 * 45]);
+  await bridge.drop(aReading({ resource_id: besideIt }), { at: receivedAt + rememberedMs + 1 });
+  assert.deepEqual(sizes(), [1 + 45]);
+});
+
+test('the wall clock expires nothing that a raw record could still find', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading());
+  bridge.nowMs = receivedAt + 60 * dayMs;
+  await bridge.punctuate();
+  assert.equal(await bridge.drop(aReading(), { at: receivedAt + rememberedMs }), 'unchanged');
+  bridge.nowMs = receivedAt + 200 * dayMs;
+  await bridge.punctuate();
+  for (const store of ['revisions', 'baselines', 'alerts']) assert.deepEqual(bridge.storeEntries(store), []);
+});
+
+test('a clock that is wrong for one user expires nobody else', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading({ hrv: 20 }));
+  await bridge.event(aReading({ user_id: 'v' }), { at: receivedAt + 10_000 * dayMs });
+  await bridge.event(aReading({ user_id: 'v', hrv: 51 }), { at: receivedAt + 20_000 * dayMs });
+  assert.equal(await bridge.drop(aReading({ hrv: 20 }), later), 'unchanged');
+  const tomorrow = { timestamp: receivedAt + dayMs, resource_id: 's' };
+  const event = await bridge.event(aReading({ ...tomorrow, hrv: 50 }), later);
+  assert.deepEqual(event.baseline, { hrv_mean: 20, hrv_sd: 0, nights: 1 });
+});
+
+test('an hour of receipt beyond all calendars is taken as the last one there is', async () => {
+  const bridge = new ReadingsDriver();
+  const headers = { received_at: Buffer.from('999999999999999') };
+  bridge.append(...[1, 2].map(() => ({ ...readingRecord(aReading()), headers })));
+  await bridge.process();
+  assert.equal(bridge.events()[0]!.revision, 2 ** 48 - 1);
+  assert.deepEqual([...bridge.dropped], [['newest-revision/unchanged', 1]]);
+});
+
+test('a store that another build has laid out stops the topology instead of dead-lettering every record', () => {
+  const rows = packedRows(1, 3);
+  assert.deepEqual(rows.deserialize(rows.serialize([Buffer.from('abc'), Buffer.from('def')])), [
+    Buffer.from('abc'),
+    Buffer.from('def'),
+  ]);
+  for (const bytes of [Buffer.of(2, 1, 1, 1), Buffer.of(1, 1), Buffer.alloc(0), null])
+    assert.throws(() => rows.deserialize(bytes), { code: 'INVARIANT' });
+  assert.throws(() => userKey(1).deserialize(Buffer.from('oura\0')), { code: 'INVARIANT' });
+});
+
+test('keys and ids read back as they were written', () => {
+  const key = { device: 'oura', user: 'å\0b', part: Buffer.of(0) };
+  assert.deepEqual(userKey(1).deserialize(userKey(1).serialize(key)), key);
+  const whole = { device: 'oura', user: 'u', part: Buffer.alloc(0) };
+  assert.deepEqual(userKey(0).deserialize(userKey(0).serialize(whole)), whole);
+  const uuid = '6f1c2a52-5d0e-8b86-9d0c-0d6f4f6f2b11';
+  assert.equal(uuidText(uuidBytes(uuid)), uuid);
+});
+
+const someone = fc.constantFrom(
+  { device: devices[0], user_id: 'u' },
+  { device: devices[1], user_id: 'u' },
+  { device: devices[0], user_id: 'v' },
+);
+const arrival = fc.record({
+  someone,
+  resource_id: fc.constantFrom('a', 'b', 'c'),
+  day: fc.integer({ min: 0, max: 40 }),
+  hrv: fc.option(fc.constantFrom(20, 30, 50, 50.1, 60)),
+  revision: fc.option(fc.integer({ min: 1, max: 3 })),
+  deleted: fc.boolean(),
+  receivedDay: fc.oneof(fc.integer({ min: 0, max: 80 }), fc.constant(50_000)),
+});
+
+test('whoever else sends in between, each user gets the same events', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(arrival, { maxLength: 40 }), async (arrivals) => {
+      const run = async (list: typeof arrivals): Promise<BiometricEvent[]> => {
+        const bridge = new ReadingsDriver();
+        for (const { someone: sender, day, receivedDay, deleted, hrv, resource_id, revision } of list) {
+          const timestamp = receivedAt + day * dayMs;
+          const make = deleted ? aDeletion : aReading;
+          const reading = make({
+            user_id: sender.user_id,
+            timestamp,
+            resource_id,
+            revision,
+            ...(deleted ? {} : { hrv }),
+          });
+          bridge.append(
+            readingRecord(reading, { device: sender.device, at: receivedAt + receivedDay * dayMs }),
+          );
+        }
+        await bridge.process();
+        return bridge.events().map((event) => ({ ...event, raw: { ...event.raw, offset: 0 } }));
+      };
+      const together = await run(arrivals);
+      for (const { device, user_id } of new Set(arrivals.map((one) => one.someone))) {
+        const isTheirs = (one: (typeof arrivals)[number]): boolean =>
+          one.someone.device === device && one.someone.user_id === user_id;
+        assert.deepEqual(
+          together.filter((event) => event.device_type === device && event.user_id === user_id),
+          await run(arrivals.filter(isTheirs)),
+        );
+      }
+    }),
+    { numRuns: 200 },
+  );
+});

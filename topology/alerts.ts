@@ -1,0 +1,36 @@
+import type { BiometricEvent } from '../schemas/biometric-event.ts';
+import { rememberedMs, sweptAfterMs, userKey, uuidBytes, type UserKey } from './packed.ts';
+import { noteEmitted, type Revisions } from './revisions.ts';
+import { serdes, type KeyValueStore, type RecordContext } from './streams/index.ts';
+
+/** Nothing but that the alert was raised. */
+const raised = Buffer.alloc(0);
+
+/** The alerts of the last 35 days, as declared to the builder. */
+export const alertsStore = {
+  key: userKey(16),
+  value: serdes.bytes,
+  retentionMs: rememberedMs,
+  sweepAfterMs: sweptAfterMs,
+};
+
+/**
+ * The operator that tells an alert from its repetitions: `first` is true when its alert_id was not raised within the
+ * last 35 days. Each repetition renews them, so that an alert that goes on for weeks is announced once. As the last
+ * operator that changes events, it notes what became of each for the resource's next version.
+ */
+export function markFirst(
+  event: BiometricEvent,
+  _record: RecordContext,
+  stores: { readonly alerts: KeyValueStore<UserKey, Buffer | null>; readonly revisions: Revisions },
+): BiometricEvent[] {
+  const { device_type: device, user_id: user } = event;
+  const triggers = event.triggers.map((trigger) => {
+    const key: UserKey = { device, user, part: uuidBytes(trigger.alert_id) };
+    const first = stores.alerts.get(key) === undefined;
+    stores.alerts.put(key, raised);
+    return { ...trigger, first };
+  });
+  noteEmitted(stores.revisions, event);
+  return [{ ...event, triggers }];
+}

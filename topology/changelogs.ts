@@ -1,0 +1,26 @@
+import { biometrics } from './biometrics.ts';
+import { changelogConfig, changelogTopic, describeNodes, writeOnly } from './streams/index.ts';
+import { topicNames, type TopicSpec } from './topics.ts';
+import { defaultRules } from './triggers.ts';
+
+/** The consumer group of the topology, which is the first part of its changelogs' names. */
+export function applicationIdOf(config: {
+  readonly TOPIC_PREFIX: string;
+  readonly APPLICATION_ID: string;
+}): string {
+  return `${config.TOPIC_PREFIX}${config.APPLICATION_ID}`;
+}
+
+/** The changelog topics of the topology's stores: which there are, its description tells. */
+export function changelogSpecs(applicationId: string): TopicSpec[] {
+  const topology = biometrics({
+    topics: topicNames(''),
+    rules: defaultRules,
+    biometricEvent: writeOnly(() => null),
+    build: '',
+  });
+  return describeNodes(topology).stores.map(({ name }) => ({
+    name: changelogTopic(applicationId, name),
+    config: changelogConfig,
+  }));
+}

@@ -1,0 +1,51 @@
+import type { TransactionalLog } from './commit.ts';
+import { partitionName, type OutputRecord, type PartitionOffset } from './record.ts';
+
+/** Topics in memory with one transactional producer: what the test driver has in place of brokers. */
+export class MemoryLog implements TransactionalLog {
+  /** Committed offsets by partition name. */
+  readonly offsets = new Map<string, bigint>();
+  readonly #committed = new Map<string, OutputRecord[]>();
+  #records: OutputRecord[] = [];
+  #pending: readonly PartitionOffset[] = [];
+
+  begin(): Promise<void> {
+    this.settle();
+    return Promise.resolve();
+  }
+
+  send(records: readonly OutputRecord[]): Promise<void> {
+    // Not spread: a test may send more at once than a call takes arguments.
+    for (const record of records) this.#records.push(record);
+    return Promise.resolve();
+  }
+
+  sendOffsets(offsets: readonly PartitionOffset[]): Promise<void> {
+    this.#pending = offsets;
+    return Promise.resolve();
+  }
+
+  commit(): Promise<void> {
+    for (const record of this.#records) {
+      const name = partitionName(record.topic, record.partition);
+      const log = this.#committed.get(name);
+      if (log === undefined) this.#committed.set(name, [record]);
+      else log.push(record);
+    }
+    for (const { topic, partition, offset } of this.#pending)
+      this.offsets.set(partitionName(topic, partition), offset);
+    this.settle();
+    return Promise.resolve();
+  }
+
+  /** What a new producer with the same id does to an open transaction. */
+  settle(): void {
+    this.#records = [];
+    this.#pending = [];
+  }
+
+  /** The committed records of a partition, in order. */
+  read(topic: string, partition: number): readonly OutputRecord[] {
+    return this.#committed.get(partitionName(topic, partition)) ?? [];
+  }
+}
