@@ -139,13 +139,6 @@ test('a batch that is larger than maxBytes is answered whole', OPTIONS, async ()
   assert.equal(others.length, 1);
 });
 
-test('a batch of 200,000 records is answered whole', OPTIONS, async () => {
-  const topic = await newTopic(kafka, 1);
-  await send(topic, new Array<Message>(200_000).fill({ value: null }), { compression: GZIP });
-  const [answer] = await fetches(topic);
-  assert.equal(answer?.records.length, 200_000);
-});
-
 test('committed records are answered, aborted ones and the markers are stepped over', OPTIONS, async (t) => {
   const topic = await newTopic(kafka, 1);
   const begin = await transactions(t);
