@@ -122,7 +122,7 @@ export async function startSink(config: SinkConfig, log: Logger): Promise<Runnin
     const admin = await startAdmin({
       port: config.ADMIN_PORT,
       host: config.ADMIN_HOST,
-      registry: metrics.registry,
+      metrics: metrics.registry,
       probes,
     });
     undo.push(() => admin.close());

@@ -1,6 +1,5 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Registry } from 'prom-client';
 
 /** What an orchestrator may ask of a process; each answers `ok`, or in words what is wrong. */
 export interface Probes {
@@ -10,6 +9,12 @@ export interface Probes {
   ready(): Promise<string> | string;
 }
 
+/** Where metrics come from: a registry of prom-client, or several together. */
+export interface MetricsSource {
+  readonly contentType: string;
+  metrics(): Promise<string>;
+}
+
 /** A small HTTP server for /livez, /readyz and /metrics of the processes that have no other HTTP. */
 export interface AdminServer {
   readonly port: number;
@@ -17,19 +22,19 @@ export interface AdminServer {
 }
 
 /**
- * Serves the probes (200 `ok` or 503 with the reason, as text) and the Prometheus metrics of `registry`.
+ * Serves the probes (200 `ok` or 503 with the reason, as text) and the metrics as Prometheus text.
  * @param options.port - 0 takes any free port, told in the result.
  * @throws Error naming the port when it is taken.
  */
 export async function startAdmin(options: {
   port: number;
   host: string;
-  registry: Registry;
+  metrics: MetricsSource;
   probes: Probes;
 }): Promise<AdminServer> {
   const answer = async (path: string): Promise<{ status: number; type: string; body: string }> => {
     if (path === '/metrics') {
-      return { status: 200, type: options.registry.contentType, body: await options.registry.metrics() };
+      return { status: 200, type: options.metrics.contentType, body: await options.metrics.metrics() };
     }
     if (path === '/livez' || path === '/readyz') {
       const state = path === '/livez' ? options.probes.live() : await options.probes.ready();

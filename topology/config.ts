@@ -32,9 +32,10 @@ export const topologyVariables = {
       'this instance; give a restarted one the same, so that it settles its predecessor’s transaction at once',
   }),
   NUM_STREAM_THREADS: variable<number>({
-    schema: is.integer(1, 1),
+    schema: is.integer(1, 64),
     default: 1,
-    description: 'stream threads of this process; only 1 is possible so far, start more instances instead',
+    description:
+      'stream threads of this process, each with tasks of its own; more than the cores help nobody',
   }),
   COMMIT_INTERVAL_MS: variable<number>({
     schema: is.integer(1, 5_000),

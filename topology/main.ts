@@ -1,76 +1,54 @@
-import { Registry } from 'prom-client';
-import { startAdmin } from '../process/admin.ts';
-import { occasionalLog } from '../process/occasional-log.ts';
+import { AggregatorRegistry, Registry } from 'prom-client';
+import { startAdmin, type MetricsSource } from '../process/admin.ts';
 import type { Logger } from '../process/log.ts';
 import type { Running } from '../process/run.ts';
-import { version } from '../process/version.ts';
-import type { BiometricEvent, Priority } from '../schemas/biometric-event.ts';
-import { createEncoder, EncodeError } from '../schemas/codec.ts';
+import type { Priority } from '../schemas/biometric-event.ts';
 import { lookupSchemaId, subjectOf } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
-import { biometrics } from './biometrics.ts';
 import { applicationIdOf, changelogSpecs } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
-import { buildId } from './headers.ts';
+import { biometricStreams, type InstanceSettings } from './instance.ts';
 import { kafkaConnection, kafkaClient } from './streams/kafka.ts';
-import {
-  KafkaStreams,
-  promMetrics,
-  SerdeError,
-  writeOnly,
-  type Serde,
-  type StreamsMetrics,
-  type StreamsOptions,
-} from './streams/index.ts';
+import { StreamWorkers, type ServedStreams, type StreamsOptions } from './streams/index.ts';
 import { checkTopics, topicNames, type TopicNames } from './topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
 
-/** A consumer that showed no life for this long is stuck: it heartbeats every second and fetches more often. */
+/** A thread that makes no step, or whose consumer shows no life, for this long is stuck: both do so every second. */
 const stuckAfterMs = 60_000;
 
-/**
- * Starts the topology process: checks rules, schemas and topics, then joins the group.
- * @param options - what differs from the deployment's way of running: tests shorten time-outs and hook into commits.
- */
+/** How a start differs from the usual one. */
+export interface StartOptions {
+  /** Delete state that has no offsets, instead of refusing to start. */
+  readonly reset?: boolean;
+  /** For tests, which shorten time-outs and hook into commits; with one stream thread only. */
+  readonly streams?: Partial<StreamsOptions>;
+  /** Default: as told above. */
+  readonly stuckAfterMs?: number;
+}
+
+/** Starts the topology process: checks rules, schemas and topics, then joins the group. */
 export async function startTopology(
   config: TopologyConfig,
   log: Logger,
-  options: Partial<StreamsOptions> = {},
+  options: StartOptions = {},
 ): Promise<Running & { adminPort: number }> {
   const rules = config.TRIGGER_RULES_FILE === undefined ? defaultRules : readRules(config.TRIGGER_RULES_FILE);
   const topics = topicNames(config.TOPIC_PREFIX);
   const schemaIds = await lookUpSchemas(config, topics);
-  const connection = kafkaConnection(config);
   await checkLayout(config, topics, log);
-  const registry = new Registry();
-  const streams = new KafkaStreams(
-    biometrics({
-      topics,
-      rules,
-      biometricEvent: eventSerde(schemaIds),
-      build: buildId({ version: version(), rules, schemaId: schemaIds.HIGH }),
-    }),
-    {
-      connection,
-      applicationId: applicationIdOf(config),
-      instanceId: config.INSTANCE_ID,
-      deadLetterTopic: topics.deadLetters,
-      commitIntervalMs: config.COMMIT_INTERVAL_MS,
-      log,
-      metrics: telling(promMetrics(registry), log),
-      ...options,
-    },
-  );
-  streams.onState((state) => log.info({ state }, 'state'));
+  const settings = { config, schemaIds, rules, reset: options.reset ?? false };
+  const { streams, metrics } =
+    config.NUM_STREAM_THREADS === 1 ? inline(settings, log, options) : inWorkers(settings, log);
+  const limitMs = options.stuckAfterMs ?? stuckAfterMs;
   const admin = await startAdmin({
     port: config.ADMIN_PORT,
     host: config.ADMIN_HOST,
-    registry,
+    metrics,
     probes: {
       live: () => {
         const silent = streams.silentForMs;
-        return silent !== undefined && silent > stuckAfterMs
-          ? `the consumer is silent for ${silent} ms`
+        return silent !== undefined && silent > limitMs
+          ? `a stream thread is silent for ${Math.round(silent)} ms`
           : 'ok';
       },
       ready: () => (streams.state === 'RUNNING' ? 'ok' : `state ${streams.state}`),
@@ -80,6 +58,7 @@ export async function startTopology(
   try {
     await streams.start();
   } catch (error) {
+    await streams.close();
     await admin.close();
     throw error;
   }
@@ -93,16 +72,35 @@ export async function startTopology(
   };
 }
 
-// Dead letters are counted in the metrics; whoever has only the log should hear of them too.
-function telling(metrics: StreamsMetrics, log: Logger): StreamsMetrics {
-  const onDeadLetter = occasionalLog(log, 'dead letters');
-  return {
-    ...metrics,
-    onDeadLettered: (node, code, count) => {
-      metrics.onDeadLettered(node, code, count);
-      onDeadLetter({ node, code });
-    },
-  };
+interface Threads {
+  readonly streams: ServedStreams;
+  readonly metrics: MetricsSource;
+}
+
+function inline(settings: InstanceSettings, log: Logger, options: StartOptions): Threads {
+  const registry = new Registry();
+  const streams = biometricStreams(settings, {
+    log,
+    registry,
+    threadName: '1',
+    ...(options.streams === undefined ? {} : { options: options.streams }),
+  });
+  return { streams, metrics: registry };
+}
+
+function inWorkers(settings: InstanceSettings, log: Logger): Threads {
+  // Workers of a process that runs from source have to read TypeScript as well.
+  const isSource = import.meta.url.endsWith('.ts');
+  const streams = new StreamWorkers({
+    module: new URL(isSource ? './thread-worker.ts' : './thread-worker.js', import.meta.url),
+    threads: settings.config.NUM_STREAM_THREADS,
+    data: { ...settings, logName: String(log.bindings()['name'] ?? 'topology') },
+    closeTimeoutMs: 20_000,
+    ...(isSource ? { execArgv: ['--import', import.meta.resolve('tsx')] } : {}),
+  });
+  const metrics = async (): Promise<string> =>
+    AggregatorRegistry.aggregate((await streams.metrics()) as object[]).metrics();
+  return { streams, metrics: { contentType: Registry.PROMETHEUS_CONTENT_TYPE, metrics } };
 }
 
 async function lookUpSchemas(config: TopologyConfig, topics: TopicNames): Promise<Record<Priority, number>> {
@@ -127,21 +125,4 @@ async function checkLayout(config: TopologyConfig, topics: TopicNames, log: Logg
   } finally {
     await admin.disconnect();
   }
-}
-
-/** Encodes each event under the id that its own topic's subject has. */
-function eventSerde(schemaIds: Readonly<Record<Priority, number>>): Serde<BiometricEvent> {
-  const encode = {
-    HIGH: createEncoder(schemaIds.HIGH),
-    MEDIUM: createEncoder(schemaIds.MEDIUM),
-    NORMAL: createEncoder(schemaIds.NORMAL),
-  };
-  return writeOnly((event) => {
-    try {
-      return encode[event.priority](event);
-    } catch (error) {
-      if (error instanceof EncodeError) throw new SerdeError('NOT_ENCODABLE', error.message);
-      throw error;
-    }
-  });
 }

@@ -1,50 +1,90 @@
 /**
- * An instance of a small topology as a process of its own, for tests that kill it. Takes its settings as JSON in its
- * first argument and says on standard output how it is; ends on SIGTERM.
+ * An instance of the bridge's topology as a process of its own, for tests that kill it. Takes its settings as JSON in
+ * its first argument. Standard output has one line for each state, each restored task and each sleep; standard error
+ * has the log from info up. SIGUSR2 lets it stop itself (SIGSTOP) inside a transaction; it ends on SIGTERM.
  */
-import { KafkaStreams, type CommitStep } from '../../topology/streams/index.ts';
-import { traced } from '../streams/broker/traced.ts';
+import { pino } from 'pino';
+import { readConfig } from '../../process/config.ts';
+import { runUntilSignal } from '../../process/run.ts';
+import { topologyVariables } from '../../topology/config.ts';
+import { startTopology } from '../../topology/main.ts';
+import type { CommitStep, StreamsOptions } from '../../topology/streams/index.ts';
 
-export interface WorkerSettings {
-  readonly brokers: readonly string[];
-  readonly applicationId: string;
-  readonly instanceId: string;
-  readonly from: readonly string[];
-  readonly to: string;
-  /** The process kills itself at the first commit that has come to the end of this step. */
-  readonly crashAfter?: CommitStep;
+/** When a worker kills itself. */
+export interface Crash {
+  /** After this step of a commit; `during commit`: some milliseconds after the commit was asked for. */
+  readonly step: CommitStep | 'during commit';
+  /** In which transaction of the process, counted from 1. Default 1. */
+  readonly transaction?: number;
+  /** For `during commit`. Default 0: at the next turn of the event loop. */
+  readonly delayMs?: number;
 }
 
-const settings = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
-const say = (level: string) => (fields: object, message: string) => {
-  process.stderr.write(`${level} ${settings.instanceId} ${message} ${JSON.stringify(fields)}\n`);
-};
-// SIGUSR2: stop (SIGSTOP) in the middle of the next transaction, to be woken by SIGCONT.
+export interface WorkerSettings {
+  /** The environment of the topology process. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly crash?: Crash;
+  /** After which step of a commit SIGUSR2 stops it. Default `outputs`. */
+  readonly sleepAfter?: CommitStep;
+  /** What differs from the topology's own settings. */
+  readonly options?: Partial<
+    Pick<
+      StreamsOptions,
+      | 'sessionTimeoutMs'
+      | 'transactionTimeoutMs'
+      | 'maxRecoveries'
+      | 'closeTimeoutMs'
+      | 'reset'
+      | 'sweepIntervalMs'
+    >
+  >;
+}
+
+const { env, crash, sleepAfter = 'outputs', options } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
+
+const log = pino(
+  { level: 'info' },
+  {
+    write(line: string) {
+      process.stderr.write(line);
+      const entry = JSON.parse(line) as { msg?: string; state?: string; task?: string; records?: number };
+      if (entry.msg === 'state') process.stdout.write(`${entry.state}\n`);
+      if (entry.msg === 'task restored')
+        process.stdout.write(`RESTORED ${entry.task} ${String(entry.records)}\n`);
+    },
+  },
+);
+
 let sleepy = false;
 process.on('SIGUSR2', () => {
   sleepy = true;
 });
-const streams = new KafkaStreams(traced(settings.from, settings.to), {
-  connection: { brokers: settings.brokers },
-  applicationId: settings.applicationId,
-  instanceId: settings.instanceId,
-  // The shortest that brokers allow: the group waits as long for a member that was killed.
-  sessionTimeoutMs: 6_000,
-  log: { debug: () => undefined, info: say('info'), warn: say('warn'), error: say('error') },
-  afterStep: (step) => {
-    if (step === settings.crashAfter) process.kill(process.pid, 'SIGKILL');
-    if (sleepy && step === 'outputs') {
-      sleepy = false;
-      process.stdout.write('SLEEPING\n');
-      process.kill(process.pid, 'SIGSTOP');
+const die = (): void => {
+  process.kill(process.pid, 'SIGKILL');
+};
+
+let transaction = 0;
+function afterStep(step: CommitStep): void {
+  if (step === 'begin') transaction += 1;
+  if (crash !== undefined && transaction >= (crash.transaction ?? 1)) {
+    if (step === crash.step) die();
+    // The commit is asked for as soon as this returns.
+    if (crash.step === 'during commit' && step === 'offsets') {
+      const { delayMs = 0 } = crash;
+      if (delayMs === 0) setImmediate(die);
+      else setTimeout(die, delayMs);
     }
-  },
-});
-streams.onState((state) => process.stdout.write(`${state}\n`));
-process.once('SIGTERM', () => void streams.close());
-streams.failed.catch((error: unknown) => {
-  process.stderr.write(`failed ${String(error)}\n`);
-  process.exitCode = 1;
-  void streams.close();
-});
-await streams.start();
+  }
+  if (sleepy && step === sleepAfter) {
+    sleepy = false;
+    process.stdout.write('SLEEPING\n');
+    process.kill(process.pid, 'SIGSTOP');
+  }
+}
+
+process.exitCode = await runUntilSignal(log, () =>
+  startTopology(readConfig(topologyVariables, env), log, {
+    // The shortest that brokers allow: the group waits as long for a member that was killed.
+    streams: { sessionTimeoutMs: 6_000, ...options, afterStep },
+  }),
+);

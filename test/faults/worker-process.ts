@@ -1,73 +1,110 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { soon } from '../streams/until.ts';
+import { soon, until } from '../streams/until.ts';
 import type { WorkerSettings } from './topology-worker.ts';
 
 const program = fileURLToPath(new URL('./topology-worker.ts', import.meta.url));
 
 /** A topology worker as a process; signals go to it and to nobody else. */
 export class WorkerProcess {
+  readonly instanceId: string;
   readonly #child: ChildProcess;
   readonly #ended: Promise<unknown>;
   #output = '';
   #errors = '';
-  #onOutput: () => void = () => undefined;
 
-  constructor(settings: WorkerSettings) {
+  constructor(instanceId: string, settings: WorkerSettings) {
+    this.instanceId = instanceId;
     this.#child = spawn(process.execPath, ['--import', 'tsx', program, JSON.stringify(settings)], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#ended = once(this.#child, 'exit');
     this.#child.stdout?.on('data', (chunk: Buffer) => {
       this.#output += chunk.toString();
-      this.#onOutput();
     });
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.#errors += chunk.toString();
     });
   }
 
-  /** What it wrote to standard error. */
-  get errors(): string {
+  /** The lines of its standard output so far: states, `RESTORED task records`, `SLEEPING`. */
+  get lines(): readonly string[] {
+    return this.#output.split('\n').slice(0, -1);
+  }
+
+  /** Its log so far, from info up: a JSON object per line. */
+  get log(): string {
     return this.#errors;
   }
 
-  /** Waits until it has its tasks. */
-  running(): Promise<void> {
-    return this.#says('RUNNING');
+  /** Its last state; undefined before the first. */
+  get state(): string | undefined {
+    return this.lines.findLast((line) => /^[A-Z_]+$/.test(line) && line !== 'SLEEPING');
   }
 
-  /** Stops it in the middle of a transaction; SIGCONT wakes it. */
+  get isAlive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Waits until it has its tasks, all of them restored. */
+  async running(timeoutMs = 60_000): Promise<void> {
+    await this.#until('RUNNING', () => this.state === 'RUNNING' || undefined, timeoutMs);
+  }
+
+  /** Stops it inside a transaction; SIGCONT wakes it. */
   async sleep(): Promise<void> {
-    this.#child.kill('SIGUSR2');
-    await this.#says('SLEEPING');
+    const before = this.#sleeps;
+    this.signal('SIGUSR2');
+    await this.#until('SLEEPING', () => this.#sleeps > before || undefined);
+  }
+
+  get #sleeps(): number {
+    return this.lines.filter((line) => line === 'SLEEPING').length;
   }
 
   signal(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
   }
 
+  /** Kills it at once and waits until it is gone. */
+  async kill(): Promise<void> {
+    this.signal('SIGKILL');
+    await this.ended();
+  }
+
   /** Waits for its end and answers how it ended. */
-  async ended(): Promise<number | NodeJS.Signals | null> {
-    await soon('the end of the worker', this.#ended);
+  async ended(timeoutMs = 60_000): Promise<number | NodeJS.Signals | null> {
+    await soon(`the end of worker ${this.instanceId}`, this.#ended, timeoutMs);
     return this.#child.exitCode ?? this.#child.signalCode;
   }
 
-  #says(word: string): Promise<void> {
-    const said = new Promise<void>((resolve, reject) => {
-      this.#onOutput = () => {
-        if (this.#output.includes(word)) resolve();
-      };
-      this.#onOutput();
-      void this.#ended.then(() => reject(new Error(`the worker ended before ${word}: ${this.#errors}`)));
-    });
-    return soon(`${word} of the worker`, said);
+  /** Has it drain and waits for its end. @throws Error with its log when it does not end as it should. */
+  async stop(): Promise<void> {
+    this.signal('SIGTERM');
+    const end = await this.ended();
+    if (end !== 0) throw new Error(`worker ${this.instanceId} ended with ${String(end)}:\n${this.log}`);
   }
 
   /** Ends it in any case. */
   async dispose(): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGKILL');
+    if (this.isAlive) this.signal('SIGKILL');
     await this.ended();
+  }
+
+  async #until(what: string, ask: () => true | undefined, timeoutMs?: number): Promise<void> {
+    await until(
+      `${what} of worker ${this.instanceId}`,
+      () => {
+        if (!this.isAlive)
+          throw new Error(`worker ${this.instanceId} ended before ${what}:\n${this.log.slice(-4_000)}`);
+        return ask();
+      },
+      timeoutMs,
+    );
   }
 }

@@ -133,6 +133,67 @@ export const FetchedBatch = require('kafkajs/src/consumer/batch') as new (
   },
 ) => Batch;
 
+/** What a fetch has read of one partition. */
+export interface FetchedPartition {
+  readonly messages: readonly { readonly offset: string; readonly timestamp: string }[];
+  readonly nextOffset: string | null;
+}
+
+interface ProtocolEncoder {
+  readonly buffer: Buffer;
+}
+
+/** A batch as a producer or the log cleaner leaves it; without `lastOffsetDelta` it ends with its last record. */
+export interface EncodedBatch {
+  readonly firstOffset: string;
+  readonly firstTimestamp: string;
+  readonly records: readonly { readonly timestampDelta: number; readonly offsetDelta: number }[];
+  readonly lastOffsetDelta?: number;
+}
+
+const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: {
+  readonly timestampDelta: number;
+  readonly offsetDelta: number;
+  readonly key: null;
+  readonly value: null;
+}) => ProtocolEncoder;
+
+const { RecordBatch: encodeBatch } = require('kafkajs/src/protocol/recordBatch/v0') as {
+  readonly RecordBatch: (
+    batch: Omit<EncodedBatch, 'records'> & {
+      readonly maxTimestamp: string;
+      readonly records: readonly ProtocolEncoder[];
+    },
+  ) => Promise<ProtocolEncoder>;
+};
+
+const Decoder = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => object;
+
+const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages') as (
+  decoder: object,
+) => Promise<FetchedPartition>;
+
+/** Batches as they stand in the log, of records without keys and values. */
+export async function encodeBatches(batches: readonly EncodedBatch[]): Promise<Buffer> {
+  const encoded = batches.map(async ({ records, ...batch }) => {
+    const encoder = await encodeBatch({
+      lastOffsetDelta: records.length - 1,
+      maxTimestamp: batch.firstTimestamp,
+      ...batch,
+      records: records.map((record) => encodeRecord({ ...record, key: null, value: null })),
+    });
+    return encoder.buffer;
+  });
+  return Buffer.concat(await Promise.all(encoded));
+}
+
+/** Decodes the bytes that a fetch has brought of one partition. */
+export function decodeFetchedBatches(bytes: Buffer): Promise<FetchedPartition> {
+  const length = Buffer.alloc(4);
+  length.writeInt32BE(bytes.length);
+  return decodeMessages(new Decoder(Buffer.concat([length, bytes])));
+}
+
 /** A logger that keeps what is logged at ERROR. */
 export function collectingLogger(errors: string[] = []): Logger {
   const ignore = (): void => undefined;

@@ -10,6 +10,8 @@ export interface StreamsOptions {
   readonly applicationId: string;
   /** Distinguishes instances; give a restarted instance the same one, so that it settles its predecessor's transaction. */
   readonly instanceId: string;
+  /** Distinguishes the stream threads of an instance. Default `1`. */
+  readonly threadName?: string;
   /** Where dead letters go; without it a handler's `deadLetter` fails. */
   readonly deadLetterTopic?: string;
   /** One per seam. Default: all dead-letter. */
@@ -54,6 +56,7 @@ export function streamsConfig(options: StreamsOptions): StreamsConfig {
     connection: options.connection,
     applicationId: options.applicationId,
     instanceId: options.instanceId,
+    threadName: options.threadName ?? '1',
     deadLetterTopic: options.deadLetterTopic,
     handlers: { ...deadLetterAlways, ...options.handlers },
     commitIntervalMs: options.commitIntervalMs ?? 100,

@@ -25,6 +25,7 @@ export {
 } from './record.ts';
 export { seededRandom } from './random.ts';
 export { SerdeError, serdes, writeOnly, type Serde } from './serdes.ts';
+export { serveStreamWorker, StreamWorkers, type ServedStreams } from './stream-workers.ts';
 export { changelogConfig, changelogTopic, type KeyValueStore, type StoreOptions } from './store.ts';
 export { SimulatedCrash, TopologyTestDriver, type DriverInput, type ProcessOptions } from './test-driver.ts';
 export type { Topology } from './topology.ts';

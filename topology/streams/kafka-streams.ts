@@ -67,7 +67,7 @@ export class KafkaStreams {
       if (this.state !== 'REBALANCING')
         throw new StreamsError('INVALID_CONFIG', 'closed before it had started');
       this.#thread = new StreamThread(this.#topology, this.#config, {
-        name: '1',
+        name: this.#config.threadName,
         partitions,
         admin,
         checkPartitions: () => this.#checkPartitions(admin, partitions),

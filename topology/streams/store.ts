@@ -72,7 +72,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   readonly #overlay = new Map<string, Write>();
   /** What the overlay held before each write of the record that is processed now. */
   readonly #undo: { readonly key: string; readonly before: Write | undefined }[] = [];
-  #sweeper: Iterator<[string, string]> | undefined;
+  #sweeper: Iterator<[string, string], undefined> | undefined;
   #recordTimestamp = 0;
   #bytes = 0;
 

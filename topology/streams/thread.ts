@@ -58,7 +58,7 @@ export class StreamThread {
   /** A failed transaction that may have been committed nevertheless. */
   #unsettled: Attempt | undefined;
   #crash: Error | undefined;
-  #restoreFailure: unknown;
+  #restoreFailure: Error | undefined;
   #isPaused = false;
   #closing = false;
   #sweptAt = performance.now();
@@ -347,7 +347,7 @@ export class StreamThread {
     } catch (error) {
       // A half filled store is of no use: the next takeover makes the task anew.
       this.#tasks.remove(task);
-      this.#restoreFailure = error;
+      this.#restoreFailure = error instanceof Error ? error : new Error('restore failed');
     } finally {
       this.#restoring.delete(task);
       this.#wake.notify();

@@ -1,0 +1,216 @@
+/** A deployment of the topology for a fault test: topics and subjects of its own, processes, traffic, and an audit. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { registerSchemas } from '../../schemas/contract.ts';
+import { schemaRegistry } from '../../schemas/registry.ts';
+import { applicationIdOf, changelogSpecs } from '../../topology/changelogs.ts';
+import { kafkaClient } from '../../topology/streams/kafka.ts';
+import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../topology/topics.ts';
+import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
+import { until } from '../streams/until.ts';
+import type { AuditFigures, AuditorSettings } from './auditor.ts';
+import { CommittedReader } from './committed.ts';
+import { faultSeed, report } from './settings.ts';
+import type { WorkerSettings } from './topology-worker.ts';
+import { Traffic, type TrafficOptions } from './traffic.ts';
+import { WorkerProcess } from './worker-process.ts';
+
+const auditor = fileURLToPath(new URL('./auditor.ts', import.meta.url));
+const auditDeadlineMs = 180_000;
+
+/** Committed offsets, or ends, by `topic-partition`. */
+export type Offsets = ReadonlyMap<string, bigint>;
+
+export interface ApplicationOptions {
+  /** Default 4. */
+  readonly partitions?: number;
+  /** Variables of the workers beside those that point at the stack. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** All it starts ends with its test. */
+export class Application {
+  readonly cluster: Cluster;
+  readonly names: TopicNames;
+  readonly applicationId: string;
+  readonly partitions: number;
+  /** The environment of its topology processes, without INSTANCE_ID. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly #t: TestContext;
+
+  private constructor(t: TestContext, cluster: Cluster, options: ApplicationOptions) {
+    this.#t = t;
+    this.cluster = cluster;
+    this.names = topicNames(cluster.prefix);
+    this.applicationId = applicationIdOf({ TOPIC_PREFIX: cluster.prefix, APPLICATION_ID: 'faults' });
+    this.partitions = options.partitions ?? 4;
+    this.env = {
+      KAFKA_BOOTSTRAP_SERVERS: bootstrapServers().join(','),
+      SCHEMA_REGISTRY_URL: registryUrl(),
+      TOPIC_PREFIX: cluster.prefix,
+      TOPIC_PARTITIONS: String(this.partitions),
+      TOPIC_REPLICATION_FACTOR: process.env['TOPIC_REPLICATION_FACTOR'] ?? '1',
+      APPLICATION_ID: 'faults',
+      ADMIN_PORT: '0',
+      ...options.env,
+    };
+  }
+
+  /** Creates topics and registers the schemas under a prefix that nobody else has. */
+  static async create(t: TestContext, options: ApplicationOptions = {}): Promise<Application> {
+    const cluster = await Cluster.open(t);
+    const application = new Application(t, cluster, options);
+    const { names, partitions, applicationId } = application;
+    await createTopics(cluster.admin, [...topicSpecs(names), ...changelogSpecs(applicationId)], {
+      partitions,
+      replicationFactor: Number(application.env['TOPIC_REPLICATION_FACTOR']),
+    });
+    await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() }), cluster.prefix);
+    return application;
+  }
+
+  get rawTopics(): readonly string[] {
+    return Object.values(this.names.raw);
+  }
+
+  /** Starts a topology process; give a restarted one the id of its predecessor. Does not wait for it. */
+  worker(
+    instanceId: string,
+    settings: Omit<WorkerSettings, 'env'> & { env?: WorkerSettings['env'] } = {},
+  ): WorkerProcess {
+    const env = { ...this.env, ...settings.env, INSTANCE_ID: instanceId };
+    const worker = new WorkerProcess(instanceId, { ...settings, env });
+    this.cluster.after(() => worker.dispose());
+    return worker;
+  }
+
+  /** Starts a steady flow into the raw topics. */
+  traffic(options: Partial<Pick<TrafficOptions, 'seed' | 'rate' | 'users'>> = {}): Traffic {
+    return Traffic.start(this.cluster, {
+      names: this.names,
+      partitions: this.partitions,
+      seed: faultSeed,
+      ...options,
+    });
+  }
+
+  /** Starts to measure how long a reader of committed records waits; by default for events of normal priority. */
+  async reader(topic = this.names.priority.NORMAL): Promise<CommittedReader> {
+    const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+    const admin = kafkaClient(this.cluster.connection, { clientId: 'fault-reader', log }).admin();
+    this.cluster.after(() => admin.disconnect());
+    await admin.connect();
+    const reader = new CommittedReader(admin, topic);
+    this.cluster.after(() => reader.stop());
+    return reader;
+  }
+
+  /** The ends of the raw partitions. */
+  async ends(): Promise<Offsets> {
+    const ends = new Map<string, bigint>();
+    for (const topic of this.rawTopics)
+      for (const { partition, high } of await this.cluster.admin.fetchTopicOffsets(topic))
+        ends.set(`${topic}-${partition}`, BigInt(high));
+    return ends;
+  }
+
+  /** The offsets that the group has committed; undefined while its coordinator does not answer. */
+  async committed(): Promise<Offsets | undefined> {
+    const { applicationId: groupId } = this;
+    const topics = await this.cluster.admin
+      .fetchOffsets({ groupId, topics: [...this.rawTopics] })
+      .catch(() => undefined);
+    return (
+      topics &&
+      new Map(
+        topics.flatMap(({ topic, partitions }) =>
+          partitions
+            .filter(({ offset }) => offset !== '-1')
+            .map(({ partition, offset }) => [`${topic}-${partition}`, BigInt(offset)] as const),
+        ),
+      )
+    );
+  }
+
+  /** Waits until the group has committed all of `ends`. */
+  async passed(ends: Offsets, timeoutMs = 60_000): Promise<void> {
+    await until(
+      'the group to pass the ends',
+      async () => {
+        const committed = await this.committed();
+        return (
+          (committed && [...ends].every(([name, end]) => (committed.get(name) ?? 0n) >= end)) || undefined
+        );
+      },
+      timeoutMs,
+    );
+  }
+
+  /** Waits until `records` more raw records than now are committed. */
+  async progress(records = 1, timeoutMs = 60_000): Promise<void> {
+    const sum = async (): Promise<bigint | undefined> => {
+      const committed = await this.committed();
+      return committed && [...committed.values()].reduce((total, offset) => total + offset, 0n);
+    };
+    const before = await until('the committed offsets', sum);
+    await until(
+      `${records} more records to be committed`,
+      async () => ((await sum()) ?? 0n) >= before + BigInt(records) || undefined,
+      timeoutMs,
+    );
+  }
+
+  /** Waits until every raw record is committed; the traffic has to be stopped. */
+  async drained(timeoutMs = 120_000): Promise<void> {
+    await this.cluster.drained(this.rawTopics, this.applicationId, timeoutMs);
+  }
+
+  /** Runs the auditor; everything has to be drained. Answers what it found, without judging it. */
+  async examine(): Promise<AuditFigures> {
+    const settings: AuditorSettings = {
+      brokers: bootstrapServers(),
+      registryUrl: registryUrl(),
+      prefix: this.cluster.prefix,
+      applicationId: this.applicationId,
+      partitions: this.partitions,
+    };
+    const args = ['--max-old-space-size=4096', '--import', 'tsx', auditor, JSON.stringify(settings)];
+    const [output, errors] = await new Promise<[string, string]>((resolve) => {
+      execFile(
+        process.execPath,
+        args,
+        { timeout: auditDeadlineMs, maxBuffer: 2 ** 26 },
+        (_, stdout, stderr) => resolve([stdout, stderr]),
+      );
+    });
+    const line = output.trim().split('\n').at(-1) ?? '';
+    assert.ok(line.startsWith('{'), `the auditor did not come to a result: ${errors.slice(-2_000)}`);
+    return JSON.parse(line) as AuditFigures;
+  }
+
+  /** Waits for the end of all work, audits it, reports the figures with `more`, and fails on any fault. */
+  async audit(more: object = {}): Promise<AuditFigures> {
+    await this.drained();
+    const figures = await this.examine();
+    report(this.#t, { ...figures, ...more });
+    const { missing, duplicates, different, state_different, examples } = figures;
+    assert.deepEqual(
+      { missing, duplicates, different, state_different },
+      { missing: 0, duplicates: 0, different: 0, state_different: 0 },
+      examples.join('\n'),
+    );
+    assert.ok(figures.raw > 0, 'nothing was sent');
+    return figures;
+  }
+}
+
+function registryUrl(): string {
+  const url = process.env['SCHEMA_REGISTRY_URL'];
+  if (url === undefined || url === '')
+    throw new Error(
+      'This test needs a schema registry: run it with "npm test", which starts one, or set SCHEMA_REGISTRY_URL',
+    );
+  return url;
+}

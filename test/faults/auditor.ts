@@ -1,0 +1,140 @@
+/**
+ * Audits a topology that has nothing left to do, as a process that knows nothing but its topics: reads what is
+ * committed, computes from the raw records what has to be there, and prints one JSON line of figures, with examples of
+ * each kind of fault. Takes its settings as JSON in its first argument. Exit code 1 on any fault.
+ */
+import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
+import { createDecoder } from '../../schemas/codec.ts';
+import { schemaRegistry } from '../../schemas/registry.ts';
+import { errorHeader } from '../../topology/streams/errors.ts';
+import {
+  changelogTopic,
+  describeNodes,
+  headerText,
+  type OutputRecord,
+} from '../../topology/streams/index.ts';
+import { kafkaClient, type Admin } from '../../topology/streams/kafka.ts';
+import { topicNames } from '../../topology/topics.ts';
+import {
+  compacted,
+  compareEntries,
+  compareOutputs,
+  Findings,
+  originOf,
+  placeName,
+  type Place,
+  type Traced,
+} from './audit-compare.ts';
+import { deployedTopology, recompute } from './audit-expected.ts';
+import { account } from './audit-rule.ts';
+import { readCommitted } from './committed.ts';
+
+export interface AuditorSettings {
+  readonly brokers: readonly string[];
+  readonly registryUrl: string;
+  readonly prefix: string;
+  readonly applicationId: string;
+  readonly partitions: number;
+}
+
+/** What an audit found. All but the first four, `refused` and `state_entries` are faults. */
+export interface AuditFigures {
+  readonly raw: number;
+  readonly events: number;
+  readonly dead_letters: number;
+  /** Raw records that had to lead to nothing. */
+  readonly dropped: number;
+  /** Dead letters of records whose output the broker refused. */
+  readonly refused: number;
+  /** By the independent rule: raw records without the output they should have. */
+  readonly missing: number;
+  /** By the independent rule: outputs that should not be there. */
+  readonly duplicates: number;
+  /** Outputs whose bytes or order are not those of a recomputation, that are missing in it or here. */
+  readonly different: number;
+  readonly state_entries: number;
+  /** Entries of changelogs that are not those of a recomputation. */
+  readonly state_different: number;
+  /** `topic-partition@offset` of some faults. */
+  readonly examples: readonly string[];
+}
+
+async function audit(settings: AuditorSettings, admin: Admin): Promise<AuditFigures> {
+  const { prefix, applicationId, partitions } = settings;
+  const names = topicNames(prefix);
+  const decoder = createDecoder(() => Promise.resolve(biometricEventAvsc));
+  const unreadable = new Findings();
+  const trace = async (outputs: readonly OutputRecord[]): Promise<Traced[]> => {
+    const traced: Traced[] = [];
+    for (const output of outputs) {
+      const origin = await originOf(output, names.deadLetters, decoder);
+      if (origin === undefined) unreadable.add(`${output.topic}-${output.partition}: tells no origin`);
+      else traced.push({ output, origin });
+    }
+    return traced;
+  };
+  const readAll = async (topics: readonly string[]) =>
+    (await Promise.all(topics.map((topic) => readCommitted(admin, topic)))).flat();
+
+  const outputTopics = [...Object.values(names.priority), names.deadLetters];
+  const raw = await readAll(Object.values(names.raw));
+  const outputs = await readAll(outputTopics);
+  const actual = await trace(outputs);
+  const refused = new Set(
+    actual.filter(({ output }) => wasRefused(output)).map(({ origin }) => placeName(origin)),
+  );
+  const isRefused = (origin: Place): boolean => refused.has(placeName(origin));
+
+  const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: settings.registryUrl });
+  const topology = await deployedTopology(registry, names, isRefused);
+  const driver = await recompute(topology, raw, { partitions, deadLetterTopic: names.deadLetters });
+  const expected = await trace(outputTopics.flatMap((topic) => driver.output(topic)));
+  const different = compareOutputs(expected, actual, isRefused);
+  const state = new Findings();
+  let entries = 0;
+  for (const { name } of describeNodes(topology).stores) {
+    const changelog = await readCommitted(admin, changelogTopic(applicationId, name));
+    for (let partition = 0; partition < partitions; partition += 1) {
+      const found = compacted(changelog.filter((record) => record.partition === partition));
+      entries += found.length;
+      compareEntries(`${name}-${partition}`, driver.storeEntries(name, partition), found, state);
+    }
+  }
+  const accounts = account(
+    raw,
+    actual.map(({ origin }) => origin),
+  );
+  const deadLetters = outputs.filter(({ topic }) => topic === names.deadLetters).length;
+  return {
+    raw: raw.length,
+    events: outputs.length - deadLetters,
+    dead_letters: deadLetters,
+    dropped: accounts.dropped,
+    refused: refused.size,
+    missing: accounts.missing.count,
+    duplicates: accounts.duplicates.count,
+    different: different.count + unreadable.count,
+    state_entries: entries,
+    state_different: state.count,
+    examples: [accounts.missing, accounts.duplicates, different, unreadable, state].flatMap(
+      ({ examples }) => examples,
+    ),
+  };
+}
+
+function wasRefused({ headers }: OutputRecord): boolean {
+  return headerText(headers, errorHeader.message)?.startsWith('the broker refused') ?? false;
+}
+
+const settings = JSON.parse(process.argv[2] ?? '{}') as AuditorSettings;
+const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+const admin = kafkaClient(settings, { clientId: 'auditor', log }).admin();
+await admin.connect();
+try {
+  const figures = await audit(settings, admin);
+  process.stdout.write(`${JSON.stringify(figures)}\n`);
+  const { missing, duplicates, different, state_different } = figures;
+  if (missing + duplicates + different + state_different > 0) process.exitCode = 1;
+} finally {
+  await admin.disconnect();
+}

@@ -1,0 +1,108 @@
+/** Reading topics without a group, as a reader of committed records gets them. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { InputRecord } from '../../topology/streams/index.ts';
+import type { Admin, KafkaMessage } from '../../topology/streams/kafka.ts';
+import type { Headers } from '../../topology/streams/record.ts';
+
+const stuckAfterMs = 30_000;
+
+/**
+ * Every committed record of a topic up to its present high watermarks, partition by partition.
+ * @throws Error when an open transaction keeps the end out of sight for 30 s.
+ */
+export async function readCommitted(admin: Admin, topic: string): Promise<InputRecord[]> {
+  const records: InputRecord[] = [];
+  for (const { partition, low, high } of await admin.fetchTopicOffsets(topic, { isolationLevel: 0 })) {
+    let offset = low;
+    let deadline = performance.now() + stuckAfterMs;
+    while (BigInt(offset) < BigInt(high)) {
+      const answer = await admin.fetchRecords({ topic, partition, offset });
+      for (const message of answer.records) records.push(inputRecord(topic, partition, message));
+      if (answer.nextOffset !== offset) deadline = performance.now() + stuckAfterMs;
+      else if (performance.now() > deadline)
+        throw new Error(
+          `${topic}-${partition}: committed records end at ${offset} for ${stuckAfterMs / 1_000} s, and the log at ${high}`,
+        );
+      else await sleep(50);
+      offset = answer.nextOffset;
+    }
+  }
+  return records;
+}
+
+function inputRecord(topic: string, partition: number, message: KafkaMessage): InputRecord {
+  const { offset, timestamp, key, value, headers } = message;
+  return {
+    topic,
+    partition,
+    offset: BigInt(offset),
+    timestamp: Number(timestamp),
+    key,
+    value,
+    headers: (headers ?? {}) as Headers,
+  };
+}
+
+/** What a reader of committed records had to wait for, in milliseconds. */
+export interface Waits {
+  records: number;
+  /** Between records of one partition. */
+  longest_gap_ms: number;
+  /** In which the end of the committed records stood still while there were records behind it. */
+  longest_blocked_ms: number;
+}
+
+/** Polls partitions for committed records as they become visible, and measures how long it waits for them. */
+export class CommittedReader {
+  readonly waits: Waits = { records: 0, longest_gap_ms: 0, longest_blocked_ms: 0 };
+  readonly #admin: Admin;
+  readonly #running: Promise<void>;
+  #reading = true;
+
+  /** Reads from the present end of `topic` until stop(). The admin client should be its own. */
+  constructor(admin: Admin, topic: string) {
+    this.#admin = admin;
+    this.#running = this.#run(topic);
+    // Whoever stops it hears of a failure.
+    this.#running.catch(() => undefined);
+  }
+
+  async stop(): Promise<Waits> {
+    this.#reading = false;
+    await this.#running;
+    return this.waits;
+  }
+
+  async #run(topic: string): Promise<void> {
+    const ends = await this.#admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
+    const places = ends.map(({ partition, high }) => ({
+      partition,
+      offset: high,
+      seenAt: undefined as number | undefined,
+      stable: '',
+      blockedAt: undefined as number | undefined,
+    }));
+    while (this.#reading) {
+      for (const place of places) {
+        const { partition, offset } = place;
+        const answer = await this.#admin.fetchRecords({ topic, partition, offset, maxWaitTimeInMs: 1 });
+        const now = performance.now();
+        place.offset = answer.nextOffset;
+        if (answer.records.length > 0) {
+          this.waits.records += answer.records.length;
+          this.#longest('longest_gap_ms', now - (place.seenAt ?? now));
+          place.seenAt = now;
+        }
+        if (answer.lastStableOffset === answer.highWatermark) place.blockedAt = undefined;
+        else if (answer.lastStableOffset !== place.stable) place.blockedAt = now;
+        else this.#longest('longest_blocked_ms', now - (place.blockedAt ??= now));
+        place.stable = answer.lastStableOffset;
+      }
+      await sleep(20);
+    }
+  }
+
+  #longest(name: 'longest_gap_ms' | 'longest_blocked_ms', ms: number): void {
+    this.waits[name] = Math.max(this.waits[name], Math.round(ms));
+  }
+}

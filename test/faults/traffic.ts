@@ -1,0 +1,187 @@
+/** A steady flow of raw records, as the ingress would append them. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { rawHeader } from '../../topology/raw-record.ts';
+import { seededRandom } from '../../topology/streams/index.ts';
+import { keyPartition, type Producer } from '../../topology/streams/kafka.ts';
+import { devices, type Device, type TopicNames } from '../../topology/topics.ts';
+import { messagesByTopic, type Appended, type Cluster } from '../streams/broker/cluster.ts';
+
+export interface TrafficOptions {
+  readonly names: TopicNames;
+  readonly partitions: number;
+  readonly seed: number;
+  /** Records per second. Default 300. */
+  readonly rate?: number;
+  /** Default 200. */
+  readonly users?: number;
+}
+
+/** What was sent, by kind. `failed_sends` may have reached the log nevertheless. */
+export interface Sent {
+  reading: number;
+  retry: number;
+  correction: number;
+  malformed: number;
+  failed_sends: number;
+}
+
+interface SentReading {
+  readonly device: Device;
+  readonly user: string;
+  readonly timestamp: number;
+  body: Buffer;
+}
+
+/** How many of the last readings are retried and corrected. */
+const remembered = 500;
+const sendEveryMs = 20;
+const maxRecordsPerSend = 1_000;
+
+/**
+ * Mostly new readings of the simple format; some are exact retries, corrections of an earlier reading (its timestamp,
+ * other values), malformed bodies, and readings that raise alerts. What is sent follows from the seed, except when.
+ */
+export class Traffic {
+  readonly sent: Sent = { reading: 0, retry: 0, correction: 0, malformed: 0, failed_sends: 0 };
+  readonly #cluster: Cluster;
+  readonly #options: TrafficOptions;
+  readonly #random: () => number;
+  readonly #past: SentReading[] = [];
+  readonly #users: readonly string[];
+  readonly #startedAt = Date.now();
+  readonly #rate: number;
+  #made = 0;
+  #producer: Producer | undefined;
+  #flowing = true;
+  readonly #running: Promise<void>;
+
+  private constructor(cluster: Cluster, options: TrafficOptions) {
+    this.#cluster = cluster;
+    this.#options = options;
+    this.#rate = options.rate ?? 300;
+    this.#random = seededRandom(options.seed);
+    this.#users = Array.from({ length: options.users ?? 200 }, (_, at) => `u-${at}`);
+    this.#running = this.#run();
+    // Whoever stops it hears of a failure.
+    this.#running.catch(() => undefined);
+  }
+
+  static start(cluster: Cluster, options: TrafficOptions): Traffic {
+    const traffic = new Traffic(cluster, options);
+    cluster.after(() => traffic.stop());
+    return traffic;
+  }
+
+  /** Ends it once everything was acknowledged, or given up; answers what was sent. */
+  async stop(): Promise<Sent> {
+    this.#flowing = false;
+    await this.#running;
+    return this.sent;
+  }
+
+  async #run(): Promise<void> {
+    let due = 0;
+    let at = performance.now();
+    try {
+      while (this.#flowing) {
+        await sleep(sendEveryMs);
+        const now = performance.now();
+        // What could not be sent while the brokers were away is not made up for.
+        due = Math.min(due + ((now - at) / 1_000) * this.#rate, maxRecordsPerSend);
+        at = now;
+        const records = Array.from({ length: Math.floor(due) }, () => this.#record());
+        due -= records.length;
+        if (records.length > 0) await this.#send(records);
+      }
+    } finally {
+      await this.#producer?.disconnect();
+    }
+  }
+
+  async #send(records: readonly Appended[]): Promise<void> {
+    try {
+      if (this.#producer === undefined) {
+        this.#producer = this.#cluster.kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
+        await this.#producer.connect();
+      }
+      await this.#producer.sendBatch({ acks: -1, topicMessages: messagesByTopic(records) });
+    } catch {
+      // An idempotent producer that has given a batch up must not go on; what it sent counts by the log alone.
+      this.sent.failed_sends += 1;
+      const broken = this.#producer;
+      this.#producer = undefined;
+      await broken?.disconnect().catch(() => undefined);
+    }
+  }
+
+  #record(): Appended {
+    const kind = this.#random();
+    const earlier = this.#past[Math.floor(this.#random() * this.#past.length)];
+    if (kind < 0.01) {
+      this.sent.malformed += 1;
+      const user = this.#oneOf(this.#users);
+      return this.#raw(this.#oneOf(devices), user, Buffer.from(`{"user_id":"${user}","timestamp":`));
+    }
+    if (kind < 0.06 && earlier !== undefined) {
+      this.sent.retry += 1;
+      return this.#raw(earlier.device, earlier.user, earlier.body);
+    }
+    if (kind < 0.09 && earlier !== undefined) {
+      this.sent.correction += 1;
+      earlier.body = this.#body(earlier.user, earlier.timestamp);
+      return this.#raw(earlier.device, earlier.user, earlier.body);
+    }
+    this.sent.reading += 1;
+    // Numbered, so that no two readings of a user have one timestamp.
+    this.#made += 1;
+    const timestamp = this.#startedAt + this.#made;
+    const user = this.#oneOf(this.#users);
+    const reading = { device: this.#oneOf(devices), user, timestamp, body: this.#body(user, timestamp) };
+    this.#past[this.#made % remembered] = reading;
+    return this.#raw(reading.device, user, reading.body);
+  }
+
+  #body(user: string, timestamp: number): Buffer {
+    const alarming = this.#random();
+    const rmssd =
+      alarming < 0.05
+        ? this.#between(5, 25)
+        : this.#between(alarming < 0.15 ? 25 : 40, alarming < 0.15 ? 40 : 90);
+    return Buffer.from(
+      JSON.stringify({
+        user_id: user,
+        timestamp: new Date(timestamp).toISOString(),
+        hrv_data: { rmssd },
+        sleep: { score: this.#between(60, 100) },
+        recovery: { score: this.#between(20, 100) },
+      }),
+    );
+  }
+
+  #raw(device: Device, user: string, value: Buffer): Appended {
+    const key = Buffer.from(user);
+    const receivedAt = Date.now();
+    const { names, partitions } = this.#options;
+    return {
+      topic: names.raw[device],
+      partition: keyPartition(key, partitions),
+      key,
+      value,
+      timestamp: receivedAt,
+      headers: {
+        [rawHeader.receivedAt]: Buffer.from(String(receivedAt)),
+        [rawHeader.contentType]: Buffer.from('application/json'),
+        [rawHeader.scheme]: Buffer.from('plain'),
+        [rawHeader.secret]: Buffer.from('0'),
+      },
+    };
+  }
+
+  #between(low: number, high: number): number {
+    return Math.round((low + this.#random() * (high - low)) * 10) / 10;
+  }
+
+  #oneOf<T>(list: readonly T[]): T {
+    return list[Math.floor(this.#random() * list.length)] as T;
+  }
+}

@@ -1,0 +1,89 @@
+import type { Registry } from 'prom-client';
+import type { Logger } from '../process/log.ts';
+import { occasionalLog } from '../process/occasional-log.ts';
+import { version } from '../process/version.ts';
+import type { BiometricEvent, Priority } from '../schemas/biometric-event.ts';
+import { createEncoder, EncodeError } from '../schemas/codec.ts';
+import { biometrics } from './biometrics.ts';
+import { applicationIdOf } from './changelogs.ts';
+import type { TopologyConfig } from './config.ts';
+import { buildId } from './headers.ts';
+import { kafkaConnection } from './streams/kafka.ts';
+import {
+  KafkaStreams,
+  promMetrics,
+  SerdeError,
+  writeOnly,
+  type Serde,
+  type StreamsMetrics,
+  type StreamsOptions,
+} from './streams/index.ts';
+import { topicNames } from './topics.ts';
+import type { TriggerRule } from './triggers.ts';
+
+/** What one stream thread needs; all of it can be sent to a worker thread. */
+export interface InstanceSettings {
+  readonly config: TopologyConfig;
+  readonly schemaIds: Readonly<Record<Priority, number>>;
+  readonly rules: readonly TriggerRule[];
+  /** Delete state that has no offsets, instead of refusing to start. */
+  readonly reset: boolean;
+}
+
+/** The bridge's topology on a cluster, not started yet. */
+export function biometricStreams(
+  { config, schemaIds, rules, reset }: InstanceSettings,
+  parts: { log: Logger; registry: Registry; threadName: string; options?: Partial<StreamsOptions> },
+): KafkaStreams {
+  const { log, registry, threadName, options } = parts;
+  const topics = topicNames(config.TOPIC_PREFIX);
+  const topology = biometrics({
+    topics,
+    rules,
+    biometricEvent: eventSerde(schemaIds),
+    build: buildId({ version: version(), rules, schemaId: schemaIds.HIGH }),
+  });
+  const streams = new KafkaStreams(topology, {
+    connection: kafkaConnection(config),
+    applicationId: applicationIdOf(config),
+    instanceId: config.INSTANCE_ID,
+    threadName,
+    deadLetterTopic: topics.deadLetters,
+    commitIntervalMs: config.COMMIT_INTERVAL_MS,
+    reset,
+    log,
+    metrics: telling(promMetrics(registry), log),
+    ...options,
+  });
+  streams.onState((state) => log.info({ thread: threadName, state }, 'state'));
+  return streams;
+}
+
+// Dead letters are counted in the metrics; whoever has only the log should hear of them too.
+function telling(metrics: StreamsMetrics, log: Logger): StreamsMetrics {
+  const onDeadLetter = occasionalLog(log, 'dead letters');
+  return {
+    ...metrics,
+    onDeadLettered: (node, code, count) => {
+      metrics.onDeadLettered(node, code, count);
+      onDeadLetter({ node, code });
+    },
+  };
+}
+
+/** Encodes each event under the id that its own topic's subject has. */
+function eventSerde(schemaIds: Readonly<Record<Priority, number>>): Serde<BiometricEvent> {
+  const encode = {
+    HIGH: createEncoder(schemaIds.HIGH),
+    MEDIUM: createEncoder(schemaIds.MEDIUM),
+    NORMAL: createEncoder(schemaIds.NORMAL),
+  };
+  return writeOnly((event) => {
+    try {
+      return encode[event.priority](event);
+    } catch (error) {
+      if (error instanceof EncodeError) throw new SerdeError('NOT_ENCODABLE', error.message);
+      throw error;
+    }
+  });
+}
