@@ -8,10 +8,11 @@ export const dayMs = 86_400_000;
 export const rememberedMs = 35 * dayMs;
 
 /**
- * When an entry that nobody asks for may go by the wall clock. A raw record is read at most 28 days late, because its
- * topic keeps it no longer: so nothing is swept that a record to come could still find.
+ * When an entry that nobody asks for may go by the wall clock. A raw record is read at most 35 days late: its topic keeps
+ * it for 28 days, and retention takes whole segments only, which may be open for a week. So nothing is swept that a
+ * record to come could still find, be it the record of a replay.
  */
-export const sweptAfterMs = rememberedMs + 28 * dayMs;
+export const sweptAfterMs = rememberedMs + (28 + 7) * dayMs;
 
 /** The key of an entry: whose it is (a user id means something only together with its device), then which part. */
 export interface UserKey {

@@ -37,6 +37,12 @@ interface Output {
   readonly event: ReadEvent | undefined;
 }
 
+type Expected = 'event' | 'dead_letter' | 'dropped';
+
+function byOffset(a: ReadRaw, b: ReadRaw): number {
+  return a.offset < b.offset ? -1 : 1;
+}
+
 /** Names a body without holding it. */
 export function hashOf(body: Buffer): string {
   return createHash('sha256').update(body).digest('hex');
@@ -90,46 +96,61 @@ export class Account {
     let dropped = 0;
     let duplicates = 0;
     let missing = 0;
+    const versions = new Map<string, { expected: ExpectedEvent; raw: ReadRaw; answer: Answer }[]>();
     const rawByBody = new Map<string, ReadRaw[]>();
     for (const raw of this.#raw) rawByBody.set(raw.bodyHash, [...(rawByBody.get(raw.bodyHash) ?? []), raw]);
+    const count = (raw: ReadRaw, kind: string, expected: Expected): Output | undefined => {
+      const outputs = this.#outputs.get(raw.ref) ?? [];
+      if (outputs.length > 1) duplicates += 1;
+      const [output] = outputs;
+      if (expected === 'dropped') {
+        if (output !== undefined) faults.push(`a ${kind} was not dropped (${raw.ref})`);
+        else if (committed(raw.topic, raw.partition) > raw.offset) dropped += 1;
+        else missing += 1;
+        return undefined;
+      }
+      if (output === undefined) missing += 1;
+      else if (expected === 'dead_letter' && output.event !== undefined)
+        faults.push(`a ${kind} became an event (${raw.ref})`);
+      else if (expected === 'dead_letter') deadLetters += 1;
+      return output;
+    };
     for (const [hash, answers] of this.#byBody) {
       accepted += answers.length;
-      const raws = (rawByBody.get(hash) ?? []).sort((a, b) => (a.offset < b.offset ? -1 : 1));
+      const raws = (rawByBody.get(hash) ?? []).sort(byOffset);
       missing += Math.max(0, answers.length - raws.length);
       for (const [at, raw] of raws.entries()) {
         const answer = answers[Math.min(at, answers.length - 1)];
         if (answer === undefined) continue;
         const { expect, kind } = answer.delivery;
-        const outputs = this.#outputs.get(raw.ref) ?? [];
-        if (outputs.length > 1) duplicates += 1;
-        const [output] = outputs;
         if (expect.outcome === 'event') {
-          if (output === undefined) missing += 1;
-          else if (output.event === undefined || !sameEvent(output.event, expect.event)) {
-            faults.push(
-              `a ${kind} became ${output.event === undefined ? 'a dead letter' : 'another event'} (${raw.ref})`,
-            );
-          } else {
-            events[output.event.priority] += 1;
-            latencies.push(Math.max(0, output.at - answer.answeredAt));
-            const key = JSON.stringify([
-              expect.event.device_type,
-              expect.event.user_id,
-              expect.event.resource_id,
-            ]);
-            if ((newest.get(key)?.raw.offset ?? -1n) < raw.offset)
-              newest.set(key, { event: expect.event, raw });
-          }
-        } else if (expect.outcome === 'dead_letter') {
-          if (output === undefined) missing += 1;
-          else if (output.event !== undefined) faults.push(`a ${kind} became an event (${raw.ref})`);
-          else deadLetters += 1;
-        } else if (output !== undefined) {
-          faults.push(`a ${kind} was not dropped (${raw.ref})`);
-        } else if (committed(raw.topic, raw.partition) > raw.offset) {
-          dropped += 1;
+          const { device_type: device, user_id: user, resource_id: resource } = expect.event;
+          const key = JSON.stringify([device, user, resource]);
+          versions.set(key, [...(versions.get(key) ?? []), { expected: expect.event, raw, answer }]);
+        } else if (expect.outcome !== 'refused') count(raw, kind, expect.outcome);
+      }
+    }
+    // A version that says what the last one of its resource said is a retry, and a retry must change nothing. Which was
+    // the last one only the log can tell.
+    for (const ofResource of versions.values()) {
+      let last: ExpectedEvent | undefined;
+      for (const { expected, raw, answer } of ofResource.sort((a, b) => byOffset(a.raw, b.raw))) {
+        const { kind } = answer.delivery;
+        const isRetry = last !== undefined && sameEvent(last, expected);
+        const output = count(raw, kind, isRetry ? 'dropped' : 'event');
+        if (isRetry) continue;
+        last = expected;
+        newest.set(JSON.stringify([expected.device_type, expected.user_id, expected.resource_id]), {
+          event: expected,
+          raw,
+        });
+        if (output === undefined) continue;
+        if (output.event === undefined || !sameEvent(output.event, expected)) {
+          const what = output.event === undefined ? 'a dead letter' : 'another event';
+          faults.push(`a ${kind} became ${what} (${raw.ref})`);
         } else {
-          missing += 1;
+          events[output.event.priority] += 1;
+          latencies.push(Math.max(0, output.at - answer.answeredAt));
         }
       }
     }

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import { seededRandom } from '../../topology/streams/index.ts';
 import type { Device } from '../../topology/topics.ts';
 
 /** The secrets that sample deliveries are signed with. */
@@ -76,7 +77,7 @@ export function* deliveries(options: {
   startMs: number;
   secrets: Secrets;
 }): Generator<Delivery> {
-  const random = generator(options.seed);
+  const random = seededRandom(options.seed);
   const sent: { sample: Sample; delivery: Delivery }[] = [];
   let count = 0;
   for (;;) {
@@ -273,17 +274,6 @@ function ouraSignature(secret: string, body: Buffer): Record<string, string> {
   const timestamp = String(Date.now());
   const digest = createHmac('sha256', secret).update(timestamp).update(body).digest('hex');
   return { 'x-oura-timestamp': timestamp, 'x-oura-signature': digest.toUpperCase() };
-}
-
-/** A small seeded generator (mulberry32): sample traffic need not be unpredictable, but repeatable. */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
 
 function shuffled(list: readonly string[], random: () => number): string[] {

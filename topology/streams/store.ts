@@ -109,7 +109,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
 
   /** The writes that follow are those of a record of this time, until the next call. */
   onRecord(timestamp: number): void {
-    this.#recordTimestamp = timestamp;
+    this.#recordTimestamp = Math.min(Math.max(0, timestamp), maxTimestamp);
     this.#undo.length = 0;
   }
 
@@ -239,13 +239,15 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
 }
 
 const timestampBytes = 6;
+/** The year 10889: a broker may be configured to take any time. */
+const maxTimestamp = 2 ** 48 - 1;
 let scratch = Buffer.alloc(1_024);
 
 // One flat string: a concatenation would keep both halves and a node that joins them.
 function entryOf(value: Buffer, timestamp: number): string {
   const length = timestampBytes + value.length;
   if (scratch.length < length) scratch = Buffer.alloc(2 * length);
-  scratch.writeUIntBE(Math.min(Math.max(0, timestamp), 2 ** 48 - 1), 0, timestampBytes);
+  scratch.writeUIntBE(Math.min(Math.max(0, timestamp), maxTimestamp), 0, timestampBytes);
   value.copy(scratch, timestampBytes);
   return scratch.toString('latin1', 0, length);
 }
