@@ -74,19 +74,40 @@ test('a raw record that came out twice is one duplicate', () => {
   assert.equal(account.balance(committedTo(1n)).summary.duplicates, 1);
 });
 
-test('a retry is an event of its own, and the newer version is the one a sink has to hold', () => {
+test('a retry has to be dropped, and what it repeats is what a sink has to hold', () => {
   const account = new Account();
   for (const offset of [0n, 1n]) {
     account.answered(expecting('a'), 200, 0);
     const ref = raw(account, 'a', offset);
-    account.outputRead(ref, 1, read(ref));
+    if (offset === 0n) account.outputRead(ref, 1, read(ref));
   }
-  const { summary, newest } = account.balance(committedTo(2n));
-  assert.equal(summary.events.high, 2);
+  const { summary, newest, faults } = account.balance(committedTo(2n));
+  assert.deepEqual([summary.events.high, summary.dropped, faults], [1, 1, []]);
   assert.deepEqual(
     newest.map((entry) => entry.raw.offset),
-    [1n],
+    [0n],
   );
+  const repeated = 'raw.oura-0@1';
+  account.outputRead(repeated, 2, read(repeated));
+  assert.deepEqual(account.balance(committedTo(2n)).faults, [`a some was not dropped (${repeated})`]);
+});
+
+test('a retry behind a correction is a version of its own, because only the order of arrival can decide', () => {
+  const account = new Account();
+  const corrected = { ...event, hrv: 55 };
+  for (const [offset, body] of [
+    [0n, 'a'],
+    [1n, 'b'],
+    [2n, 'a'],
+  ] as const) {
+    const of = body === 'a' ? event : corrected;
+    account.answered(delivery(body, { outcome: 'event', status: 200, event: of }), 200, 0);
+    const ref = raw(account, body, offset);
+    account.outputRead(ref, 1, read(ref, of));
+  }
+  const { summary, newest, faults } = account.balance(committedTo(3n));
+  assert.deepEqual([summary.dropped, summary.missing, faults], [0, 0, []]);
+  assert.equal(newest[0]?.raw.offset, 2n);
 });
 
 test('an event that is not the expected one is a fault', () => {

@@ -86,9 +86,10 @@ class Counting {
   }
 
   async ended(started: Started): Promise<string> {
-    return started.streams.failed.catch(
-      (error: Error & { code?: string }) => `${error.code}: ${error.message}`,
-    );
+    return started.streams.failed.catch((error: unknown) => {
+      const { code, message } = error as { code?: string; message?: string };
+      return `${code}: ${message}`;
+    });
   }
 }
 
