@@ -89,18 +89,26 @@ function inline(settings: InstanceSettings, log: Logger, options: StartOptions):
 }
 
 function inWorkers(settings: InstanceSettings, log: Logger): Threads {
-  // Workers of a process that runs from source have to read TypeScript as well.
-  const isSource = import.meta.url.endsWith('.ts');
   const streams = new StreamWorkers({
-    module: new URL(isSource ? './thread-worker.ts' : './thread-worker.js', import.meta.url),
+    module: workerModule(),
     threads: settings.config.NUM_STREAM_THREADS,
     data: { ...settings, logName: String(log.bindings()['name'] ?? 'topology') },
     closeTimeoutMs: 20_000,
-    ...(isSource ? { execArgv: ['--import', import.meta.resolve('tsx')] } : {}),
   });
   const metrics = async (): Promise<string> =>
     AggregatorRegistry.aggregate((await streams.metrics()) as object[]).metrics();
   return { streams, metrics: { contentType: Registry.PROMETHEUS_CONTENT_TYPE, metrics } };
+}
+
+// A worker of a process that runs from source has to learn to read TypeScript first: it inherits nothing of how.
+function workerModule(): URL {
+  if (!import.meta.url.endsWith('.ts')) return new URL('./thread-worker.js', import.meta.url);
+  const [tsx, module] = [
+    import.meta.resolve('tsx/esm/api'),
+    new URL('./thread-worker.ts', import.meta.url).href,
+  ];
+  const source = `(await import(${JSON.stringify(tsx)})).register(); await import(${JSON.stringify(module)});`;
+  return new URL(`data:text/javascript,${encodeURIComponent(source)}`);
 }
 
 async function lookUpSchemas(config: TopologyConfig, topics: TopicNames): Promise<Record<Priority, number>> {

@@ -42,6 +42,20 @@ test('no record of several aborted transactions that began before the fetched of
   );
 });
 
+test('an aborted record whose key looks like an abort marker ends nothing', () => {
+  const batch = new FetchedBatch('topic', '10', {
+    partition: 0,
+    highWatermark: '13',
+    messages: [
+      { ...record(10, 1, 'aborted'), key: ABORT_MARKER },
+      record(11, 1, 'aborted'),
+      abortMarker(12, 1),
+    ],
+    abortedTransactions: [{ producerId: '1', firstOffset: '10' }],
+  });
+  assert.deepEqual(batch.messages, []);
+});
+
 test('a reader of a real broker who begins within two aborted transactions gets no record of either', { timeout: 60_000 }, async (t) => {
   const kafka = brokerClient();
   const topic = await newTopic(kafka, 1);

@@ -6,8 +6,6 @@ import { partitionName, type TopicPartition } from './record.ts';
 export interface CommittedPosition extends TopicPartition {
   /** The committed offset; undefined when the group has none (a negative one counts as none). */
   readonly committed: bigint | undefined;
-  /** Whether the position was out of the log's range, and kafkajs has put "the beginning" in its place. */
-  readonly wasReset: boolean;
   /** Where to read next: the committed offset, else the beginning of the log. */
   readonly position: bigint;
   /** The end of the log, for saying how much a start from the beginning means. */
@@ -26,12 +24,10 @@ export async function committedPositions(
 ): Promise<CommittedPosition[]> {
   const fetched = await admin.fetchOffsets({ groupId, topics: [...topics], requireStable: true });
   const committed = new Map<string, bigint>();
-  const resets = new Set<string>();
   for (const { topic, partitions: entries } of fetched) {
     for (const { partition, offset } of entries) {
-      // -1 is Kafka's "none"; -2 is what kafkajs writes after OFFSET_OUT_OF_RANGE and means the same to us.
+      // -1 is Kafka's "none"; -2 is what kafkajs' resetOffsets() commits for "the beginning".
       if (BigInt(offset) >= 0n) committed.set(partitionName(topic, partition), BigInt(offset));
-      else if (offset === '-2') resets.add(partitionName(topic, partition));
     }
   }
   const positions: CommittedPosition[] = [];
@@ -45,7 +41,6 @@ export async function committedPositions(
           topic,
           partition,
           committed: known,
-          wasReset: false,
           position: known,
           logEnd: known,
         });
@@ -62,7 +57,6 @@ export async function committedPositions(
         topic,
         partition,
         committed: undefined,
-        wasReset: resets.has(partitionName(topic, partition)),
         position: BigInt(bound.low),
         logEnd: BigInt(bound.high),
       });

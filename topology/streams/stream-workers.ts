@@ -47,8 +47,6 @@ export interface StreamWorkersOptions {
   readonly threads: number;
   /** Given to it; must be cloneable. */
   readonly data: unknown;
-  /** Node's own arguments for the workers, where the module is not plain JavaScript. */
-  readonly execArgv?: string[];
   readonly closeTimeoutMs: number;
 }
 
@@ -129,12 +127,9 @@ export class StreamWorkers implements ServedStreams {
   }
 
   async #startWorker(threadName: string): Promise<void> {
-    const { module, data, execArgv } = this.#options;
+    const { module, data } = this.#options;
     const settings: WorkerSettings = { threadName, data };
-    const worker = new Worker(module, {
-      workerData: settings,
-      ...(execArgv === undefined ? {} : { execArgv }),
-    });
+    const worker = new Worker(module, { workerData: settings });
     const exited = once(worker, 'exit');
     const entry: StreamWorker = {
       worker,
