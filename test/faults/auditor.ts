@@ -11,6 +11,7 @@ import {
   changelogTopic,
   describeNodes,
   headerText,
+  type InputRecord,
   type OutputRecord,
 } from '../../topology/streams/index.ts';
 import { kafkaClient, type Admin } from '../../topology/streams/kafka.ts';

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { InputRecord } from '../../topology/streams/index.ts';
 import type { Admin, KafkaMessage } from '../../topology/streams/kafka.ts';
 import type { Headers } from '../../topology/streams/record.ts';
+import { until } from '../streams/until.ts';
 
 const stuckAfterMs = 30_000;
 
@@ -56,15 +57,29 @@ export interface Waits {
 export class CommittedReader {
   readonly waits: Waits = { records: 0, longest_gap_ms: 0, longest_blocked_ms: 0 };
   readonly #admin: Admin;
+  readonly #topic: string;
   readonly #running: Promise<void>;
+  readonly #offsets = new Map<number, bigint>();
   #reading = true;
 
   /** Reads from the present end of `topic` until stop(). The admin client should be its own. */
   constructor(admin: Admin, topic: string) {
     this.#admin = admin;
+    this.#topic = topic;
     this.#running = this.#run(topic);
     // Whoever stops it hears of a failure.
     this.#running.catch(() => undefined);
+  }
+
+  /** Waits until it has seen, or passed as aborted, everything that stands in the topic now. */
+  async caughtUp(): Promise<void> {
+    const ends = await this.#admin.fetchTopicOffsets(this.#topic, { isolationLevel: 0 });
+    await until(
+      'the reader to come to the ends',
+      () =>
+        ends.every(({ partition, high }) => (this.#offsets.get(partition) ?? 0n) >= BigInt(high)) ||
+        undefined,
+    );
   }
 
   async stop(): Promise<Waits> {
@@ -88,6 +103,7 @@ export class CommittedReader {
         const answer = await this.#admin.fetchRecords({ topic, partition, offset, maxWaitTimeInMs: 1 });
         const now = performance.now();
         place.offset = answer.nextOffset;
+        this.#offsets.set(partition, BigInt(answer.nextOffset));
         if (answer.records.length > 0) {
           this.waits.records += answer.records.length;
           this.#longest('longest_gap_ms', now - (place.seenAt ?? now));

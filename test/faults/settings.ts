@@ -4,6 +4,15 @@ import { appendFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { seededRandom } from '../../topology/streams/index.ts';
 
+/** The transaction timeout of a topology process. */
+export const transactionTimeoutMs = 10_000;
+
+/**
+ * How long a reader of committed records may wait behind a dead process: until its transaction has timed out, and the
+ * brokers of the local stack, which look every second, have noticed; the rest is for polls on two busy cores.
+ */
+export const longestWaitMs = transactionTimeoutMs + 1_000 + 2_000;
+
 /** Repeats a run: FAULT_SEED, else any. What is killed when, and what is sent, follow from it. */
 export const faultSeed = Number(process.env['FAULT_SEED'] ?? randomInt(2 ** 31));
 

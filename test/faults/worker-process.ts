@@ -79,14 +79,16 @@ export class WorkerProcess {
 
   /** Waits for its end and answers how it ended. */
   async ended(timeoutMs = 60_000): Promise<number | NodeJS.Signals | null> {
-    await soon(`the end of worker ${this.instanceId}`, this.#ended, timeoutMs);
+    await soon(`the end of worker ${this.instanceId}`, this.#ended, timeoutMs).catch((error: unknown) => {
+      throw new Error(`worker ${this.instanceId} does not end:\n${this.log.slice(-4_000)}`, { cause: error });
+    });
     return this.#child.exitCode ?? this.#child.signalCode;
   }
 
   /** Has it drain and waits for its end. @throws Error with its log when it does not end as it should. */
   async stop(): Promise<void> {
     this.signal('SIGTERM');
-    const end = await this.ended();
+    const end = await this.ended(20_000);
     if (end !== 0) throw new Error(`worker ${this.instanceId} ended with ${String(end)}:\n${this.log}`);
   }
 

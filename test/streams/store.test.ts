@@ -14,11 +14,9 @@ const committed = (store: StateStore): [string, string, number][] =>
 
 /** The records of the overlay as `key=value@timestamp`. */
 function flushed(store: StateStore): string[] {
-  return [...store.flush()]
-    .flat()
-    .map(
-      ({ key, value, timestamp }) => `${String(key)}=${value === null ? 'null' : String(value)}@${timestamp}`,
-    );
+  return [...store.flush()].map(
+    ({ key, value, timestamp }) => `${String(key)}=${value === null ? 'null' : String(value)}@${timestamp}`,
+  );
 }
 
 describe('a store', () => {
@@ -43,8 +41,8 @@ describe('a store', () => {
     store.put('a', '2');
     store.delete('b');
     assert.deepEqual(flushed(store), ['a=2@6', 'b=null@6']);
-    assert.equal([...store.flush()].flat()[0]?.topic, 'app-s-changelog');
-    assert.equal([...store.flush()].flat()[0]?.partition, 1);
+    assert.equal([...store.flush()][0]?.topic, 'app-s-changelog');
+    assert.equal([...store.flush()][0]?.partition, 1);
   });
 
   test('forgets the overlay of a transaction that was not committed', () => {
@@ -190,7 +188,7 @@ test('a store that is restored from what it flushed is the same store', () => {
         if (ends === 'fail') store.undoRecord();
         if (ends === 'abort') store.dropOverlay();
         if (ends !== 'commit') continue;
-        for (const record of [...store.flush()].flat()) copy.restore(record);
+        for (const record of [...store.flush()]) copy.restore(record);
         store.foldIn();
       }
       store.dropOverlay();

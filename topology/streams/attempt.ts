@@ -8,6 +8,9 @@ import type { TaskSet } from './task-set.ts';
 /** Records taken into one send of outputs: enough to fill a request, few enough to leave the event loop in time. */
 const chunkRecords = 1_000;
 
+/** Changelog records in one send, of all stores and tasks together: a send of its own for each would cost a round trip each. */
+const flushRecords = 10_000;
+
 /** What an attempt works with. */
 export interface AttemptOptions {
   readonly join: Join;
@@ -64,7 +67,18 @@ export class Attempt implements Work {
   }
 
   *changelogs(): Generator<readonly OutputRecord[]> {
-    for (const { stores } of this.tasks) for (const store of stores) yield* store.flush();
+    let records: OutputRecord[] = [];
+    for (const { stores } of this.tasks) {
+      for (const store of stores) {
+        for (const record of store.flush()) {
+          records.push(record);
+          if (records.length < flushRecords) continue;
+          yield records;
+          records = [];
+        }
+      }
+    }
+    if (records.length > 0) yield records;
   }
 
   offsets(): readonly PartitionOffset[] {

@@ -46,11 +46,19 @@ export async function commit(
   // 1. Begin.
   await log.begin();
   await afterStep('begin');
-  // 2. Outputs and dead letters.
-  for (const records of work.outputs()) await (records.length > 0 ? log.send(records) : giveWay());
+  // 2. Outputs and dead letters, while more records are processed. The last of them wait for the changelogs.
+  let unsent: readonly OutputRecord[] = [];
+  for (const records of work.outputs()) {
+    await (unsent.length > 0 ? log.send(unsent) : giveWay());
+    unsent = records;
+  }
   await afterStep('outputs');
   // 3. Changelogs of the stores.
-  for (const records of work.changelogs()) await log.send(records);
+  for (const records of work.changelogs()) {
+    await log.send([...unsent, ...records]);
+    unsent = [];
+  }
+  if (unsent.length > 0) await log.send(unsent);
   await afterStep('changelogs');
   // 4. Offsets, with member and generation: a zombie is refused here.
   await log.sendOffsets(work.offsets(), work.membership);

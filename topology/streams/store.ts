@@ -55,9 +55,6 @@ interface Write {
   readonly timestamp: number;
 }
 
-/** How many changelog records are handed out at a time. */
-const flushRecords = 2_000;
-
 /**
  * One partition of a store. Writes stay in an overlay until the transaction that carries them into the changelog is
  * committed; inside it, those of one record can be taken back. Keys and values are kept as one-byte strings, a value
@@ -126,23 +123,18 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     return this.#overlay.size > 0;
   }
 
-  /** The changelog records of the overlay, one per key, some at a time. */
-  *flush(): Generator<readonly OutputRecord[]> {
-    let records: OutputRecord[] = [];
+  /** The changelog records of the overlay, one per key. */
+  *flush(): Generator<OutputRecord> {
     for (const [key, { entry, timestamp }] of this.#overlay) {
-      records.push({
+      yield {
         topic: this.changelog,
         partition: this.#partition,
         timestamp,
         key: Buffer.from(key, 'latin1'),
         value: entry === undefined ? null : valueOf(entry),
         headers: {},
-      });
-      if (records.length < flushRecords) continue;
-      yield records;
-      records = [];
+      };
     }
-    if (records.length > 0) yield records;
   }
 
   /** The transaction was committed: the overlay becomes the state. */

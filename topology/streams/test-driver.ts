@@ -124,7 +124,7 @@ export class TopologyTestDriver {
         return [outputs];
       },
       *changelogs() {
-        for (const { stores } of touched) for (const store of stores) yield* store.flush();
+        for (const { stores } of touched) for (const store of stores) yield [...store.flush()];
       },
       offsets: () => (offsets = [...touched].flatMap((task) => task.positionsToCommit())),
       foldIn: () => {
