@@ -10,14 +10,15 @@ test(
   async (t) => {
     const random = seeded(t, 'reader-wait');
     const application = await Application.create(t);
-    const traffic = application.traffic({ rate: 150 });
+    const traffic = application.traffic();
     const survivor = application.worker('i0');
     await survivor.running();
     await application.progress();
     const reader = await application.reader();
     for (let round = 0; round < times; round += 1) {
-      // It dies with outputs in the log and does not come back, so nobody but the brokers can end its transaction.
-      const crash = { step: 'outputs', transaction: 5 + Math.floor(random() * 20) } as const;
+      // It dies with outputs in the log and does not come back, so nobody but the brokers can end its transaction: the
+      // first, which has what came during the rebalance, or the second.
+      const crash = { step: 'changelogs', transaction: 1 + Math.floor(random() * 2) } as const;
       const victim = application.worker(`victim-${round}`, { crash });
       assert.equal(await victim.ended(), 'SIGKILL');
       await application.passed(await application.ends());
@@ -31,9 +32,10 @@ test(
       waits.longest_blocked_ms > transactionTimeoutMs / 2,
       `the reader waited ${waits.longest_blocked_ms} ms at most: no transaction stood in its way`,
     );
+    // The gaps that are reported beside it hold the rebalances as well, which have no such limit.
     assert.ok(
-      waits.longest_blocked_ms <= longestWaitMs && waits.longest_gap_ms <= longestWaitMs,
-      `the reader waited ${waits.longest_blocked_ms} ms behind an open transaction and ${waits.longest_gap_ms} ms between records, at most ${longestWaitMs} are due`,
+      waits.longest_blocked_ms <= longestWaitMs,
+      `the reader waited ${waits.longest_blocked_ms} ms behind an open transaction, at most ${longestWaitMs} are due`,
     );
     await survivor.stop();
   },

@@ -24,7 +24,7 @@ export interface WorkerSettings {
   /** The environment of the topology process. */
   readonly env: Readonly<Record<string, string>>;
   readonly crash?: Crash;
-  /** After which step of a commit SIGUSR2 stops it. Default `outputs`. */
+  /** After which step of a commit SIGUSR2 stops it. Default `changelogs`, when outputs and changelogs are in the log. */
   readonly sleepAfter?: CommitStep;
   /** What differs from the topology's own settings. */
   readonly options?: Partial<
@@ -40,7 +40,12 @@ export interface WorkerSettings {
   >;
 }
 
-const { env, crash, sleepAfter = 'outputs', options } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
+const {
+  env,
+  crash,
+  sleepAfter = 'changelogs',
+  options,
+} = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
 
 const log = pino(
   { level: 'info' },

@@ -9,8 +9,8 @@ const times = rounds(1);
 const timeout = 120_000 + times * 90_000;
 
 describe('a process that was asleep', { concurrency: true, timeout }, () => {
-  // Behind the outputs the group refuses its offsets; behind the offsets the coordinator has ended its transaction.
-  for (const step of ['outputs', 'offsets'] as const) {
+  // Behind the changelogs the group refuses its offsets; behind the offsets the coordinator has ended its transaction.
+  for (const step of ['changelogs', 'offsets'] as const) {
     test(`commits nothing when it slept past its session behind the step ${step} and others have taken over`, async (t) => {
       const random = seeded(t, `zombie-${step}`);
       const application = await Application.create(t);

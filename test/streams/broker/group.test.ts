@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { changelogConfig } from '../../../topology/streams/index.ts';
 import { until } from '../until.ts';
 import { Cluster, type Started } from './cluster.ts';
 import { Flow } from './flow.ts';
-import { assertOnceEach, traced } from './traced.ts';
+import { assertOnceEach, traced, tracedAndCounted } from './traced.ts';
 
 /** The tasks that an instance was given last; undefined before the first assignment. */
 function tasks({ entries }: Started): number[] | undefined {
@@ -25,6 +26,11 @@ async function spread(instances: readonly Started[], counts: readonly number[]):
   });
 }
 
+/** Whether each is running: it is so once its stores are as the committed positions have it. */
+function restored(instances: readonly Started[]): boolean {
+  return instances.every(({ streams }) => streams.state === 'RUNNING');
+}
+
 describe('several instances of an application', { timeout: 120_000 }, () => {
   test('a second instance takes half of the tasks, and gives them back when it is closed', async (t) => {
     const cluster = await Cluster.open(t);
@@ -43,33 +49,53 @@ describe('several instances of an application', { timeout: 120_000 }, () => {
     assertOnceEach(await cluster.read([to]), sent);
   });
 
-  test('over a rolling restart of three, tasks of the other two stay where they are', async (t) => {
+  test('over a rolling restart of three, tasks of the other two stay where they are and restore nothing', async (t) => {
     const cluster = await Cluster.open(t);
     const [from = '', to = ''] = await cluster.createTopics(['in', 'out'], { partitions: 6 });
+    const [changelog = ''] = await cluster.createTopics(['app-counts-changelog'], {
+      partitions: 6,
+      config: changelogConfig,
+    });
+    const start = (at: number): Promise<Started> =>
+      cluster.start(tracedAndCounted(from, to), { instanceId: `i${at}` });
+    const restores = ({ entries }: Started): number =>
+      entries.filter(({ message }) => message === 'task restored').length;
     const flow = await Flow.start(cluster, [from], 6);
     const instances: Started[] = [];
     for (const [at, counts] of [[6], [3, 3], [2, 2, 2]].entries()) {
-      instances.push(await cluster.start(traced(from, to), { instanceId: `i${at}` }));
+      instances.push(await start(at));
       await spread(instances, counts);
+      await until('all tasks to be restored', () => restored(instances) || undefined);
     }
     for (const at of [0, 1, 2]) {
-      const before = instances.map(tasks);
+      const before = instances.map((instance) => ({ held: tasks(instance)!, restores: restores(instance) }));
       await instances[at]!.streams.close();
       const others = instances.filter((_, other) => other !== at);
       await spread(others, [3, 3]);
-      for (const [other, instance] of instances.entries()) {
-        if (other !== at) assert.ok(before[other]!.every((task) => tasks(instance)!.includes(task)));
+      await until('the gained tasks to be restored', () => restored(others) || undefined);
+      const widest = instances.map((instance) => ({ held: tasks(instance)!, restores: restores(instance) }));
+      for (const other of [0, 1, 2].filter((one) => one !== at)) {
+        const { held, restores: were } = before[other]!;
+        assert.ok(held.every((task) => widest[other]!.held.includes(task)));
+        assert.equal(widest[other]!.restores - were, widest[other]!.held.length - held.length);
       }
-      const widest = instances.map(tasks);
-      instances[at] = await cluster.start(traced(from, to), { instanceId: `i${at}` });
+      instances[at] = await start(at);
       await spread(instances, [2, 2, 2]);
-      for (const [other, instance] of instances.entries()) {
-        if (other !== at) assert.ok(tasks(instance)!.every((task) => widest[other]!.includes(task)));
+      await until('all tasks to be restored', () => restored(instances) || undefined);
+      for (const other of [0, 1, 2].filter((one) => one !== at)) {
+        assert.ok(tasks(instances[other]!)!.every((task) => widest[other]!.held.includes(task)));
+        assert.equal(restores(instances[other]!), widest[other]!.restores);
       }
     }
     const sent = await flow.stop();
     await cluster.drained([from]);
     assertOnceEach(await cluster.read([to]), sent);
+    const counts = new Map<string, number>();
+    for (const { key, value } of await cluster.read([changelog])) counts.set(String(key), Number(value));
+    assert.equal(
+      [...counts.values()].reduce((sum, count) => sum + count, 0),
+      sent,
+    );
   });
 
   test('two that were given the same instance id fence each other, and nothing is lost or repeated', async (t) => {

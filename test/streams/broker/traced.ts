@@ -11,6 +11,24 @@ export function traced(from: string | readonly string[], to: string): Topology {
   return builder.build();
 }
 
+/** As traced(), and counts the records of each partition in the store `counts`. */
+export function tracedAndCounted(from: string, to: string): Topology {
+  const builder = new StreamsBuilder().addStateStore('counts', { key: serdes.utf8, value: serdes.utf8 });
+  builder
+    .stream('raw', from, { key: serdes.utf8, value: serdes.utf8 })
+    .processValues(
+      'count',
+      (value, { topic, partition, offset }, { counts }) => {
+        const place = `${topic}-${partition}`;
+        counts.put(place, String(Number(counts.get(place) ?? 0) + 1));
+        return [`${place}@${offset} ${value}`];
+      },
+      { stores: ['counts'] },
+    )
+    .to('out', to, { value: serdes.utf8 });
+  return builder.build();
+}
+
 /** The values without the place that `traced` puts before them, sorted. */
 export function values(records: readonly { value: Buffer | null }[]): string[] {
   return records.map(({ value }) => String(value).split(' ').at(-1) ?? '').sort();
