@@ -34,6 +34,8 @@ interface SentReading {
 
 /** How many of the last readings are retried and corrected. */
 const remembered = 500;
+/** Days that the readings come from. */
+const days = 40;
 const sendEveryMs = 20;
 const maxRecordsPerSend = 1_000;
 
@@ -47,7 +49,7 @@ export class Traffic {
   readonly #options: TrafficOptions;
   readonly #random: () => number;
   readonly #past: SentReading[] = [];
-  readonly #users: readonly string[];
+  readonly #users: number;
   readonly #startedAt = Date.now();
   readonly #rate: number;
   #made = 0;
@@ -60,7 +62,7 @@ export class Traffic {
     this.#options = options;
     this.#rate = options.rate ?? 300;
     this.#random = seededRandom(options.seed);
-    this.#users = Array.from({ length: options.users ?? 200 }, (_, at) => `u-${at}`);
+    this.#users = options.users ?? 200;
     this.#running = this.#run();
     // Whoever stops it hears of a failure.
     this.#running.catch(() => undefined);
@@ -119,8 +121,9 @@ export class Traffic {
     const earlier = this.#past[Math.floor(this.#random() * this.#past.length)];
     if (kind < 0.01) {
       this.sent.malformed += 1;
-      const user = this.#oneOf(this.#users);
-      return this.#raw(this.#oneOf(devices), user, Buffer.from(`{"user_id":"${user}","timestamp":`));
+      const at = Math.floor(this.#random() * this.#users);
+      const user = `u-${at}`;
+      return this.#raw(deviceOf(at), user, Buffer.from(`{"user_id":"${user}","timestamp":`));
     }
     if (kind < 0.06 && earlier !== undefined) {
       this.sent.retry += 1;
@@ -132,11 +135,12 @@ export class Traffic {
       return this.#raw(earlier.device, earlier.user, earlier.body);
     }
     this.sent.reading += 1;
-    // Numbered, so that no two readings of a user have one timestamp.
+    // Numbered, so that no two readings have one timestamp, and over so many days that every baseline counts.
     this.#made += 1;
-    const timestamp = this.#startedAt + this.#made;
-    const user = this.#oneOf(this.#users);
-    const reading = { device: this.#oneOf(devices), user, timestamp, body: this.#body(user, timestamp) };
+    const timestamp = this.#startedAt - Math.floor(this.#random() * days) * 86_400_000 + this.#made;
+    const at = Math.floor(this.#random() * this.#users);
+    const user = `u-${at}`;
+    const reading = { device: deviceOf(at), user, timestamp, body: this.#body(user, timestamp) };
     this.#past[this.#made % remembered] = reading;
     return this.#raw(reading.device, user, reading.body);
   }
@@ -180,8 +184,9 @@ export class Traffic {
   #between(low: number, high: number): number {
     return Math.round((low + this.#random() * (high - low)) * 10) / 10;
   }
+}
 
-  #oneOf<T>(list: readonly T[]): T {
-    return list[Math.floor(this.#random() * list.length)] as T;
-  }
+// One device each: a record meets the state that another of its user has left a moment before.
+function deviceOf(user: number): Device {
+  return devices[user % devices.length] ?? 'oura';
 }
