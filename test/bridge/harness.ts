@@ -38,7 +38,7 @@ export interface Bridge {
 export const secret = 'a secret of the tests that is long enough';
 
 /** Makes a deployment of its own on the stack of the test run. */
-export async function bridge(): Promise<Bridge> {
+export async function bridge({ partitions = 4 } = {}): Promise<Bridge> {
   const prefix = `bridge-${randomUUID().slice(0, 8)}.`;
   const names = topicNames(prefix);
   const kafka = kafkaClient(
@@ -48,7 +48,7 @@ export async function bridge(): Promise<Bridge> {
   const admin = kafka.admin();
   await admin.connect();
   const specs = [...topicSpecs(names), ...changelogSpecs(`${prefix}biometric-bridge`)];
-  await createTopics(admin, specs, { partitions: 4, replicationFactor: 1 });
+  await createTopics(admin, specs, { partitions, replicationFactor: 1 });
   await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: variable('SCHEMA_REGISTRY_URL') }), prefix);
   const database = prefix.replaceAll(/[^a-z0-9]/g, '_');
   const server = new Client({ connectionString: variable('POSTGRES_URL') });
@@ -64,7 +64,7 @@ export async function bridge(): Promise<Bridge> {
     NODE_ENV: 'test',
     LOG_LEVEL: 'trace',
     TOPIC_PREFIX: prefix,
-    TOPIC_PARTITIONS: '4',
+    TOPIC_PARTITIONS: String(partitions),
     TOPIC_REPLICATION_FACTOR: '1',
     POSTGRES_URL: url.href,
     HOST: '127.0.0.1',

@@ -39,7 +39,7 @@ describe('a process that was asleep', { concurrency: true, timeout }, () => {
       }
       await application.progress(200);
       const sent = await traffic.stop();
-      const reasons = workers.flatMap(({ log }) => log.match(/"reason":"[A-Z_]+"/g) ?? []);
+      const reasons = workers.flatMap(({ log }) => log.match(/(?<="reason":")[A-Z_]+(?=")/g) ?? []);
       await application.audit({ refusals, reasons: [...new Set(reasons)], sent });
       for (const worker of workers) await worker.stop();
     });
