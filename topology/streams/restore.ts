@@ -1,3 +1,4 @@
+import { settlesWithin } from './deadline.ts';
 import { kafkaClient, type Admin, type KafkaConnection, type KafkaLog } from './kafka.ts';
 import type { StateStore } from './store.ts';
 import type { Task } from './task.ts';
@@ -58,10 +59,10 @@ export class Restorer {
     return restored.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Ends what is under way, and disconnects. */
-  async close(): Promise<void> {
+  /** Ends what is under way, and disconnects; gives up waiting after `timeoutMs`. */
+  async close(timeoutMs: number): Promise<void> {
     this.#isClosed = true;
-    await this.#admin.disconnect();
+    await settlesWithin(this.#admin.disconnect(), timeoutMs);
   }
 
   async #restoreStore(store: StateStore, partition: number, isCurrent: () => boolean): Promise<number> {

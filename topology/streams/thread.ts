@@ -107,7 +107,7 @@ export class StreamThread {
       this.close();
       await this.#group?.stop(this.#config.closeTimeoutMs);
       await this.#producer?.close(this.#config.closeTimeoutMs);
-      await this.#restorer.close();
+      await this.#restorer.close(this.#config.closeTimeoutMs);
     }
   }
 
@@ -341,6 +341,7 @@ export class StreamThread {
       if (!isOurs()) return;
       this.#admit(task);
       task.isRestored = true;
+      this.#tellStores(task);
       const durationMs = Math.round(performance.now() - startedAt);
       log.info({ thread: this.name, task: task.id, records, durationMs }, 'task restored');
       if (this.#isCurrent) this.#restoreTasks();
@@ -407,8 +408,13 @@ export class StreamThread {
       for (const { topic, partition, processed, highWatermark } of task.positions()) {
         metrics.onLag(topic, partition, highWatermark > processed ? highWatermark - processed : 0n);
       }
-      for (const { name, size, bytes } of task.stores) metrics.onStore(name, task.partition, size, bytes);
+      this.#tellStores(task);
     }
+  }
+
+  #tellStores(task: Task): void {
+    const { metrics } = this.#config;
+    for (const { name, size, bytes } of task.stores) metrics.onStore(name, task.partition, size, bytes);
   }
 
   /**
