@@ -67,13 +67,12 @@ const order = [
   'begin',
   '| begin',
   'process 1',
-  'send out dlq',
   'process 2',
+  'send out dlq',
   'process 3',
-  'send out',
   '| outputs',
   'flush',
-  'send changelog',
+  'send out changelog',
   '| changelogs',
   'ask offsets',
   'offsets 12 34 group member 7',
@@ -113,8 +112,7 @@ describe('a commit', () => {
   for (const failing of [
     'begin',
     'send out dlq',
-    'send out',
-    'send changelog',
+    'send out changelog',
     'offsets 12 34 group member 7',
     'commit',
   ]) {
@@ -145,11 +143,32 @@ describe('a commit', () => {
     const faulty: Work = {
       ...work,
       *outputs() {
-        yield [outputTo('out')];
+        yield [outputTo('out'), outputTo('dlq')];
+        yield [];
         throw new Error('operator');
       },
     };
     await assert.rejects(commit(log, faulty), { message: 'operator' });
-    assert.deepEqual(calls, ['begin', 'send out']);
+    assert.deepEqual(calls, ['begin', 'send out dlq']);
   });
+
+  for (const [what, last, changelogs, sends] of [
+    ['no store wrote anything', ['out'], [], ['send out']],
+    ['there is more than one send of them', ['out'], ['first', 'second'], ['send out first', 'send second']],
+    ['there were no outputs', [], ['first'], ['send first']],
+    ['there was nothing at all', [], [], []],
+  ] as const)
+    test(`sends the last outputs with the first changelogs, also when ${what}`, async () => {
+      const { log, work, calls } = recording();
+      const some: Work = {
+        ...work,
+        outputs: () => [last.map(outputTo)],
+        changelogs: () => changelogs.map((topic) => [outputTo(topic)]),
+      };
+      await commit(log, some);
+      assert.deepEqual(
+        calls.filter((call) => call.startsWith('send ')),
+        sends,
+      );
+    });
 });
