@@ -8,6 +8,9 @@ export interface Running {
   readonly failed?: Promise<never>;
 }
 
+/** How long a stopped process may be held before it is ended. */
+const heldMs = 2_000;
+
 /**
  * Runs a process until SIGTERM or SIGINT (drain, exit code 0) or until it fails (exit code 1, the reason logged).
  * A second signal, a second or more later, ends it at once with exit code 130.
@@ -40,14 +43,30 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
     }
     await running.stop();
     log.info('stopped');
+    exitIfHeld(log, code);
     return code;
   } catch (error) {
     log.fatal(reason(error), 'failed');
+    exitIfHeld(log, 1);
     return 1;
   } finally {
     process.off('SIGTERM', onSignal);
     process.off('SIGINT', onSignal);
   }
+}
+
+/**
+ * A process whose parts are stopped ends by itself when nothing is left to wait for. Should a connection have been
+ * forgotten, whoever waits for the end of the process must not wait for that of the connection.
+ */
+function exitIfHeld(log: Logger, code: number): void {
+  const timer = setTimeout(() => {
+    const held = [...new Set(process.getActiveResourcesInfo())];
+    log.warn({ held }, 'stopped, but something holds the process: ending it');
+    process.exit(code);
+  }, heldMs);
+  // Holds nothing itself: fires only if something else does.
+  timer.unref();
 }
 
 // Messages of our own errors and of Kafka are safe to show; they name no record's content.

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from '../../topology/changelogs.ts';
-import { kafkaClient } from '../../topology/streams/kafka.ts';
+import { kafkaClient, topicResource } from '../../topology/streams/kafka.ts';
 import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../topology/topics.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { until } from '../streams/until.ts';
@@ -69,6 +69,17 @@ export class Application {
     });
     await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() }), cluster.prefix);
     return application;
+  }
+
+  /** Sets configs of one of its topics, beside those it was created with. */
+  async configure(topic: string, config: Readonly<Record<string, string>>): Promise<void> {
+    const specs = [...topicSpecs(this.names), ...changelogSpecs(this.applicationId)];
+    const created = specs.find(({ name }) => name === topic)?.config;
+    const configEntries = Object.entries({ ...created, ...config }).map(([name, value]) => ({ name, value }));
+    await this.cluster.admin.alterConfigs({
+      validateOnly: false,
+      resources: [{ type: topicResource, name: topic, configEntries }],
+    });
   }
 
   get rawTopics(): readonly string[] {

@@ -39,6 +39,17 @@ const days = 40;
 const sendEveryMs = 20;
 const maxRecordsPerSend = 1_000;
 
+/** Bodies that lead to a dead letter. */
+const malformed: readonly ((user: string) => string | Buffer)[] = [
+  (user) => `{"user_id":"${user}","timestamp":`,
+  () => '',
+  () => Buffer.from([0xff, 0xfe, 0x00, 0x7b]),
+  () => '[[[[1]]]]',
+  () => '{"timestamp":"2026-01-05T08:00:00Z","hrv_data":{"rmssd":40}}',
+  (user) => `{"user_id":"${user}","timestamp":"yesterday","hrv_data":{"rmssd":40}}`,
+  (user) => `{"user_id":"${user}","timestamp":"2026-01-05T08:00:00Z","hrv_data":{"rmssd":"40"}}`,
+];
+
 /**
  * Mostly new readings of the simple format; some are exact retries, corrections of an earlier reading (its timestamp,
  * other values), malformed bodies, and readings that raise alerts. What is sent follows from the seed, except when.
@@ -123,7 +134,8 @@ export class Traffic {
       this.sent.malformed += 1;
       const at = Math.floor(this.#random() * this.#users);
       const user = `u-${at}`;
-      return this.#raw(deviceOf(at), user, Buffer.from(`{"user_id":"${user}","timestamp":`));
+      const body = malformed[Math.floor(this.#random() * malformed.length)]?.(user) ?? '';
+      return this.#raw(deviceOf(at), user, Buffer.from(body));
     }
     if (kind < 0.06 && earlier !== undefined) {
       this.sent.retry += 1;

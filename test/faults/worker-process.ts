@@ -89,7 +89,9 @@ export class WorkerProcess {
   async stop(): Promise<void> {
     this.signal('SIGTERM');
     const end = await this.ended(20_000);
-    if (end !== 0) throw new Error(`worker ${this.instanceId} ended with ${String(end)}:\n${this.log}`);
+    // What was forgotten would have held it for ever.
+    if (end !== 0 || this.log.includes('holds the process'))
+      throw new Error(`worker ${this.instanceId} ended with ${String(end)}:\n${this.log}`);
   }
 
   /** Ends it in any case. */

@@ -22,6 +22,7 @@ export class Restorer {
   readonly #log: KafkaLog & { info(fields: object, message: string): void };
   readonly #listener: RestoreListener;
   #connected: Promise<void> | undefined;
+  readonly #underWay = new Set<Promise<number>>();
   #isClosed = false;
 
   constructor(
@@ -46,6 +47,29 @@ export class Restorer {
    * @returns the number of records taken in.
    */
   async restore(task: Task, isCurrent: () => boolean): Promise<number> {
+    const restored = this.#restoreTask(task, isCurrent);
+    this.#underWay.add(restored);
+    try {
+      return await restored;
+    } finally {
+      this.#underWay.delete(restored);
+    }
+  }
+
+  /**
+   * Ends what is under way, and disconnects; gives up waiting after `timeoutMs`. In this order: what still runs on a
+   * client that is being closed opens its connections again.
+   */
+  async close(timeoutMs: number): Promise<void> {
+    this.#isClosed = true;
+    await settlesWithin(
+      Promise.allSettled(this.#underWay).then(() => this.#admin.disconnect()),
+      timeoutMs,
+    );
+  }
+
+  async #restoreTask(task: Task, isCurrent: () => boolean): Promise<number> {
+    if (this.#isClosed) return 0;
     this.#connected ??= this.#admin.connect();
     try {
       await this.#connected;
@@ -57,12 +81,6 @@ export class Restorer {
       task.stores.map((store) => this.#restoreStore(store, task.partition, isCurrent)),
     );
     return restored.reduce((sum, count) => sum + count, 0);
-  }
-
-  /** Ends what is under way, and disconnects; gives up waiting after `timeoutMs`. */
-  async close(timeoutMs: number): Promise<void> {
-    this.#isClosed = true;
-    await settlesWithin(this.#admin.disconnect(), timeoutMs);
   }
 
   async #restoreStore(store: StateStore, partition: number, isCurrent: () => boolean): Promise<number> {

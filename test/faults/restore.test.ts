@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { topicResource } from '../../topology/streams/kafka.ts';
+import { Cluster, messagesByTopic, type Appended } from '../streams/broker/cluster.ts';
+import { Counting } from '../streams/broker/counting.ts';
+import { until } from '../streams/until.ts';
+import { changelogSpecs } from '../../topology/changelogs.ts';
+import { Application } from './application.ts';
+import { readCommitted } from './committed.ts';
+import { report, rounds, seeded } from './settings.ts';
+
+const times = rounds(1);
+
+/** Appends in one transaction, and commits it or aborts it. */
+async function transaction(
+  cluster: Cluster,
+  records: readonly Appended[],
+  end: 'commit' | 'abort',
+): Promise<void> {
+  const producer = cluster.kafka.producer({
+    idempotent: true,
+    maxInFlightRequests: 1,
+    transactionalId: `${cluster.prefix}tail`,
+  });
+  await producer.connect();
+  try {
+    const open = await producer.transaction();
+    await open.sendBatch({ topicMessages: messagesByTopic(records) });
+    await open[end]();
+  } finally {
+    await producer.disconnect();
+  }
+}
+
+describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
+  test('of changelogs that end in 1,000 aborted records takes in none of them', async (t) => {
+    const random = seeded(t, 'restore');
+    const application = await Application.create(t);
+    const { cluster, applicationId } = application;
+    const traffic = application.traffic();
+    let worker = application.worker('i0');
+    await worker.running();
+    for (let round = 0; round < times; round += 1) {
+      await application.progress(1_000);
+      await worker.stop();
+      const aborted: Appended[] = [];
+      for (const { name: topic } of changelogSpecs(applicationId)) {
+        const entries = await readCommitted(cluster.admin, topic);
+        // What would show: the state of others, under keys that are asked for.
+        for (let at = 0; at < 1_000; at += 1) {
+          const { key, partition } = entries[Math.floor(random() * entries.length)]!;
+          const { value } = entries[Math.floor(random() * entries.length)]!;
+          aborted.push({ topic, partition, key, value });
+        }
+      }
+      await transaction(cluster, aborted, 'abort');
+      worker = application.worker('i0');
+      await worker.running();
+    }
+    await application.progress(1_000);
+    const sent = await traffic.stop();
+    await application.audit({ aborted: 3_000 * times, sent });
+    await worker.stop();
+  });
+
+  test('of changelogs without records, or with nothing but markers and aborted records, finds nothing and ends', async (t) => {
+    const counting = await Counting.create(t);
+    const { cluster, changelog } = counting;
+    const record = { topic: changelog, key: Buffer.from('k'), value: Buffer.from('7') };
+    // Partition 0 was never written to; 1 has a marker only; 2 lost all; 3 has aborted records.
+    await transaction(
+      cluster,
+      [1, 2].map((partition) => ({ ...record, partition })),
+      'commit',
+    );
+    // A topic that is compacted only does not let anybody delete.
+    const policy = (value: string) =>
+      cluster.admin.alterConfigs({
+        validateOnly: false,
+        resources: [
+          { type: topicResource, name: changelog, configEntries: [{ name: 'cleanup.policy', value }] },
+        ],
+      });
+    await policy('compact,delete');
+    await cluster.admin.deleteTopicRecords({
+      topic: changelog,
+      partitions: [
+        { partition: 1, offset: '1' },
+        { partition: 2, offset: '2' },
+      ],
+    });
+    await policy('compact');
+    await transaction(cluster, Array<Appended>(100).fill({ ...record, partition: 3 }), 'abort');
+    const bounds = await cluster.admin.fetchTopicOffsets(changelog, { isolationLevel: 0 });
+    assert.deepEqual(
+      bounds.sort((a, b) => a.partition - b.partition).map(({ low, high }) => `${low}-${high}`),
+      ['0-0', '1-2', '2-2', '0-101'],
+    );
+    const { entries } = await counting.start();
+    for (const partition of [0, 1, 2, 3]) await counting.append(['a'], partition);
+    await counting.drained();
+    for (const partition of [0, 1, 2, 3]) assert.deepEqual(await counting.counted(partition), ['a 1']);
+    const restored = entries.filter(({ message }) => message === 'task restored');
+    assert.deepEqual(
+      restored.map(({ fields }) => (fields as { records: number }).records),
+      [0, 0, 0, 0],
+    );
+  });
+
+  test('holds up its own task only', async (t) => {
+    const keys = 300_000;
+    const counting = await Counting.create(t);
+    const { cluster, changelog, from } = counting;
+    const first = await counting.start();
+    for (const partition of [0, 1, 2, 3]) await counting.append(['a'], partition);
+    await counting.drained();
+    await first.streams.close();
+    const producer = cluster.kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
+    await producer.connect();
+    for (let key = 0; key < keys; key += 10_000) {
+      const messages = Array.from({ length: 10_000 }, (_, at) => ({
+        partition: 0,
+        key: `key-${key + at}`,
+        value: '1',
+        timestamp: String(Date.now()),
+      }));
+      await producer.send({ topic: changelog, messages });
+    }
+    await producer.disconnect();
+
+    for (const partition of [0, 1, 2, 3]) await counting.append(['b'], partition);
+    const { entries, streams } = await counting.start();
+    const restored = (): { task: string; records: number; durationMs: number }[] =>
+      entries.filter(({ message }) => message === 'task restored').map(({ fields }) => fields as never);
+    const others = await until('the other tasks to have gone on', async () => {
+      const behind = await cluster.lag([from]);
+      return behind.length <= 1 ? { behind, restored: restored().map(({ task }) => task) } : undefined;
+    });
+    assert.deepEqual(others.behind, [`${from}-0 1/2`]);
+    assert.equal(others.restored.length, 3, `restored were ${others.restored.join(', ')}`);
+    assert.equal(streams.state, 'REBALANCING');
+    await counting.drained();
+    for (const partition of [0, 1, 2, 3]) assert.deepEqual(await counting.counted(partition), ['a 1', 'b 2']);
+    const { records, durationMs } = restored().at(-1)!;
+    assert.equal(records, keys + 1);
+    report(t, { restored: records, restored_per_second: Math.round(records / (durationMs / 1_000)) });
+  });
+});
