@@ -15,6 +15,25 @@ export type Measurements = Pick<
   | 'activity_data'
 >;
 
+/** Where a normalizer found what a reading says: for people who ask, never part of an event. */
+export interface Origins {
+  /** The part of the payload that the paths begin at, `resource`, `data[1]`; empty for its root. */
+  readonly at: string;
+  /** The path of each field that was read, `score.hrv_rmssd_milli`, or in words what it was made of. */
+  readonly fields: Readonly<Partial<Record<keyof Reading | ActivityMetric, string>>>;
+}
+
+/** The keys that activity_data may have. */
+export type ActivityMetric = (typeof activityMetrics)[number];
+export const activityMetrics = [
+  'steps',
+  'distance_m',
+  'active_energy_kcal',
+  'total_energy_kcal',
+  'active_seconds',
+  'strain',
+] as const;
+
 /** What a normalizer makes of a payload: one version of one resource of one user, before it becomes an event. */
 export interface Reading extends Measurements {
   readonly source: string;
@@ -28,6 +47,7 @@ export interface Reading extends Measurements {
   /** The vendor's own version, epoch ms; null where the vendor gives none and the order of arrival decides. */
   readonly revision: number | null;
   readonly deleted: boolean;
+  readonly origins: Origins;
 }
 
 export const noMeasurements: Measurements = {

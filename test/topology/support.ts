@@ -50,6 +50,7 @@ export function aReading(changes: Partial<Reading> = {}): Reading {
     resource_id: 'r',
     revision: null,
     deleted: false,
+    origins: { at: '', fields: {} },
     ...changes,
   };
 }

@@ -1,6 +1,14 @@
 import { idText } from '../json.ts';
 import { parseInstant } from '../instant.ts';
-import { hasMeasurement, noMeasurements, withinRanges, type RawMeta, type Reading } from '../reading.ts';
+import {
+  activityMetrics,
+  hasMeasurement,
+  noMeasurements,
+  withinRanges,
+  type Origins,
+  type RawMeta,
+  type Reading,
+} from '../reading.ts';
 import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
 
 /** A JSON object as it came. */
@@ -35,15 +43,6 @@ export const terraFields: SimpleFields = {
   recovery_score: simpleFields.recovery_score,
   stress_level: simpleFields.stress_level,
 };
-
-const activityFields = [
-  'steps',
-  'distance_m',
-  'active_energy_kcal',
-  'total_energy_kcal',
-  'active_seconds',
-  'strain',
-] as const;
 
 /**
  * Reads the bridge's own simple format: at most one reading.
@@ -88,13 +87,29 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
       resource_id: new Date(instant.epochMs).toISOString(),
       revision: null,
       deleted: false,
+      origins: meta.device === 'terra' ? terraOrigins : simpleOrigins,
     },
   ];
 }
 
+const simpleOrigins = originsOf(simpleFields);
+const terraOrigins = originsOf(terraFields);
+
+function originsOf({ user, ...others }: SimpleFields): Origins {
+  const paths = Object.entries({ user_id: user, ...others } as Record<string, SimpleFields['user']>);
+  const activityPaths = activityMetrics.map((metric) => [metric, `activity_data.${metric}`]);
+  return {
+    at: '',
+    fields: Object.fromEntries([
+      ...paths.map(([field, path]) => [field, name(path)]),
+      ...activityPaths,
+    ]) as Origins['fields'],
+  };
+}
+
 function activity(payload: Payload, faults: string[]): Record<string, number> {
   const values: Record<string, number> = {};
-  for (const field of activityFields) {
+  for (const field of activityMetrics) {
     const value = numberAt(payload, ['activity_data', field], faults);
     if (value !== null) values[field] = value;
   }
