@@ -86,6 +86,11 @@ export class Application {
     return Object.values(this.names.raw);
   }
 
+  /** All its topics: raw, priority, dead letters and changelogs. */
+  get topics(): readonly string[] {
+    return [...topicSpecs(this.names), ...changelogSpecs(this.applicationId)].map(({ name }) => name);
+  }
+
   /** Starts a topology process; give a restarted one the id of its predecessor. Does not wait for it. */
   worker(
     instanceId: string,
@@ -98,7 +103,7 @@ export class Application {
   }
 
   /** Starts a steady flow into the raw topics. */
-  traffic(options: Partial<Pick<TrafficOptions, 'seed' | 'rate' | 'users'>> = {}): Traffic {
+  traffic(options: Partial<Pick<TrafficOptions, 'seed' | 'rate' | 'users' | 'critical'>> = {}): Traffic {
     return Traffic.start(this.cluster, {
       names: this.names,
       partitions: this.partitions,

@@ -14,6 +14,8 @@ export interface TrafficOptions {
   readonly rate?: number;
   /** Default 200. */
   readonly users?: number;
+  /** The share of bodies with an HRV that leads to an event of high priority. Default 0.05. */
+  readonly critical?: number;
 }
 
 /** What was sent, by kind. `failed_sends` may have reached the log nevertheless. */
@@ -159,8 +161,9 @@ export class Traffic {
 
   #body(user: string, timestamp: number): Buffer {
     const alarming = this.#random();
+    const { critical = 0.05 } = this.#options;
     const rmssd =
-      alarming < 0.05
+      alarming < critical
         ? this.#between(5, 25)
         : this.#between(alarming < 0.15 ? 25 : 40, alarming < 0.15 ? 40 : 90);
     return Buffer.from(
