@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StackError } from './errors.ts';
 import type { Software } from './maven.ts';
 import { liveBrokers } from './metadata-request.ts';
 import { processPart, type Part } from './part.ts';
+import type { Program } from './processes.ts';
 import { assertFree, type Ports } from './ports.ts';
 
 /**
@@ -29,8 +30,54 @@ export function broker(options: {
   const port = ports.kafka[index];
   if (port === undefined) throw new RangeError(`there is no port for ${name}`);
   const home = join(directory, name);
+  const data = join(home, 'data');
   const properties = join(home, 'server.properties');
   const logging = `-Dlog4j2.configurationFile=${join(options.root, 'local', 'log4j2.properties')}`;
+
+  const program = async (file: string): Promise<Program> => {
+    const { java, classpath } = await options.software();
+    // Three brokers share the machine with everything else; one may have a little more air.
+    const heap = ports.kafka.length > 1 ? '256m' : '512m';
+    return {
+      command: java,
+      args: [
+        ...['-cp', classpath, `-Xmx${heap}`, ...(options.durable ? [] : quickStart)],
+        ...[logging, 'kafka.Kafka', file],
+      ],
+      cwd: home,
+    };
+  };
+
+  /*
+   * A single broker that was killed is restarted only after its controller, alone, has fenced the run before. Otherwise
+   * its coordinators begin with what the killed run led, and some seconds later the old session ends and for a moment no
+   * partition has a leader. A transaction whose markers are due in that moment is ended without them (Kafka 4.3.1 takes
+   * such a partition for deleted, where older versions waited): its readers then wait for ever, or are given what was
+   * aborted. It is no slower: a broker is not let in before the session of its last run has ended in any case.
+   */
+  const fencingLog = join(directory, 'logs', `${name}-fencing.log`);
+  const fencing = processPart({
+    name: `${name}-fencing`,
+    directory,
+    startDeadlineMs: 60_000,
+    stopDeadlineMs: 15_000,
+    onProgress: () => undefined,
+    signal: options.signal,
+    prepare() {
+      // What it tells is read from its log: that of an earlier time must not speak for it.
+      rmSync(fencingLog, { force: true });
+      const settings = {
+        ...brokerSettings({ index, ports, dataDirectory: data }),
+        'process.roles': 'controller',
+        listeners: `CONTROLLER://127.0.0.1:${port + 1}`,
+        'advertised.listeners': `CONTROLLER://127.0.0.1:${port + 1}`,
+        'broker.session.timeout.ms': String(fencingSessionMs),
+      };
+      writeFileSync(join(home, 'fencing.properties'), toProperties(settings));
+    },
+    program: () => program(join(home, 'fencing.properties')),
+    healthy: () => Promise.resolve(hasFenced(readFileSync(fencingLog, 'utf8'))),
+  });
 
   return processPart({
     name,
@@ -46,31 +93,32 @@ export function broker(options: {
     },
     async prepare() {
       mkdirSync(home, { recursive: true });
-      writeFileSync(
-        properties,
-        toProperties(brokerSettings({ index, ports, dataDirectory: join(home, 'data') })),
-      );
-      if (existsSync(join(home, 'data', 'bootstrap.checkpoint'))) return;
+      writeFileSync(properties, toProperties(brokerSettings({ index, ports, dataDirectory: data })));
+      if (existsSync(join(data, 'bootstrap.checkpoint'))) {
+        if (ports.kafka.length === 1 && !existsSync(join(data, '.kafka_cleanshutdown'))) {
+          await fencing.start();
+          await fencing.stop();
+        }
+        return;
+      }
       const { java, classpath } = await options.software();
       const format = ['format', '--ignore-formatted', '-t', options.clusterId, '-c', properties];
       await runJava(java, ['-cp', classpath, ...quickStart, logging, 'kafka.tools.StorageTool', ...format]);
     },
-    async program() {
-      const { java, classpath } = await options.software();
-      // Three brokers share the machine with everything else; one may have a little more air.
-      const heap = ports.kafka.length > 1 ? '256m' : '512m';
-      return {
-        command: java,
-        args: [
-          ...['-cp', classpath, `-Xmx${heap}`, ...(options.durable ? [] : quickStart)],
-          ...[logging, 'kafka.Kafka', properties],
-        ],
-        cwd: home,
-      };
-    },
+    program: () => program(properties),
     // It answers, and the controller counts it among the living, so it gets replicas and leaders.
     healthy: async () => (await liveBrokers(port)).includes(index + 1),
   });
+}
+
+/** How long the controller that fences an earlier run waits for it. */
+const fencingSessionMs = 1_000;
+
+/** Whether the log of a controller tells that nothing is left of an earlier run: it was fenced, or had been before. */
+function hasFenced(log: string): boolean {
+  if (log.includes('Fencing broker')) return true;
+  const activated = /^(\S+),\d+ WARN .*Performing controller activation/m.exec(log)?.[1];
+  return activated !== undefined && Date.now() - new Date(activated).getTime() > 3 * fencingSessionMs + 1_000;
 }
 
 /**
@@ -97,6 +145,8 @@ export function brokerSettings(options: {
     'controller.quorum.voters': voters.join(','),
     'log.dirs': options.dataDirectory,
     ...commonSettings(ports.kafka.length),
+    // A single broker that was suspended, or had no processor for a while, has nobody to hand its partitions to.
+    ...(ports.kafka.length === 1 ? { 'broker.session.timeout.ms': '30000' } : {}),
   };
 }
 
