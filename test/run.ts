@@ -74,7 +74,7 @@ function runFiles(
         'tsx',
         '--test',
         '--test-concurrency=2',
-        '--test-timeout=240000',
+        '--test-timeout=480000',
         '--test-reporter=spec',
         ...files,
       ],

@@ -1,24 +1,15 @@
 import assert from 'node:assert/strict';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startStack, type Part, type Stack } from '../../local/stack.ts';
+import type { Part } from '../../local/stack.ts';
 import type { Admin } from '../../topology/streams/kafka.ts';
-import { separateStack } from '../local/support.ts';
 import { until } from '../streams/until.ts';
 import { Application } from './application.ts';
+import { stackOf } from './broken-stack.ts';
 import { rounds, seeded } from './settings.ts';
 
 const times = rounds(1);
 const internalTopics = ['__consumer_offsets', '__transaction_state'];
-
-/** A stack that only this test breaks. */
-async function stackOf(t: TestContext, brokers: 1 | 3): Promise<Stack> {
-  const { directory, env } = await separateStack(t, { brokers });
-  const stack = await startStack({ directory, env, brokers, ports: 'free', fresh: true });
-  // Topics, workers and the auditor look there for their brokers and their registry.
-  Object.assign(process.env, stack.env);
-  return stack;
-}
 
 interface Placed {
   readonly topic: string;
@@ -130,34 +121,6 @@ test(
     await reader.caughtUp();
     await application.audit({ ...done, sent, waits: await reader.stop() });
     assert.ok(done.leaders_moved > 0 && done.coordinators_moved > 0, 'no leader ever moved');
-    for (const worker of workers) await worker.stop();
-    await stack.stop();
-  },
-);
-
-test(
-  'over one broker nothing is lost or repeated when it restarts and when it is killed',
-  { timeout: 120_000 + times * 120_000 },
-  async (t) => {
-    const random = seeded(t, 'broker');
-    const stack = await stackOf(t, 1);
-    const application = await Application.create(t);
-    const [broker] = stack.kafka.brokers;
-    assert.ok(broker);
-    const traffic = application.traffic({ rate: 150 });
-    const workers = ['i0', 'i1'].map((id) => application.worker(id));
-    await Promise.all(workers.map((worker) => worker.running()));
-    for (let round = 0; round < times; round += 1) {
-      for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-        await application.progress(100);
-        await sleep(random() * 500);
-        await broker.stop(signal);
-        await broker.start();
-      }
-    }
-    await application.progress(100);
-    const sent = await traffic.stop();
-    await application.audit({ restarts: times, kills: times, sent });
     for (const worker of workers) await worker.stop();
     await stack.stop();
   },
