@@ -6,6 +6,8 @@ export class MemoryLog implements TransactionalLog {
   /** Committed offsets by partition name. */
   readonly offsets = new Map<string, bigint>();
   readonly #committed = new Map<string, OutputRecord[]>();
+  /** The records of the last committed transaction, in the order in which they were sent. */
+  lastCommitted: readonly OutputRecord[] = [];
   #records: OutputRecord[] = [];
   #pending: readonly PartitionOffset[] = [];
 
@@ -32,6 +34,7 @@ export class MemoryLog implements TransactionalLog {
       if (log === undefined) this.#committed.set(name, [record]);
       else log.push(record);
     }
+    this.lastCommitted = this.#records;
     for (const { topic, partition, offset } of this.#pending)
       this.offsets.set(partitionName(topic, partition), offset);
     this.settle();

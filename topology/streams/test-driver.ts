@@ -146,10 +146,15 @@ export class TopologyTestDriver {
     return processed;
   }
 
-  /** Appends one record and processes it: the short form for most tests. */
-  async pipe(record: DriverInput): Promise<void> {
+  /**
+   * Appends one record and processes it: the short form for most tests.
+   * @returns what it led to, dead letters included, in the order in which the operators sent it.
+   */
+  async pipe(record: DriverInput): Promise<readonly OutputRecord[]> {
     this.append(record);
     await this.process();
+    const changelogs = new Set(this.#tasks.flatMap(({ stores }) => stores.map(({ changelog }) => changelog)));
+    return this.#log.lastCommitted.filter(({ topic }) => !changelogs.has(topic));
   }
 
   /**

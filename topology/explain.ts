@@ -1,0 +1,120 @@
+import { biometricEventAvsc, type BiometricEvent } from '../schemas/biometric-event.ts';
+import { createDecoder, createEncoder } from '../schemas/codec.ts';
+import { version } from '../process/version.ts';
+import { biometrics } from './biometrics.ts';
+import { buildId } from './headers.ts';
+import { normalize } from './normalize/index.ts';
+import { rawPayload } from './raw-payload.ts';
+import type { Origins, Reading } from './reading.ts';
+import {
+  TopologyTestDriver,
+  writeOnly,
+  type Headers,
+  type OutputRecord,
+  type RecordContext,
+} from './streams/index.ts';
+import type { Device, TopicNames } from './topics.ts';
+import type { TriggerRule } from './triggers.ts';
+
+/** A webhook as it lies in a raw topic. */
+export interface Delivery {
+  readonly key: Buffer;
+  readonly body: Buffer;
+  /** Raw headers, `received_at` and `scheme` among them. */
+  readonly headers: Headers;
+  /** Epoch ms. */
+  readonly receivedAt: number;
+}
+
+/** What the topology made of one delivery. */
+export interface Explanation {
+  readonly delivery: Delivery;
+  readonly topic: string;
+  readonly offset: bigint;
+  readonly outputs: readonly Explained[];
+  /** Values that ended without output, by `operator/reason`. */
+  readonly dropped: ReadonlyMap<string, number>;
+}
+
+/** One output record. */
+export interface Explained {
+  readonly record: OutputRecord;
+  /** Decoded from the record's bytes; undefined for a dead letter. */
+  readonly event: BiometricEvent | undefined;
+  /** Where a normalizer found what the event says; undefined where it was made of several deliveries. */
+  readonly origins: Origins | undefined;
+}
+
+/** There is no registry to ask: any id will do, the bytes behind it are the same. */
+const schemaId = 1;
+
+/** Runs deliveries of one device, in order and with state, through the topology itself, without a broker. */
+export async function explain(
+  deliveries: readonly Delivery[],
+  options: { device: Device; topics: TopicNames; rules: readonly TriggerRule[] },
+): Promise<Explanation[]> {
+  const { device, topics, rules } = options;
+  const decoder = createDecoder(() => Promise.resolve(biometricEventAvsc));
+  await decoder.prepare(schemaId);
+  const topology = biometrics({
+    topics,
+    rules,
+    biometricEvent: writeOnly(createEncoder(schemaId)),
+    build: buildId({ version: version(), rules, schemaId }),
+  });
+  const driver = new TopologyTestDriver(topology, { deadLetterTopic: topics.deadLetters });
+  const topic = topics.raw[device];
+  const explanations: Explanation[] = [];
+  for (const [at, delivery] of deliveries.entries()) {
+    const { key, body: value, headers, receivedAt: timestamp } = delivery;
+    const before = new Map(driver.dropped);
+    const records = await driver.pipe({ topic, key, value, headers, timestamp });
+    const context = { topic, partition: 0, offset: BigInt(at), timestamp, key: key.toString(), headers };
+    const readings = readingsOf(topics, delivery, context);
+    explanations.push({
+      delivery,
+      topic,
+      offset: BigInt(at),
+      outputs: records.map((record) => {
+        const event =
+          record.topic === topics.deadLetters || record.value === null
+            ? undefined
+            : decoder.decode(record.value);
+        const reading = readings.find(({ resource_id }) => resource_id === event?.resource_id);
+        return { record, event, origins: reading?.origins };
+      }),
+      dropped: new Map(
+        [...driver.dropped]
+          .map(([name, count]) => [name, count - (before.get(name) ?? 0)] as const)
+          .filter(([, count]) => count > 0),
+      ),
+    });
+  }
+  return explanations;
+}
+
+function readingsOf(topics: TopicNames, { body }: Delivery, context: RecordContext): readonly Reading[] {
+  try {
+    const made = normalize(topics)(rawPayload.deserialize(body), context);
+    return Array.isArray(made) ? made : [];
+  } catch {
+    // The dead letter tells why.
+    return [];
+  }
+}
+
+/** The headers of an output as text; one that stands more than once is a list. */
+export function headersAsText(headers: Headers): Record<string, string | string[]> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [
+      name,
+      Buffer.isBuffer(value) ? value.toString() : value.map((one) => one.toString()),
+    ]),
+  );
+}
+
+/** An event with its instants as ISO 8601 text, UTC, and the rest as it is. */
+export function withInstantsAsText(event: BiometricEvent): Record<string, unknown> {
+  const instant = (epochMs: number): string => new Date(epochMs).toISOString();
+  return { ...event, timestamp: instant(event.timestamp), received_at: instant(event.received_at) };
+}
