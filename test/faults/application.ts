@@ -39,6 +39,7 @@ export class Application {
   /** The environment of its topology processes, without INSTANCE_ID. */
   readonly env: Readonly<Record<string, string>>;
   readonly #t: TestContext;
+  readonly #workers: WorkerProcess[] = [];
 
   private constructor(t: TestContext, cluster: Cluster, options: ApplicationOptions) {
     this.#t = t;
@@ -98,6 +99,7 @@ export class Application {
   ): WorkerProcess {
     const env = { ...this.env, ...settings.env, INSTANCE_ID: instanceId };
     const worker = new WorkerProcess(instanceId, { ...settings, env });
+    this.#workers.push(worker);
     this.cluster.after(() => worker.dispose());
     return worker;
   }
@@ -152,8 +154,8 @@ export class Application {
 
   /** Waits until the group has committed all of `ends`. */
   async passed(ends: Offsets, timeoutMs = 60_000): Promise<void> {
-    await until(
-      'the group to pass the ends',
+    await this.#untilWorkersHave(
+      'passed the ends',
       async () => {
         const committed = await this.committed();
         return (
@@ -164,6 +166,22 @@ export class Application {
     );
   }
 
+  /** Waits for what the workers have to do; when it is in vain, the end of their logs tells why. */
+  async #untilWorkersHave(
+    what: string,
+    ask: () => Promise<true | undefined>,
+    timeoutMs: number,
+  ): Promise<void> {
+    try {
+      await until(`the workers to have ${what}`, ask, timeoutMs);
+    } catch (error) {
+      const logs = this.#workers
+        .filter(({ isAlive }) => isAlive)
+        .map(({ instanceId, state, log }) => `${instanceId} is ${String(state)}:\n${log.slice(-3_000)}`);
+      throw new Error([error instanceof Error ? error.message : '', ...logs].join('\n'), { cause: error });
+    }
+  }
+
   /** Waits until `records` more raw records than now are committed. */
   async progress(records = 1, timeoutMs = 60_000): Promise<void> {
     const sum = async (): Promise<bigint | undefined> => {
@@ -171,8 +189,8 @@ export class Application {
       return committed && [...committed.values()].reduce((total, offset) => total + offset, 0n);
     };
     const before = await until('the committed offsets', sum);
-    await until(
-      `${records} more records to be committed`,
+    await this.#untilWorkersHave(
+      `committed ${records} more records`,
       async () => ((await sum()) ?? 0n) >= before + BigInt(records) || undefined,
       timeoutMs,
     );
