@@ -9,6 +9,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   sink: async () => (await import('./sink.ts')).sink,
   topics: async () => (await import('./topics.ts')).topics,
   schemas: async () => (await import('./schemas.ts')).schemas,
+  token: async () => (await import('./token.ts')).token,
   describe: async () => (await import('./describe.ts')).describe,
   config: async () => (await import('./config.ts')).config,
   local: async () => (await import('./local.ts')).local,
