@@ -10,6 +10,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   topics: async () => (await import('./topics.ts')).topics,
   schemas: async () => (await import('./schemas.ts')).schemas,
   explain: async () => (await import('./explain.ts')).explainCommand,
+  token: async () => (await import('./token.ts')).token,
   describe: async () => (await import('./describe.ts')).describe,
   config: async () => (await import('./config.ts')).config,
   local: async () => (await import('./local.ts')).local,

@@ -7,6 +7,8 @@ import {
   type Config,
 } from '../process/config.ts';
 import type { Device } from '../topology/topics.ts';
+import { readRevokedUsers } from './revocations.ts';
+import { schemes } from './schemes.ts';
 
 const MiB = 1024 * 1024;
 
@@ -84,9 +86,15 @@ export function ingressVariables(env: NodeJS.ProcessEnv) {
       description: 'on to serve the unsigned /webhook/test; off by default when NODE_ENV=production',
     }),
     // Oura and WHOOP retry for an hour, Terra for a bit over a day; none says whether a retry is signed anew.
-    OURA_SIGNATURE_TOLERANCE_S: toleranceS(4_500),
-    WHOOP_SIGNATURE_TOLERANCE_S: toleranceS(4_500),
-    TERRA_SIGNATURE_TOLERANCE_S: toleranceS(90_000),
+    OURA_SIGNATURE_TOLERANCE_S: toleranceS(schemes.oura.timestamp.toleranceS),
+    WHOOP_SIGNATURE_TOLERANCE_S: toleranceS(schemes.whoop.timestamp.toleranceS),
+    TERRA_SIGNATURE_TOLERANCE_S: toleranceS(schemes.terra.timestamp.toleranceS),
+    HEALTHKIT_REVOKED_FILE: variable<string | undefined>({
+      // Read again, and for good, by whoever uses it; a list that cannot be read is told with the other faults.
+      schema: is.text.refine(isRevokedFile, { error: 'cannot be read as a list of users in UTF-8' }),
+      default: undefined,
+      description: 'file of users, one a line, whose HealthKit tokens are refused; read again at SIGHUP',
+    }),
     POSTGRES_URL: variable<string | undefined>({
       schema: is.url,
       default: undefined,
@@ -140,7 +148,7 @@ export function vendorSecrets(config: IngressConfig): Readonly<Record<Device, Ve
       toleranceS: config.TERRA_SIGNATURE_TOLERANCE_S,
       variable: 'TERRA_WEBHOOK_SECRET',
     },
-    // None of its schemes signs a time.
+    // A token holds until it is revoked: it signs no time.
     healthkit: { secrets: config.APPLE_HEALTHKIT_SECRET, toleranceS: 0, variable: 'APPLE_HEALTHKIT_SECRET' },
   };
 }
@@ -152,6 +160,33 @@ function secretList(vendor: string) {
     secret: true,
     description: `signing secret of ${vendor}; several, separated by commas, while rotating`,
   });
+}
+
+/** Under 128 bits a key can be guessed, given one signed request and patience. */
+const shortSecretLength = 16;
+
+/**
+ * The configured secrets that are too short to be safe, by variable and place in its list: never the secrets
+ * themselves, nor their lengths.
+ */
+export function shortSecrets(config: IngressConfig): { readonly variable: string; readonly index: number }[] {
+  const named = Object.values(vendorSecrets(config)).map(({ variable, secrets }) => ({ variable, secrets }));
+  const token = config.OURA_VERIFICATION_TOKEN;
+  if (token !== undefined) named.push({ variable: 'OURA_VERIFICATION_TOKEN', secrets: [token] });
+  return named.flatMap(({ variable, secrets }) =>
+    [...secrets.entries()]
+      .filter(([, secret]) => secret.length < shortSecretLength)
+      .map(([index]) => ({ variable, index })),
+  );
+}
+
+function isRevokedFile(path: string): boolean {
+  try {
+    readRevokedUsers(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function toleranceS(defaultS: number) {

@@ -11,7 +11,8 @@ export function ouraHandshake(token: string | undefined): Handler {
   return (request, response) => {
     if (token === undefined || token === '')
       return sendProblem(request, response, 'no_token', { retryAfterS: 60 });
-    const query = new URLSearchParams((request.url ?? '').split('?', 2)[1] ?? '');
+    // Only the first question mark begins the query; a challenge may hold others.
+    const query = new URLSearchParams(/\?(.*)/s.exec(request.url ?? '')?.[1] ?? '');
     const [given, ...moreTokens] = query.getAll('verification_token');
     const [challenge, ...moreChallenges] = query.getAll('challenge');
     if (given === undefined || moreTokens.length > 0 || moreChallenges.length > 0) {

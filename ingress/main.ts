@@ -2,7 +2,7 @@ import type { RequestListener, Server } from 'node:http';
 import { adminRoutes, createApp, publicRoutes } from './app.ts';
 import { createByteBudget } from './byte-budget.ts';
 import { startCheck } from './checks.ts';
-import { vendorSecrets, type IngressConfig } from './config.ts';
+import { shortSecrets, vendorSecrets, type IngressConfig } from './config.ts';
 import { ouraHandshake } from './handshake.ts';
 import { health, healthStatus, livez, metrics as metricsHandler, readyz, type HealthDeps } from './health.ts';
 import { closeServer, createHttpServer, listening } from './http-server.ts';
@@ -10,8 +10,9 @@ import { createMetrics } from './metrics.ts';
 import { startPings } from './pings.ts';
 import { createRawLog, type RawLog, type RawProducer } from './raw-log.ts';
 import { occasionalLog } from '../process/occasional-log.ts';
+import { startRevocations, type Revocations } from './revocations.ts';
+import { schemes } from './schemes.ts';
 import { createTopicsCheck, describeTopicsFault, type TopicsCheck } from './topics-check.ts';
-import { plainScheme } from './verify.ts';
 import { vendors } from './vendors/all.ts';
 import { version } from '../process/version.ts';
 import { createWaitingLine } from './waiting-line.ts';
@@ -35,6 +36,7 @@ const MiB = 1024 * 1024;
  * @throws Error when a port is taken, TopicError when topics have another count of partitions than TOPIC_PARTITIONS.
  */
 export async function startIngress(config: IngressConfig, log: Logger): Promise<RunningIngress> {
+  const revocations = startRevocations(config.HEALTHKIT_REVOKED_FILE, log);
   const names = topicNames(config.TOPIC_PREFIX);
   const topics = [
     ...devices.map((device) => names.raw[device]),
@@ -124,7 +126,7 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
   const details = { health: health(healthDeps), metrics: metricsHandler(metrics.registry) };
   const app = createApp(
     publicRoutes({
-      ...vendorHandlers(config, deps, log),
+      ...vendorHandlers(config, deps, revocations, log),
       ouraHandshake: ouraHandshake(config.OURA_VERIFICATION_TOKEN),
       test: config.TEST_WEBHOOK ? testWebhook(deps, names.test) : undefined,
       ...probes,
@@ -144,6 +146,7 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
     await Promise.all(servers.map((server) => closeServer(server, 10_000)));
     await rawLog.close(5_000);
     await Promise.all([kafkaCheck.stop(), pings.postgres?.stop(), pings.redis?.stop()]);
+    revocations.stop();
   }
   try {
     await Promise.race([kafkaCheck.first, fatal.failed]);
@@ -182,29 +185,32 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
   }
 }
 
-/** The handlers of the vendors' routes; a loud line for each that cannot verify anything. */
-function vendorHandlers(config: IngressConfig, deps: WebhookDeps, log: Logger): Record<Device, Handler> {
+/** The handlers of the vendors' routes; a loud line for each that cannot verify anything, or not safely. */
+function vendorHandlers(
+  config: IngressConfig,
+  deps: WebhookDeps,
+  revocations: Revocations,
+  log: Logger,
+): Record<Device, Handler> {
+  for (const short of shortSecrets(config)) {
+    log.warn(short, `A SHORT SECRET in ${short.variable}: use 16 characters or more, which nobody can guess`);
+  }
   const configured = vendorSecrets(config);
   const names = topicNames(config.TOPIC_PREFIX);
   const handler = (device: Device): Handler => {
     const { secrets, toleranceS, variable } = configured[device];
-    const schemes = [...vendors[device].schemes, ...(config.PLAIN_SIGNATURE ? [plainScheme] : [])];
     if (secrets.length === 0) {
       log.error(
         { device },
         `NO SECRET FOR ${device}: its webhooks are refused with 503 until ${variable} is set`,
-      );
-    } else if (schemes.length === 0) {
-      log.error(
-        { device },
-        `NO SIGNATURE SCHEME FOR ${device}: its webhooks are refused with 503 unless PLAIN_SIGNATURE=on`,
       );
     }
     return vendorWebhook(deps, {
       device,
       topic: names.raw[device],
       vendor: vendors[device],
-      schemes,
+      schemes: [...vendors[device].schemes, ...(config.PLAIN_SIGNATURE ? [schemes.plain] : [])],
+      isRevoked: revocations.isRevoked,
       secrets,
       toleranceS,
       maxBodyBytes: config.MAX_BODY_BYTES,

@@ -11,11 +11,20 @@ export const problems = {
   incomplete_body: [400, 'the connection ended before the body was complete'],
   signature_missing: [401, 'the signature header is missing'],
   signature_ambiguous: [401, 'the signature header was sent more than once'],
-  signature_malformed: [401, 'the signature is not a hexadecimal SHA-256 digest'],
+  signature_malformed: [401, 'the signature header holds no SHA-256 digest in the form of this route'],
   signature_wrong: [401, 'the signature does not match the body'],
-  timestamp_missing: [401, 'the timestamp header is missing'],
+  token_missing: [401, 'the Authorization header with the bearer token is missing'],
+  token_ambiguous: [401, 'the Authorization header was sent more than once'],
+  token_malformed: [401, 'the Authorization header holds no bearer token of this bridge'],
+  token_wrong: [401, 'the bearer token was not made with a secret of this bridge'],
+  token_revoked: [401, 'the bearer token was revoked'],
+  token_of_another_user: [401, 'the body names another user than the bearer token'],
+  timestamp_missing: [401, 'the signed timestamp is missing'],
   timestamp_ambiguous: [401, 'the timestamp header was sent more than once'],
-  timestamp_malformed: [401, 'the timestamp is neither 10 digits (seconds) nor 13 digits (milliseconds)'],
+  timestamp_malformed: [
+    401,
+    'the signed timestamp is not in the unit of this route: 10 digits are s, 13 are ms',
+  ],
   timestamp_too_old: [401, 'the signed timestamp is too old'],
   timestamp_in_future: [401, 'the signed timestamp lies in the future'],
   wrong_token: [401, 'the verification token is wrong'],
@@ -75,7 +84,7 @@ export function sendProblem(
   const headers: Record<string, string> = { 'content-type': 'application/problem+json' };
   if (status === 503) headers['retry-after'] = String(options.retryAfterS ?? 1);
   // A 401 has to name a scheme to try (RFC 9110, 15.5.2).
-  if (status === 401) headers['www-authenticate'] = 'Signature';
+  if (status === 401) headers['www-authenticate'] = code.startsWith('token_') ? 'Bearer' : 'Signature';
   if (options.allow !== undefined) headers['allow'] = options.allow;
   send(request, response, status, headers, Buffer.from(JSON.stringify(body)));
 }

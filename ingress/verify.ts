@@ -1,26 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-
-/** How a vendor signs its requests, as data: adding a vendor's scheme is adding one of these. */
-export interface SignatureScheme {
-  /** Goes into the raw record's `scheme` header, so that the record can be verified again. */
-  readonly name: string;
-  readonly algorithm: 'sha256';
-  readonly signature: {
-    /** Lower case, as Node gives header names. */
-    readonly header: string;
-    readonly encoding: 'hex';
-    /** Text that may stand in front of the digest. */
-    readonly prefix?: string;
-  };
-  /** The signed time of sending; absent for a scheme that has none and so cannot refuse a replay. */
-  readonly timestamp?: {
-    readonly header: string;
-    /** Milliseconds per unit by the number of digits; any other number of digits is malformed. */
-    readonly unitMsByDigits: Readonly<Record<number, number>>;
-  };
-  /** What the digest is computed over, in this order without separator; the timestamp as its header's exact text. */
-  readonly signs: readonly ('timestamp' | 'body')[];
-}
+import { readBearer } from './bearer.ts';
+import type { SignatureScheme } from './schemes.ts';
 
 /** How far from now a signed timestamp may be, in ms. */
 export interface TimeWindow {
@@ -33,10 +13,7 @@ export type Headers = Readonly<Record<string, string | readonly string[] | undef
 
 export type Refusal =
   | 'no_secret'
-  | 'signature_missing'
-  | 'signature_ambiguous'
-  | 'signature_malformed'
-  | 'signature_wrong'
+  | `${'signature' | 'token'}_${'missing' | 'ambiguous' | 'malformed' | 'wrong'}`
   | 'timestamp_missing'
   | 'timestamp_ambiguous'
   | 'timestamp_malformed'
@@ -53,20 +30,26 @@ export interface Verified {
   readonly scheme: string;
   /** Which of the secrets, by its place in the list. */
   readonly secretIndex: number;
+  /** The user a token speaks for; absent for signatures, which speak for a vendor. */
+  readonly userId?: string;
 }
 
-/** What the headers of a request say about its signature: well formed and in time, but not yet proven. */
+/** What the headers of a request say about its origin: well formed and in time, but not yet proven. */
 export interface Claim {
   readonly ok: true;
   readonly scheme: SignatureScheme;
-  readonly digest: Buffer;
+  /** One right one is enough. */
+  readonly digests: readonly Buffer[];
+  /** The signed texts of the headers, exactly as they came; empty where the scheme has none. */
   readonly timestamp: string;
+  readonly user: string;
+  readonly userId?: string;
 }
 
 /**
  * Verifies a request: a pure function of its arguments, which never throws on what a stranger can send.
- * The body is the raw bytes, unparsed. The first scheme whose signature header is present decides: a request that
- * fails its vendor's own scheme is not tried with a weaker one.
+ * The body is the raw bytes, unparsed. The first scheme whose header is present decides: a request that fails its
+ * vendor's own scheme is not tried with a weaker one.
  */
 export function verify(request: {
   readonly schemes: readonly SignatureScheme[];
@@ -88,72 +71,131 @@ export function readClaim(
   window: TimeWindow,
   nowMs: number,
 ): Claim | Refused {
-  const scheme = schemes.find(({ signature }) => isPresent(headers[signature.header]));
-  if (scheme === undefined) return refused('signature_missing');
-  const signature = single(headers[scheme.signature.header]);
-  if (signature === undefined) return refused('signature_ambiguous');
-  const digest = decodeHex(withoutPrefix(signature, scheme.signature.prefix));
-  if (digest === undefined) return refused('signature_malformed');
-  if (scheme.timestamp === undefined) return { ok: true, scheme, digest, timestamp: '' };
-
-  const header = headers[scheme.timestamp.header];
-  if (!isPresent(header)) return refused('timestamp_missing');
-  const timestamp = single(header);
-  if (timestamp === undefined) return refused('timestamp_ambiguous');
-  const unitMs = /^\d+$/.test(timestamp) ? scheme.timestamp.unitMsByDigits[timestamp.length] : undefined;
-  if (unitMs === undefined) return refused('timestamp_malformed');
-  const ageMs = nowMs - Number(timestamp) * unitMs;
-  if (ageMs > window.pastMs) return refused('timestamp_too_old');
-  if (-ageMs > window.futureMs) return refused('timestamp_in_future');
-  return { ok: true, scheme, digest, timestamp };
+  let foreign: Refused | undefined;
+  for (const scheme of schemes) {
+    if (!scheme.headers.some((name) => isPresent(headers[name]))) continue;
+    const claim = claimOf(scheme, headers, window, nowMs);
+    // An Authorization header that holds no token of ours may be a gateway's own: what else the request bears decides.
+    if (claim.ok || claim.reason !== 'token_malformed') return claim;
+    foreign = claim;
+  }
+  return foreign ?? refused(schemes[0]?.form === 'bearer' ? 'token_missing' : 'signature_missing');
 }
 
-/** The second half of `verify`: whether one of the secrets made the digest of this body. Constant time per secret. */
+/** The second half of `verify`: whether one of the secrets made one of the digests. Constant time per digest. */
 export function checkClaim(claim: Claim, body: Buffer, secrets: readonly string[]): Verified | Refused {
   if (!hasSecret(secrets)) return refused('no_secret');
+  const { scheme, userId } = claim;
   for (const [secretIndex, secret] of secrets.entries()) {
     // An empty key is a valid one to HMAC: everybody knows it.
     if (secret === '') continue;
-    const hmac = createHmac(claim.scheme.algorithm, secret);
-    for (const part of claim.scheme.signs) hmac.update(part === 'body' ? body : claim.timestamp);
-    if (timingSafeEqual(hmac.digest(), claim.digest))
-      return { ok: true, scheme: claim.scheme.name, secretIndex };
+    const hmac = createHmac(scheme.algorithm, secret);
+    for (const part of scheme.signs) {
+      hmac.update(part === 'body' ? body : typeof part === 'string' ? claim[part] : part.text);
+    }
+    const right = hmac.digest();
+    if (claim.digests.some((digest) => timingSafeEqual(digest, right))) {
+      return { ok: true, scheme: scheme.name, secretIndex, ...(userId === undefined ? {} : { userId }) };
+    }
   }
-  return refused('signature_wrong');
+  return refused(`${proof(scheme)}_wrong`);
 }
-
-/** The bridge's own scheme, for its simple format: `Signature: <hex>` or `Signature: sha256=<hex>` over the body. */
-export const plainScheme: SignatureScheme = {
-  name: 'plain',
-  algorithm: 'sha256',
-  signature: { header: 'signature', encoding: 'hex', prefix: 'sha256=' },
-  signs: ['body'],
-};
 
 /** Whether at least one usable secret is configured; without one a route is closed. */
 export function hasSecret(secrets: readonly string[]): boolean {
   return secrets.some((secret) => secret !== '');
 }
 
+function claimOf(
+  scheme: SignatureScheme,
+  headers: Headers,
+  window: TimeWindow,
+  nowMs: number,
+): Claim | Refused {
+  const proofs = scheme.headers.map((name) => headers[name]);
+  if (proofs.some(isDoubled)) return refused(`${proof(scheme)}_ambiguous`);
+  const parts = readProof(scheme, single(proofs.find(isPresent)) ?? '');
+  const digests = (parts?.digests ?? []).flatMap((text) => decodeDigest(text, scheme.encoding) ?? []);
+  if (parts === undefined || digests.length === 0) return refused(`${proof(scheme)}_malformed`);
+  const { user = '', userId } = parts;
+  const claim = { ok: true, scheme, digests, user, ...(userId === undefined ? {} : { userId }) } as const;
+  if (scheme.timestamp === undefined) return { ...claim, timestamp: '' };
+
+  const { header, unitMsByDigits } = scheme.timestamp;
+  const sent = header === undefined ? parts.timestamp : headers[header];
+  if (isDoubled(sent)) return refused('timestamp_ambiguous');
+  const timestamp = single(sent);
+  if (timestamp === undefined || timestamp === '') return refused('timestamp_missing');
+  const unitMs = /^\d+$/.test(timestamp) ? unitMsByDigits[timestamp.length] : undefined;
+  if (unitMs === undefined) return refused('timestamp_malformed');
+  const ageMs = nowMs - Number(timestamp) * unitMs;
+  if (ageMs > window.pastMs) return refused('timestamp_too_old');
+  if (-ageMs > window.futureMs) return refused('timestamp_in_future');
+  return { ...claim, timestamp };
+}
+
+/** The parts of a header, as texts. */
+interface Proof {
+  readonly digests: readonly string[];
+  readonly timestamp?: string | undefined;
+  readonly user?: string;
+  readonly userId?: string;
+}
+
+function readProof(scheme: SignatureScheme, text: string): Proof | undefined {
+  switch (scheme.form) {
+    case 'digest': {
+      const { prefix } = scheme;
+      return {
+        digests: [prefix !== undefined && text.startsWith(prefix) ? text.slice(prefix.length) : text],
+      };
+    }
+    case 'fields': {
+      const fields = text.split(',').map((field) => field.trim());
+      const values = (name: string): string[] =>
+        fields.filter((field) => field.startsWith(`${name}=`)).map((field) => field.slice(name.length + 1));
+      return { digests: values('v1'), timestamp: values('t').at(-1) };
+    }
+    case 'bearer': {
+      const token = readBearer(text);
+      return token && { digests: [token.digest], user: token.signed, userId: token.userId };
+    }
+  }
+}
+
+const digestForms = {
+  hex: /^[0-9a-fA-F]{64}$/,
+  base64: /^[A-Za-z0-9+/]{43}=$/,
+  base64url: /^[A-Za-z0-9_-]{43}$/,
+} as const;
+
+// Buffer.from skips or stops silently at what is wrong, so the text is checked before, and after for the two bits that
+// 43 characters of base64 have more than 32 bytes.
+function decodeDigest(text: string, encoding: SignatureScheme['encoding']): Buffer | undefined {
+  if (!digestForms[encoding].test(text)) return undefined;
+  const digest = Buffer.from(text, encoding);
+  return encoding === 'hex' || digest.toString(encoding) === text ? digest : undefined;
+}
+
 function refused(reason: Refusal): Refused {
   return { ok: false, reason };
 }
 
-function isPresent(header: string | readonly string[] | undefined): boolean {
-  return header !== undefined && header.length > 0;
+function proof(scheme: SignatureScheme): 'signature' | 'token' {
+  return scheme.form === 'bearer' ? 'token' : 'signature';
+}
+
+type Header = Headers[string];
+
+function isPresent(header: Header): boolean {
+  return typeof header === 'string' ? header !== '' : (header ?? []).some((value) => value !== '');
 }
 
 // Of a header that came twice one part of the way may have believed the first and another the last.
-function single(header: string | readonly string[] | undefined): string | undefined {
-  if (typeof header === 'string') return header;
-  return header?.length === 1 ? header[0] : undefined;
+function isDoubled(header: Header): boolean {
+  return typeof header === 'object' && header.length > 1;
 }
 
-function withoutPrefix(text: string, prefix: string | undefined): string {
-  return prefix !== undefined && text.startsWith(prefix) ? text.slice(prefix.length) : text;
-}
-
-// Buffer.from(text, 'hex') stops silently at the first wrong character, so the text is checked before.
-function decodeHex(text: string): Buffer | undefined {
-  return /^[0-9a-fA-F]{64}$/.test(text) ? Buffer.from(text, 'hex') : undefined;
+function single(header: Header): string | undefined {
+  return typeof header === 'string' ? header : header?.[0];
 }

@@ -5,7 +5,8 @@ import { problemStatus, send, sendProblem, type ProblemCode } from './problems.t
 import type { Appended, RawLog } from './raw-log.ts';
 import { hashKey, rawRecord, testRecord, type RawRecord } from './raw-record.ts';
 import { declaredLength, readBody } from './read-body.ts';
-import { checkClaim, hasSecret, readClaim, type SignatureScheme } from './verify.ts';
+import type { SignatureScheme } from './schemes.ts';
+import { checkClaim, hasSecret, readClaim } from './verify.ts';
 import type { Vendor } from './vendors/vendor.ts';
 import type { WaitingLine } from './waiting-line.ts';
 
@@ -38,8 +39,10 @@ export interface VendorRoute {
   readonly device: string;
   readonly topic: string;
   readonly vendor: Vendor;
-  /** The schemes in force; the route is closed when there are none. */
+  /** The schemes in force; the first is the vendor's own. */
   readonly schemes: readonly SignatureScheme[];
+  /** Whether the tokens of this user are refused. */
+  readonly isRevoked: (userId: string) => boolean;
   readonly secrets: readonly string[];
   readonly toleranceS: number;
   readonly maxBodyBytes: number;
@@ -62,14 +65,29 @@ export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
     device: route.device,
     maxBodyBytes: route.maxBodyBytes,
     admit(request, receivedAtMs) {
-      if (!hasSecret(route.secrets) || route.schemes.length === 0) return 'no_secret';
+      if (!hasSecret(route.secrets)) return 'no_secret';
       const claim = readClaim(route.schemes, request.headersDistinct, window, receivedAtMs);
       if (!claim.ok) return claim.reason;
-      return (body) => {
+      const prove = (body: Buffer) => {
         const verified = checkClaim(claim, body, route.secrets);
+        // Looked up only for tokens that are right: whom it was taken from is no stranger's business.
+        return verified.ok && verified.userId !== undefined && route.isRevoked(verified.userId)
+          ? ({ ok: false, reason: 'token_revoked' } as const)
+          : verified;
+      };
+      // A token says nothing of the body, so that nothing need be read for one that is wrong.
+      if (!claim.scheme.signs.includes('body')) {
+        const early = prove(Buffer.alloc(0));
+        if (!early.ok) return early.reason;
+      }
+      return (body) => {
+        const verified = prove(body);
         if (!verified.ok) return verified.reason;
         const json = parseJson(body);
-        const userId = json.ok ? route.vendor.userId(json.value) : null;
+        const named = json.ok ? route.vendor.userId(json.value) : null;
+        if (named !== null && verified.userId !== undefined && named !== verified.userId)
+          return 'token_of_another_user';
+        const userId = json.ok ? (verified.userId ?? named) : null;
         const key = userId === null ? hashKey(body) : Buffer.from(userId);
         const facts = { receivedAtMs, headers: request.headers, keptHeaders, verified };
         return {

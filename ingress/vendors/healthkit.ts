@@ -1,9 +1,10 @@
 import { idText } from '../../topology/json.ts';
+import { schemes } from '../schemes.ts';
 import { member, type Vendor } from './vendor.ts';
 
 export const healthkit: Vendor = {
-  /** Exports of the phone carry a bearer token instead of a signature; its check belongs here; so far plain only. */
-  schemes: [],
+  schemes: [schemes.bearer],
+  /** Exports of the phone name no user, their token does; the simple format does. */
   userId: (body) => idText(member(body, 'user_id')),
   keptHeaders: ['automation-*', 'session-id'],
 };

@@ -1,9 +1,9 @@
 import { idText } from '../../topology/json.ts';
+import { schemes } from '../schemes.ts';
 import { member, type Vendor } from './vendor.ts';
 
 export const terra: Vendor = {
-  /** Terra's own scheme (`terra-signature`, `t=…,v1=…`) belongs here; so far plain only. */
-  schemes: [],
+  schemes: [schemes.terra],
   /** Our own name for the user if Terra was told one, else Terra's; the simple format may name it at the top. */
   userId(body) {
     const user = member(body, 'user');

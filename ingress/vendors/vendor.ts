@@ -1,4 +1,4 @@
-import type { SignatureScheme } from '../verify.ts';
+import type { SignatureScheme } from '../schemes.ts';
 
 /** What the ingress knows of a vendor: how it signs, whom a body is about, and which headers belong to the record. */
 export interface Vendor {

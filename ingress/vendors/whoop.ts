@@ -1,9 +1,9 @@
 import { idText } from '../../topology/json.ts';
+import { schemes } from '../schemes.ts';
 import { member, type Vendor } from './vendor.ts';
 
 export const whoop: Vendor = {
-  /** WHOOP's own scheme (`x-whoop-signature`, base64 over timestamp and body) belongs here; so far plain only. */
-  schemes: [],
+  schemes: [schemes.whoop],
   /** A 64-bit number in WHOOP's own webhooks. */
   userId: (body) => idText(member(body, 'user_id')),
   keptHeaders: ['x-whoop-signature', 'x-whoop-signature-timestamp'],

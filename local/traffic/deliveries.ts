@@ -1,6 +1,13 @@
-import { createHmac } from 'node:crypto';
 import { seededRandom } from '../../topology/streams/index.ts';
 import type { Device } from '../../topology/topics.ts';
+import {
+  healthkitToken,
+  ouraSignature,
+  plainSignature,
+  terraSignature,
+  whoopSignature,
+  type Signature,
+} from './signatures.ts';
 
 /** The secrets that sample deliveries are signed with. */
 export type Secrets = Readonly<Record<Device, string>>;
@@ -155,7 +162,12 @@ function reading(kind: string, sample: Sample, context: Context): Delivery {
   const dialect = kind === 'terra_dialect_reading' || Object.keys(sample.activity).length > 0;
   const body = Buffer.from(JSON.stringify(dialect ? terraBody(sample) : simpleBody(sample)), 'utf8');
   const secret = context.secrets[sample.device];
-  const headers = kind === 'oura_signed_reading' ? ouraSignature(secret, body) : plainSignature(secret, body);
+  const headers =
+    kind === 'oura_signed_reading'
+      ? ouraSignature(secret, body)
+      : kind === 'healthkit_reading'
+        ? healthkitToken(secret, sample.user)
+        : plainSignature(secret, body);
   return {
     kind,
     device: sample.device,
@@ -215,14 +227,19 @@ function expected(sample: Sample, dialect: boolean): ExpectedEvent {
 function other(kind: string, context: Context): Delivery {
   const { secrets, count, startMs } = context;
   const nonce = `${startMs}-${count}`;
-  const at = (device: Device, body: string, expect: Expectation): Delivery => {
+  const at = (
+    device: Device,
+    body: string,
+    expect: Expectation,
+    sign: Signature = plainSignature,
+  ): Delivery => {
     const bytes = Buffer.from(body, 'utf8');
-    return { kind, device, body: bytes, headers: plainSignature(secrets[device], bytes), expect };
+    return { kind, device, body: bytes, headers: sign(secrets[device], bytes), expect };
   };
   const dropped: Expectation = { outcome: 'dropped', status: 200 };
   switch (kind) {
-    case 'oura_notification': {
-      const notification = at(
+    case 'oura_notification':
+      return at(
         'oura',
         JSON.stringify({
           event_type: 'update',
@@ -232,20 +249,21 @@ function other(kind: string, context: Context): Delivery {
           user_id: 'user-1',
         }),
         dropped,
+        ouraSignature,
       );
-      return { ...notification, headers: ouraSignature(secrets.oura, notification.body) };
-    }
     case 'whoop_notification':
       return at(
         'whoop',
         JSON.stringify({ user_id: 10129, id: nonce, type: 'recovery.updated', trace_id: nonce }),
         dropped,
+        whoopSignature,
       );
     case 'terra_control':
       return at(
         'terra',
         JSON.stringify({ status: 'success', type: 'user_reauth', old_user: {}, new_user: {}, nonce }),
         dropped,
+        terraSignature,
       );
     case 'malformed':
       return count % 2 === 0
@@ -262,18 +280,6 @@ function other(kind: string, context: Context): Delivery {
       return { ...unsigned, headers: { signature: '0'.repeat(64) } };
     }
   }
-}
-
-/** The bridge's own scheme: the hex HMAC-SHA256 of the body. */
-export function plainSignature(secret: string, body: Buffer): Record<string, string> {
-  return { signature: createHmac('sha256', secret).update(body).digest('hex') };
-}
-
-// Oura's scheme: upper-case hex over the timestamp's text and the body.
-function ouraSignature(secret: string, body: Buffer): Record<string, string> {
-  const timestamp = String(Date.now());
-  const digest = createHmac('sha256', secret).update(timestamp).update(body).digest('hex');
-  return { 'x-oura-timestamp': timestamp, 'x-oura-signature': digest.toUpperCase() };
 }
 
 function shuffled(list: readonly string[], random: () => number): string[] {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ingressVariables, readIngressConfig } from '../../ingress/config.ts';
+import { ingressVariables, readIngressConfig, shortSecrets, vendorSecrets } from '../../ingress/config.ts';
 import { ConfigError, describeConfig } from '../../process/config.ts';
 
 const env = { KAFKA_BOOTSTRAP_SERVERS: 'localhost:9092' };
@@ -49,4 +49,27 @@ test('all faults are told together, and none quotes its value', () => {
       return true;
     },
   );
+});
+
+test('short secrets are told by variable and place, and not shown', () => {
+  const config = readIngressConfig({
+    ...env,
+    OURA_WEBHOOK_SECRET: 'sixteen-letters!,planted-short1',
+    WHOOP_WEBHOOK_SECRET: 'planted',
+    APPLE_HEALTHKIT_SECRET: 'long enough for anybody',
+    OURA_VERIFICATION_TOKEN: 'planted',
+  });
+  const short = shortSecrets(config);
+  assert.deepEqual(short, [
+    { variable: 'OURA_WEBHOOK_SECRET', index: 1 },
+    { variable: 'WHOOP_WEBHOOK_SECRET', index: 0 },
+    { variable: 'OURA_VERIFICATION_TOKEN', index: 0 },
+  ]);
+});
+
+test('signed timestamps may be as old as the retries of their vendor', () => {
+  const config = readIngressConfig({ ...env, TERRA_SIGNATURE_TOLERANCE_S: '300' });
+  const tolerances = Object.values(vendorSecrets(config)).map(({ toleranceS }) => toleranceS);
+  assert.deepEqual(tolerances, [4_500, 4_500, 300, 0]);
+  assert.equal(readIngressConfig(env).TERRA_SIGNATURE_TOLERANCE_S, 90_000);
 });

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { plainScheme, verify, type Headers } from '../../ingress/verify.ts';
-import { ouraScheme } from '../../ingress/vendors/oura.ts';
+import { schemes } from '../../ingress/schemes.ts';
+import { verify, type Headers } from '../../ingress/verify.ts';
 
 const secret = 'oura_client_secret_example';
 const sentAt = 1781073668004;
@@ -23,7 +23,7 @@ const inS = {
 
 function check(headers: Headers, options: Partial<Parameters<typeof verify>[0]> = {}) {
   return verify({
-    schemes: [ouraScheme, plainScheme],
+    schemes: [schemes.oura, schemes.plain],
     headers,
     body,
     secrets: [secret],
@@ -133,7 +133,7 @@ test("a request that fails its vendor's own scheme is not tried with the plain o
 });
 
 test('the plain scheme is only taken where it is in force', () => {
-  assert.equal(reason({ signature: plain(body) }, { schemes: [ouraScheme] }), 'signature_missing');
+  assert.equal(reason({ signature: plain(body) }, { schemes: [schemes.oura] }), 'signature_missing');
 });
 
 test('whatever the headers hold, the answer is a value', () => {

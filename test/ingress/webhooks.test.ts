@@ -484,7 +484,8 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
         'not_found',
       );
       assertProblem(await signed(production.port, 'oura', simple()), 401, 'signature_missing');
-      assertProblem(await signed(production.port, 'whoop', simple()), 503, 'no_secret');
+      assertProblem(await signed(production.port, 'whoop', simple()), 401, 'signature_missing');
+      assertProblem(await signed(production.port, 'healthkit', simple()), 401, 'token_missing');
       const body = simple();
       const timestamp = String(Date.now());
       const headers = { 'x-oura-timestamp': timestamp, 'x-oura-signature': hex(ouraSecret, timestamp, body) };

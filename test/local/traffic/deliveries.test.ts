@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
+import { schemes } from '../../../ingress/schemes.ts';
+import { vendors } from '../../../ingress/vendors/all.ts';
+import { verify } from '../../../ingress/verify.ts';
 import { deliveries, type Delivery } from '../../../local/traffic/deliveries.ts';
 
 const secrets = { oura: 'o', whoop: 'w', terra: 't', healthkit: 'h' };
@@ -37,16 +39,30 @@ test('the same seed gives the same bodies', () => {
   assert.notDeepEqual(bodies(3), bodies(4));
 });
 
-test('everything but the bad signatures is signed by its vendor’s secret', () => {
-  for (const { kind, device, body, headers } of take(300, 1)) {
-    const { signature } = headers;
-    if (signature === undefined) {
-      assert.equal(headers['x-oura-signature']?.length, 64);
-      continue;
-    }
-    const right = createHmac('sha256', secrets[device]).update(body).digest('hex');
-    assert.equal(signature === right, kind !== 'bad_signature');
+test('everything but the bad signatures verifies at the ingress, by the scheme of its vendor where it has the form of one', () => {
+  const used = new Map<string, Set<string>>();
+  for (const { kind, device, body, headers, expect } of take(300, 1)) {
+    const result = verify({
+      schemes: [...vendors[device].schemes, schemes.plain],
+      headers,
+      body,
+      secrets: [secrets[device]],
+      window: { pastMs: 60_000, futureMs: 60_000 },
+      nowMs: Date.now(),
+    });
+    assert.equal(result.ok, kind !== 'bad_signature');
+    if (!result.ok) continue;
+    used.set(kind, (used.get(kind) ?? new Set()).add(result.scheme));
+    if (result.userId !== undefined && expect.outcome === 'event')
+      assert.equal(result.userId, expect.event.user_id);
   }
+  const schemeOf = (kind: string): string[] => [...(used.get(kind) ?? [])];
+  assert.deepEqual(schemeOf('oura_notification'), ['oura']);
+  assert.deepEqual(schemeOf('oura_signed_reading'), ['oura']);
+  assert.deepEqual(schemeOf('whoop_notification'), ['whoop']);
+  assert.deepEqual(schemeOf('terra_control'), ['terra']);
+  assert.deepEqual(schemeOf('healthkit_reading'), ['bearer']);
+  assert.deepEqual(schemeOf('whoop_reading'), ['plain']);
 });
 
 test('a correction speaks of a resource that was sent before, with other values', () => {

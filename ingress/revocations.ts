@@ -1,0 +1,62 @@
+import { isUtf8 } from 'node:buffer';
+import { readFileSync } from 'node:fs';
+import type { Logger } from '../process/log.ts';
+
+/** The users whose tokens are refused. */
+export interface Revocations {
+  isRevoked(userId: string): boolean;
+  stop(): void;
+}
+
+/**
+ * Reads HEALTHKIT_REVOKED_FILE now and again at every SIGHUP. When it cannot be read then, the users revoked before
+ * stay revoked, and no others: the log says so.
+ * @param path - undefined revokes nobody, and leaves SIGHUP alone.
+ * @throws Error when the file cannot be read now.
+ */
+export function startRevocations(path: string | undefined, log: Pick<Logger, 'info' | 'error'>): Revocations {
+  if (path === undefined) return { isRevoked: () => false, stop: () => undefined };
+  let users = readRevokedUsers(path);
+  log.info({ users: users.size }, 'tokens of revoked users are refused');
+  const onHangup = (): void => {
+    try {
+      users = readRevokedUsers(path);
+      log.info({ users: users.size }, 'the list of revoked users was read again');
+    } catch (error) {
+      log.error(
+        { reason: error instanceof Error ? error.message : 'unknown', users: users.size },
+        'THE LIST OF REVOKED USERS COULD NOT BE READ AGAIN: the old one stays in force, mend the file and send SIGHUP',
+      );
+    }
+  };
+  process.on('SIGHUP', onHangup);
+  return {
+    isRevoked: (userId) => users.has(userId.trim()),
+    stop: () => void process.off('SIGHUP', onHangup),
+  };
+}
+
+/**
+ * The users of a list: one id a line, without the white space around it; blank lines and those that begin with # are
+ * left out.
+ * @throws Error with the reason, never with a line of the file.
+ */
+export function readRevokedUsers(path: string): ReadonlySet<string> {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    throw new Error(`the file that HEALTHKIT_REVOKED_FILE names cannot be read (${code})`, {
+      cause: error,
+    });
+  }
+  // An id that was read wrongly would go on being accepted.
+  if (!isUtf8(bytes)) throw new Error('the file that HEALTHKIT_REVOKED_FILE names is not UTF-8');
+  const lines = bytes
+    .toString('utf8')
+    .replace(/^\uFEFF/, '')
+    .split(/\r\n|\n|\r/)
+    .map((line) => line.trim());
+  return new Set(lines.filter((line) => line !== '' && !line.startsWith('#')));
+}
