@@ -1,7 +1,7 @@
 import type { Device } from './topics.ts';
 import type { BiometricEvent, RecordKind } from '../schemas/biometric-event.ts';
 import { collectorScheme, noScheme, rawHeader } from './raw-record.ts';
-import { headerText, type RecordContext } from './streams/index.ts';
+import { headerText, type Headers, type RecordContext } from './streams/index.ts';
 
 /** The measured values of an event, in the contract's units; null where the payload has none. */
 export type Measurements = Pick<
@@ -17,7 +17,7 @@ export type Measurements = Pick<
 
 /** Where a normalizer found what a reading says: for people who ask, never part of an event. */
 export interface Origins {
-  /** The part of the payload that the paths begin at, `resource`, `data[1]`; empty for its root. */
+  /** The part of the payload that the paths begin at, `resource`, `data[1]`; empty for its root. `$.` begins at the root. */
   readonly at: string;
   /** The path of each field that was read, `score.hrv_rmssd_milli`, or in words what it was made of. */
   readonly fields: Readonly<Partial<Record<keyof Reading | ActivityMetric, string>>>;
@@ -73,25 +73,39 @@ export function hasMeasurement(measured: Measurements): boolean {
   );
 }
 
-// Scores are percentages; an HRV outside 1 to 400 ms is an artefact of the sensor, not of the heart.
+// Scores are percentages; an HRV outside 1 to 400 ms is an artefact of the sensor, not of the heart. No heart rests
+// below 20 beats a minute, and none beats 250 times.
 const ranges = {
   hrv: [1, 400],
   hrv_sdnn: [1, 400],
   sleep_score: [0, 100],
   recovery_score: [0, 100],
   stress_level: [0, 100],
+  resting_heart_rate: [20, 250],
 } as const;
+const rangedFields = Object.keys(ranges) as (keyof typeof ranges)[];
 
-/** Replaces values outside their range by null and names each in a flag `out_of_range:<field>`. */
+/**
+ * Replaces values outside their range by null, takes negative activities out (nobody walks -1 steps: some vendors mean
+ * "none" by it), and names each in a flag `out_of_range:<field>`.
+ */
 export function withinRanges<T extends Measurements>(measured: T): { measured: T; flags: string[] } {
   const flags: string[] = [];
   let checked = measured;
-  for (const field of ['hrv', 'hrv_sdnn', 'sleep_score', 'recovery_score', 'stress_level'] as const) {
+  for (const field of rangedFields) {
     const value = measured[field];
     const [low, high] = ranges[field];
     if (value === null || (value >= low && value <= high)) continue;
     checked = { ...checked, [field]: null };
     flags.push(`out_of_range:${field}`);
+  }
+  const negative = Object.keys(measured.activity_data).filter(
+    (metric) => (measured.activity_data[metric] ?? 0) < 0,
+  );
+  if (negative.length > 0) {
+    const kept = Object.entries(measured.activity_data).filter(([metric]) => !negative.includes(metric));
+    checked = { ...checked, activity_data: Object.fromEntries(kept) };
+    flags.push(...negative.map((metric) => `out_of_range:${metric}`));
   }
   return { measured: checked, flags };
 }
@@ -104,6 +118,8 @@ export interface RawMeta {
   readonly scheme: string;
   /** Fetched documents come in envelopes; whatever else looks like one is never believed. */
   readonly isEnvelope: boolean;
+  /** All of the record's headers, for what one vendor alone has there. */
+  readonly headers: Headers;
 }
 
 /** Reads what the ingress noted from a raw record's headers. */
@@ -112,5 +128,5 @@ export function rawMeta(device: Device, record: RecordContext): RawMeta {
   const received = headerText(record.headers, rawHeader.receivedAt);
   const receivedAt =
     received !== undefined && /^\d{1,15}$/.test(received) ? Number(received) : record.timestamp;
-  return { device, receivedAt, scheme, isEnvelope: scheme === collectorScheme };
+  return { device, receivedAt, scheme, isEnvelope: scheme === collectorScheme, headers: record.headers };
 }

@@ -3,7 +3,7 @@ import { drop, reject, type Dropped, type RecordContext, type Rejected } from '.
 import { devices, type Device, type TopicNames } from '../topics.ts';
 import { normalizeHealthkit } from './healthkit.ts';
 import { normalizeOura } from './oura.ts';
-import type { Payload } from './simple.ts';
+import type { Payload } from './payload.ts';
 import { normalizeTerra } from './terra.ts';
 import { normalizeWhoop } from './whoop.ts';
 
@@ -16,6 +16,9 @@ const normalizers: Readonly<
   terra: normalizeTerra,
   healthkit: normalizeHealthkit,
 };
+
+/** The vendors whose webhooks are thin, so that the collector has to fetch what they name. */
+const fetched: ReadonlySet<Device> = new Set(['oura', 'whoop']);
 
 /**
  * The operator that turns a raw payload into readings, by the vendor whose topic it came from. Answers drop() for
@@ -34,7 +37,8 @@ export function normalize(
     const fields = payload as Payload;
     const meta = rawMeta(device, record);
     // Only the collector writes envelopes; a stranger's is not believed, whatever it says inside.
-    if (!meta.isEnvelope && 'notification' in fields && 'resource' in fields) return drop('unknown');
+    const looksLikeEnvelope = 'notification' in fields && 'resource' in fields;
+    if (looksLikeEnvelope && !(meta.isEnvelope && fetched.has(device))) return drop('unknown');
     return normalizers[device](fields, meta);
   };
 }

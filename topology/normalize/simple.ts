@@ -10,18 +10,18 @@ import {
   type Reading,
 } from '../reading.ts';
 import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
+import { valueAt, type Path, type Payload } from './payload.ts';
 
-/** A JSON object as it came. */
-export type Payload = Readonly<Record<string, unknown>>;
+export type { Payload };
 
 /** Where the simple format keeps each value: the path of keys from the root. */
 interface SimpleFields {
-  readonly user: readonly (readonly string[])[];
-  readonly timestamp: readonly (readonly string[])[];
-  readonly hrv: readonly (readonly string[])[];
-  readonly sleep_score: readonly (readonly string[])[];
-  readonly recovery_score: readonly (readonly string[])[];
-  readonly stress_level: readonly (readonly string[])[];
+  readonly user: readonly Path[];
+  readonly timestamp: readonly Path[];
+  readonly hrv: readonly Path[];
+  readonly sleep_score: readonly Path[];
+  readonly recovery_score: readonly Path[];
+  readonly stress_level: readonly Path[];
 }
 
 /** The bridge's own format, on every device route. */
@@ -51,9 +51,9 @@ export const terraFields: SimpleFields = {
  */
 export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
   const fields = meta.device === 'terra' ? terraFields : simpleFields;
-  const user = first(fields.user, (path) => idText(at(payload, path)));
+  const user = first(fields.user, (path) => idText(valueAt(payload, path)));
   if (user === null) return reject('MISSING_USER_ID', `${name(fields.user)} is missing, or is no usable id`);
-  const instant = first(fields.timestamp, (path) => parseInstant(at(payload, path)));
+  const instant = first(fields.timestamp, (path) => parseInstant(valueAt(payload, path)));
   if (instant === null) {
     return reject(
       'BAD_TIMESTAMP',
@@ -61,7 +61,7 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
     );
   }
   const faults: string[] = [];
-  const value = (paths: readonly (readonly string[])[]): number | null =>
+  const value = (paths: readonly Path[]): number | null =>
     first(paths, (path) => numberAt(payload, path, faults));
   const all = {
     ...noMeasurements,
@@ -119,14 +119,14 @@ function activity(payload: Payload, faults: string[]): Record<string, number> {
 }
 
 /** The finite number at `path`; null when it or anything above it is absent or null. Other types are faults. */
-function numberAt(payload: Payload, path: readonly string[], faults: string[]): number | null {
+function numberAt(payload: Payload, path: Path, faults: string[]): number | null {
   let value: unknown = payload;
   for (const [depth, key] of path.entries()) {
     if (typeof value !== 'object' || Array.isArray(value)) {
       faults.push(path.slice(0, depth).join('.'));
       return null;
     }
-    value = value === null ? null : own(value, key);
+    value = valueAt(value, [key]);
     if (value === undefined || value === null) return null;
   }
   if (typeof value === 'number' && Number.isFinite(value)) return value;
@@ -134,24 +134,7 @@ function numberAt(payload: Payload, path: readonly string[], faults: string[]): 
   return null;
 }
 
-function at(payload: Payload, path: readonly string[]): unknown {
-  let value: unknown = payload;
-  for (const key of path) {
-    if (typeof value !== 'object' || value === null) return undefined;
-    value = own(value, key);
-  }
-  return value;
-}
-
-// `constructor` and its like are no fields of a payload.
-function own(value: object, key: string): unknown {
-  return Object.hasOwn(value, key) ? (value as Payload)[key] : undefined;
-}
-
-function first<T>(
-  paths: readonly (readonly string[])[],
-  read: (path: readonly string[]) => T | null,
-): T | null {
+function first<T>(paths: readonly Path[], read: (path: Path) => T | null): T | null {
   for (const path of paths) {
     const value = read(path);
     if (value !== null) return value;
@@ -159,6 +142,6 @@ function first<T>(
   return null;
 }
 
-function name(paths: readonly (readonly string[])[]): string {
+function name(paths: readonly Path[]): string {
   return paths.map((path) => path.join('.')).join(' or ');
 }

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { normalize } from '../../topology/normalize/index.ts';
+import { rawHeader } from '../../topology/raw-record.ts';
+import { goldenCases } from './golden.ts';
+import { rawRecord, topics } from './support.ts';
+
+const operator = normalize(topics);
+
+test('every value of an event tells where it was read, and stands there', () => {
+  let checked = 0;
+  for (const { device, records } of goldenCases()) {
+    for (const { value, headers } of records) {
+      const payload = JSON.parse(String(value)) as unknown;
+      const scheme = String(headers![rawHeader.scheme]);
+      const answer = operator(payload, rawRecord(device, { [rawHeader.scheme]: scheme }));
+      if (!Array.isArray(answer)) continue;
+      for (const reading of answer) {
+        const { at, fields } = reading.origins;
+        const measured = { ...reading, ...reading.activity_data } as unknown as Record<string, unknown>;
+        for (const [field, path] of Object.entries(fields)) {
+          const found = measured[field];
+          if (
+            typeof found !== 'number' ||
+            !/^[\w.]+$/.test(path) ||
+            field === 'timestamp' ||
+            field === 'revision'
+          )
+            continue;
+          assert.equal(lookUp(payload, `${at}.${path}`), found, `${device} ${at}.${path}`);
+          checked += 1;
+        }
+      }
+    }
+  }
+  assert.ok(checked > 40, `only ${checked} values were checked`);
+});
+
+function lookUp(payload: unknown, path: string): unknown {
+  return path
+    .split(/[.[\]]+/)
+    .reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], payload);
+}

@@ -1,0 +1,40 @@
+/** A JSON object as it came. */
+export type Payload = Readonly<Record<string, unknown>>;
+
+/** Keys from the root of a payload to a value. */
+export type Path = readonly string[];
+
+/** Whether a value is a JSON object: no array, no null. */
+export function isObject(value: unknown): value is Payload {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The value at `path`; undefined where it, or anything above it, is absent or holds nothing. */
+export function valueAt(payload: unknown, path: Path): unknown {
+  let value = payload;
+  for (const key of path) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = own(value, key);
+  }
+  return value;
+}
+
+/**
+ * The finite number at `path`; null when it or anything above it is absent or null, undefined when something of
+ * another type stands there or above.
+ */
+export function numberAt(payload: Payload, path: Path): number | null | undefined {
+  let value: unknown = payload;
+  for (const key of path) {
+    if (value === undefined || value === null) return null;
+    if (!isObject(value)) return undefined;
+    value = own(value, key);
+  }
+  if (value === undefined || value === null) return null;
+  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+}
+
+// `constructor` and its like are no fields of a payload.
+function own(value: object, key: string): unknown {
+  return Object.hasOwn(value, key) ? (value as Payload)[key] : undefined;
+}
