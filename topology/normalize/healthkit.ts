@@ -58,7 +58,9 @@ interface Found {
 function readExport(data: Payload, user: string, meta: RawMeta): Found {
   const readings: Reading[] = [];
   const days = new Map<number, { date: string; points: Point[] }>();
-  const hashes = new Map<string, Buffer>();
+  // The metrics of an export share their times, and all points a few sources.
+  const instantOf = remembering(parseLocalInstant);
+  const sourceOf = remembering(exportedSource);
   let fault: Fault | null = null;
   let isOutOfRange = false;
   const { metrics } = data;
@@ -82,7 +84,7 @@ function readExport(data: Payload, user: string, meta: RawMeta): Found {
         fault ??= { code: 'INVALID_FIELD', path: where, what: 'is not what the format has there' };
         continue;
       }
-      const instant = parseLocalInstant(point['date']);
+      const instant = instantOf(point['date']);
       if (instant === null) {
         const where = `${path}.data[${index}].date`;
         fault ??= { code: 'BAD_TIMESTAMP', path: where, what: 'is missing, or no date and time' };
@@ -93,17 +95,15 @@ function readExport(data: Payload, user: string, meta: RawMeta): Found {
         isOutOfRange = true;
         continue;
       }
-      const source = sourceText(point['source']);
+      const source = sourceOf(point['source']);
       if (exported.metric === 'hrv_sdnn') {
-        readings.push(variability(value, instant, source, user, `${path}.data[${index}]`));
+        readings.push(variability(value, instant, source.text, user, `${path}.data[${index}]`));
         continue;
       }
       const { epochMs, offsetMinutes, date } = instant;
-      let hash = hashes.get(source);
-      if (hash === undefined) hashes.set(source, (hash = shortHash(source)));
       let day = days.get(instant.day);
       if (day === undefined) days.set(instant.day, (day = { date, points: [] }));
-      day.points.push({ metric: exported.metric, epochMs, offsetMinutes, source: hash, value });
+      day.points.push({ metric: exported.metric, epochMs, offsetMinutes, source: source.hash, value });
     }
   }
   if (isPresent(metrics) && !Array.isArray(metrics))
@@ -154,12 +154,21 @@ function conversionOf({ units }: ExportedMetric, unit: unknown): ((quantity: num
 const maxSource = 256;
 
 /** A device's name as it stands, but for what cannot be stored everywhere; empty where there is none. */
-function sourceText(source: unknown): string {
-  if (typeof source !== 'string') return '';
-  return source.slice(0, maxSource).replace(unstorable, '\ufffd');
+function exportedSource(source: unknown): { readonly text: string; readonly hash: Buffer } {
+  const text = typeof source === 'string' ? source.slice(0, maxSource).replace(unstorable, '\ufffd') : '';
+  return { text, hash: shortHash(text) };
 }
 
 const unstorable = /[\0\p{Cs}]/gu;
+
+function remembering<T>(read: (value: unknown) => T): (value: unknown) => T {
+  const known = new Map<unknown, T>();
+  return (value) => {
+    let result = known.get(value);
+    if (result === undefined) known.set(value, (result = read(value)));
+    return result;
+  };
+}
 
 function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
