@@ -1,6 +1,7 @@
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { alertsStore, markFirst } from './alerts.ts';
 import { baselinesStore, withBaseline } from './baseline.ts';
+import { dailyTotals, pointsStore } from './daily-totals.ts';
 import { eventHeaders } from './headers.ts';
 import { normalize } from './normalize/index.ts';
 import { rawPayload } from './raw-payload.ts';
@@ -22,12 +23,14 @@ export interface BiometricsOptions {
 /** From raw webhooks to prioritized events, step by step. */
 export function biometrics({ topics, rules, biometricEvent, build }: BiometricsOptions): Topology {
   const builder = new StreamsBuilder()
+    .addStateStore('points', pointsStore)
     .addStateStore('revisions', revisionsStore)
     .addStateStore('baselines', baselinesStore)
     .addStateStore('alerts', alertsStore);
   builder
     .stream('raw', Object.values(topics.raw), { key: serdes.utf8, value: rawPayload })
     .flatMapValues('normalize', normalize(topics))
+    .processValues('daily-totals', dailyTotals, { stores: ['points'] })
     .processValues('newest-revision', newestRevision(topics), { stores: ['revisions'] })
     .processValues('baseline', withBaseline, { stores: ['baselines'] })
     .mapValues('triggers', analyze(rules))

@@ -2,6 +2,7 @@ import { biometricEventAvsc, type BiometricEvent } from '../schemas/biometric-ev
 import { createDecoder, createEncoder } from '../schemas/codec.ts';
 import { version } from '../process/version.ts';
 import { biometrics } from './biometrics.ts';
+import { dailyOrigins } from './daily-totals.ts';
 import { buildId } from './headers.ts';
 import { normalize } from './normalize/index.ts';
 import { rawPayload } from './raw-payload.ts';
@@ -41,7 +42,7 @@ export interface Explained {
   readonly record: OutputRecord;
   /** Decoded from the record's bytes; undefined for a dead letter. */
   readonly event: BiometricEvent | undefined;
-  /** Where a normalizer found what the event says; undefined where it was made of several deliveries. */
+  /** Where what the event says was found; undefined for a dead letter. */
   readonly origins: Origins | undefined;
 }
 
@@ -81,7 +82,8 @@ export async function explain(
             ? undefined
             : decoder.decode(record.value);
         const reading = readings.find(({ resource_id }) => resource_id === event?.resource_id);
-        return { record, event, origins: reading?.origins };
+        const isTotal = event?.device_type === 'healthkit' && event.kind === 'daily';
+        return { record, event, origins: isTotal ? dailyOrigins : reading?.origins };
       }),
       dropped: new Map(
         [...driver.dropped]
@@ -96,7 +98,7 @@ export async function explain(
 function readingsOf(topics: TopicNames, { body }: Delivery, context: RecordContext): readonly Reading[] {
   try {
     const made = normalize(topics)(rawPayload.deserialize(body), context);
-    return Array.isArray(made) ? made : [];
+    return Array.isArray(made) ? made.filter((value): value is Reading => !('points' in value)) : [];
   } catch {
     // The dead letter tells why.
     return [];

@@ -137,7 +137,8 @@ test('a record whose event cannot be written leaves no trace in the stores', asy
   const bridge = new TopologyTestDriver(topology, { nowMs: receivedAt, deadLetterTopic: topics.deadLetters });
   await bridge.pipe({ topic: topics.raw.oura, value: body() });
   assert.equal(bridge.output(topics.deadLetters).length, 1);
-  for (const store of ['revisions', 'baselines', 'alerts']) assert.deepEqual(bridge.storeEntries(store), []);
+  for (const store of ['points', 'revisions', 'baselines', 'alerts'])
+    assert.deepEqual(bridge.storeEntries(store), []);
 });
 
 /** Thirty days of two users on two devices: each day's reading, a correction of it, a retry of that, and a late one. */
@@ -161,7 +162,7 @@ test('in whatever order topics are read, and wherever the process dies, the same
     const events = Object.values(topics.priority)
       .flatMap((topic) => bridge.output(topic))
       .map(({ topic, value }) => `${topic} ${value!.toString('hex')}`);
-    const state = ['revisions', 'baselines', 'alerts']
+    const state = ['points', 'revisions', 'baselines', 'alerts']
       .flatMap((store) => bridge.storeEntries(store))
       .map(([key, value, at]) => `${key.toString('hex')} ${value.toString('hex')} ${at}`);
     return [...events, ...state].sort();
@@ -182,11 +183,14 @@ test('the topology is wired as it reads', () => {
     Source: raw (topics: [raw.oura, raw.whoop, raw.terra, raw.healthkit])
       --> normalize
     Processor: normalize (flatMapValues, stores: [])
-      --> newest-revision
+      --> daily-totals
       <-- raw
+    Processor: daily-totals (processValues, stores: [points])
+      --> newest-revision
+      <-- normalize
     Processor: newest-revision (processValues, stores: [revisions])
       --> baseline
-      <-- normalize
+      <-- daily-totals
     Processor: baseline (processValues, stores: [baselines])
       --> triggers
       <-- newest-revision

@@ -12,7 +12,7 @@ const operator = normalize(topics);
 function readings(device: Device, payload: unknown): Reading[] {
   const answer = operator(payload, rawRecord(device));
   assert.ok(Array.isArray(answer), 'expected readings');
-  return answer;
+  return answer as Reading[];
 }
 
 function only(device: Device, payload: unknown): Reading {

@@ -18,7 +18,9 @@ export function read(device: Device, payload: unknown, headers: Record<string, s
   const scheme = isEnvelope ? collectorScheme : device;
   const answer = operator(payload, rawRecord(device, { [rawHeader.scheme]: scheme, ...headers }));
   if (answer instanceof Dropped) return `dropped: ${answer.reason}`;
-  return answer instanceof Rejected ? `${answer.code}: ${answer.message}` : answer;
+  return answer instanceof Rejected
+    ? `${answer.code}: ${answer.message}`
+    : answer.filter((value): value is Reading => !('points' in value));
 }
 
 /** The one reading. */

@@ -1,3 +1,4 @@
+import type { DayPoints } from '../day-points.ts';
 import { rawMeta, type RawMeta, type Reading } from '../reading.ts';
 import { drop, reject, type Dropped, type RecordContext, type Rejected } from '../streams/index.ts';
 import { devices, type Device, type TopicNames } from '../topics.ts';
@@ -9,7 +10,10 @@ import { normalizeWhoop } from './whoop.ts';
 
 /** Adding a vendor is a file here and a line in this table. */
 const normalizers: Readonly<
-  Record<Device, (payload: Payload, meta: RawMeta) => Reading[] | Dropped | Rejected>
+  Record<
+    Device,
+    (payload: Payload, meta: RawMeta, key: unknown) => (Reading | DayPoints)[] | Dropped | Rejected
+  >
 > = {
   oura: normalizeOura,
   whoop: normalizeWhoop,
@@ -21,12 +25,13 @@ const normalizers: Readonly<
 const fetched: ReadonlySet<Device> = new Set(['oura', 'whoop']);
 
 /**
- * The operator that turns a raw payload into readings, by the vendor whose topic it came from. Answers drop() for
+ * The operator that turns a raw payload into readings, and points that make a day's totals together with those of other
+ * payloads, by the vendor whose topic it came from. Answers drop() for
  * what holds no measurement by design and reject() for what is broken; never throws for any JSON.
  */
 export function normalize(
   topics: TopicNames,
-): (payload: unknown, record: RecordContext) => Reading[] | Dropped | Rejected {
+): (payload: unknown, record: RecordContext) => (Reading | DayPoints)[] | Dropped | Rejected {
   const byTopic = new Map(devices.map((device) => [topics.raw[device], device]));
   return (payload, record) => {
     const device = byTopic.get(record.topic);
@@ -39,6 +44,6 @@ export function normalize(
     // Only the collector writes envelopes; a stranger's is not believed, whatever it says inside.
     const looksLikeEnvelope = 'notification' in fields && 'resource' in fields;
     if (looksLikeEnvelope && !(meta.isEnvelope && fetched.has(device))) return drop('unknown');
-    return normalizers[device](fields, meta);
+    return normalizers[device](fields, meta, record.key);
   };
 }

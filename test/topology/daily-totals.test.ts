@@ -1,0 +1,294 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import { pointsStore } from '../../topology/daily-totals.ts';
+import { maxDayPoints, noPoints, packedDay, withPoints, type Point } from '../../topology/day-points.ts';
+import { shortHash } from '../../topology/packed.ts';
+import { changelogConfig } from '../../topology/streams/index.ts';
+import { ExportsDriver, exportOf, metric, takenAt } from './exports.ts';
+import { dayMs } from './support.ts';
+
+const at = (time: string, zone = '-0700'): string => `2026-06-10 ${time} ${zone}`;
+
+/** The daily event that stands after all of `bodies` arrived in this order. */
+async function after(...bodies: readonly object[]): Promise<BiometricEvent> {
+  const bridge = new ExportsDriver();
+  for (const body of bodies) await bridge.send(body);
+  const last = bridge.events().at(-1);
+  assert.ok(last?.kind === 'daily', 'expected a day');
+  return last;
+}
+
+function permutations<T>(list: readonly T[]): T[][] {
+  if (list.length <= 1) return [[...list]];
+  return list.flatMap((one, place) =>
+    permutations(list.filter((_, other) => other !== place)).map((rest) => [one, ...rest]),
+  );
+}
+
+/** What a day says, without when and as which version it was said. */
+function said({
+  timestamp,
+  local_date,
+  resting_heart_rate,
+  activity_data,
+  flags,
+  source,
+  resource_id,
+}: BiometricEvent) {
+  return { timestamp, local_date, resting_heart_rate, activity_data, flags, source, resource_id };
+}
+
+const sample = fc.record({
+  name: fc.constantFrom('step_count', 'active_energy', 'basal_energy_burned', 'resting_heart_rate'),
+  minute: fc.integer({ min: 0, max: 1_439 }),
+  zone: fc.constantFrom('-0700', '-0400', '+0200'),
+  qty: fc.double({ min: 30, max: 200, noNaN: true }),
+  source: fc.constantFrom('Watch', 'Phone', 'Third', undefined),
+});
+const units: Readonly<Record<string, string>> = {
+  step_count: 'count',
+  active_energy: 'kJ',
+  basal_energy_burned: 'kcal',
+  resting_heart_rate: 'bpm',
+};
+type Sample = typeof sample extends fc.Arbitrary<infer T> ? T : never;
+
+function bodyOf(samples: readonly Sample[]): object {
+  return exportOf(
+    ...samples.map(({ name, minute, zone, qty, source }) => {
+      const time = `${String(Math.floor(minute / 60)).padStart(2, '0')}:${String(minute % 60).padStart(2, '0')}:00`;
+      return { name, units: units[name], data: [{ date: at(time, zone), qty, source }] };
+    }),
+  );
+}
+
+test('one day sent in three overlapping payloads, in every order, ends in the same totals as in one', async () => {
+  const instantOf = ({ minute, zone }: Sample): number => minute - Number(zone) * 0.6;
+  const day = fc.uniqueArray(sample, {
+    minLength: 3,
+    maxLength: 30,
+    selector: (one) => `${one.name} ${instantOf(one)} ${one.source}`,
+  });
+  await fc.assert(
+    fc.asyncProperty(day, fc.infiniteStream(fc.integer({ min: 1, max: 7 })), async (samples, parts) => {
+      // Steps are there, so that a day of basal energy alone comes not up.
+      const all = [
+        ...samples,
+        { name: 'step_count', minute: 0, zone: '-0700', qty: 1, source: 'Third' } as const,
+      ];
+      // Each point is in one, two or all three of them.
+      const inParts = all.map((one) => ({ one, mask: parts.next().value as number }));
+      const pieces = [1, 2, 4].map((bit) =>
+        bodyOf(inParts.filter(({ mask }) => mask & bit).map(({ one }) => one)),
+      );
+      const whole = said(await after(bodyOf(all)));
+      for (const order of permutations(pieces)) {
+        const bridge = new ExportsDriver();
+        for (const piece of order) await bridge.send(piece);
+        const last = bridge
+          .events()
+          .filter(({ kind }) => kind === 'daily')
+          .at(-1);
+        assert.deepEqual(said(last!), whole);
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('a day’s earlier version is superseded, and an export that adds nothing changes nothing', async () => {
+  const bridge = new ExportsDriver();
+  const morning = metric('step_count', 'count', [at('08:00:00'), 100]);
+  const [first] = await bridge.send(exportOf(morning));
+  assert.deepEqual(await bridge.send(exportOf(morning), { at: takenAt + 1 }), []);
+  assert.deepEqual([...bridge.dropped], [['newest-revision/unchanged', 1]]);
+  const [second] = await bridge.send(exportOf(metric('step_count', 'count', [at('09:00:00'), 50])), {
+    at: takenAt + 2,
+  });
+  assert.deepEqual(second!.activity_data, { steps: 150 });
+  assert.deepEqual(second!.supersedes, { event_id: first!.event_id, priority: 'NORMAL' });
+});
+
+test('a point sent again replaces itself with the newest delivery’s value, a smaller one too', async () => {
+  const day = await after(
+    exportOf(metric('step_count', 'count', [at('08:00:00'), 100, 'w'], [at('09:00:00'), 5, 'w'])),
+    exportOf(metric('step_count', 'count', [at('08:00:00'), 60, 'w'])),
+  );
+  assert.deepEqual(day.activity_data, { steps: 65 });
+});
+
+test('at each instant the largest value over the sources counts, for a watch and a phone count the same steps', async () => {
+  const day = await after(
+    exportOf(metric('step_count', 'count', [at('08:00:00'), 100, 'Watch'], [at('09:00:00'), 10, 'Watch'])),
+    exportOf(metric('step_count', 'count', [at('08:00:00'), 120, 'Phone'], [at('10:00:00'), 1])),
+  );
+  assert.deepEqual(day.activity_data, { steps: 131 });
+});
+
+test('an instant is one and the same in whatever zone it is written', async () => {
+  const day = await after(
+    exportOf(metric('step_count', 'count', [at('08:00:00', '-0700'), 100], [at('11:00:00', '-0400'), 90])),
+  );
+  assert.deepEqual(day.activity_data, { steps: 90 });
+});
+
+test('the resting heart rate is that of the latest point, whenever it came', async () => {
+  for (const order of permutations([50, 60, 55])) {
+    const bodies = order.map((bpm) =>
+      exportOf(metric('resting_heart_rate', 'bpm', [at(`0${bpm - 49}:00:00`.slice(-8)), bpm])),
+    );
+    assert.equal((await after(...bodies)).resting_heart_rate, 60);
+  }
+});
+
+test('total energy is active and basal energy, and is there only when both are', async () => {
+  const active = metric('active_energy', 'kcal', [at('08:00:00'), 100]);
+  const basal = metric('basal_energy_burned', 'kcal', [at('08:00:00'), 70], [at('09:00:00'), 70]);
+  assert.deepEqual((await after(exportOf(active))).activity_data, { active_energy_kcal: 100 });
+  for (const bodies of [
+    [active, basal],
+    [basal, active],
+  ]) {
+    const day = await after(...bodies.map((one) => exportOf(one)));
+    assert.deepEqual(day.activity_data, { active_energy_kcal: 100, total_energy_kcal: 240 });
+  }
+});
+
+for (const [what, points, iso, flags] of [
+  [
+    'begins at the offset of its earliest point',
+    [at('23:00:00', '-0400'), at('01:00:00', '-0700')],
+    '2026-06-10T07:00:00.000Z',
+    [],
+  ],
+  [
+    'of a traveller begins where it began',
+    [at('01:00:00', '+0200'), at('22:00:00', '-0400')],
+    '2026-06-09T22:00:00.000Z',
+    [],
+  ],
+  [
+    'of two zones at one instant begins at the smaller offset',
+    [at('11:00:00', '-0400'), at('08:00:00', '-0700')],
+    '2026-06-10T07:00:00.000Z',
+    [],
+  ],
+  [
+    'goes by the points that name a zone',
+    ['2026-06-10 00:00:00', at('12:00:00', '-0700')],
+    '2026-06-10T07:00:00.000Z',
+    [],
+  ],
+  [
+    'without any zone is one of UTC',
+    ['2026-06-10', '2026-06-10 12:00:00'],
+    '2026-06-10T00:00:00.000Z',
+    ['zone_assumed_utc'],
+  ],
+] as const) {
+  test(`pitfall: a day ${what}, in whatever order its points come`, async () => {
+    for (const order of permutations(points)) {
+      const day = await after(...order.map((date) => exportOf(metric('step_count', 'count', [date, 1]))));
+      assert.equal(new Date(day.timestamp).toISOString(), iso);
+      assert.equal(day.local_date, '2026-06-10');
+      assert.deepEqual(day.flags, flags);
+    }
+  });
+}
+
+test('a day on which the clocks change begins at its own midnight', async () => {
+  const points = [
+    ['2026-03-08 00:30:00 -0800', 1],
+    ['2026-03-08 12:00:00 -0700', 2],
+  ] as const;
+  const [day] = await new ExportsDriver().send(exportOf(metric('step_count', 'count', ...points)), {
+    at: Date.parse('2026-03-09T00:00:00Z'),
+  });
+  assert.equal(new Date(day!.timestamp).toISOString(), '2026-03-08T08:00:00.000Z');
+  assert.deepEqual(day!.activity_data, { steps: 3 });
+});
+
+test('points are of one user and one day: nobody else’s count', async () => {
+  const bridge = new ExportsDriver();
+  const steps = exportOf(metric('step_count', 'count', [at('08:00:00'), 100]));
+  await bridge.send(steps);
+  const [other] = await bridge.send(exportOf(metric('step_count', 'count', [at('09:00:00'), 1])), {
+    key: 'other',
+  });
+  assert.deepEqual([other!.user_id, other!.activity_data], ['other', { steps: 1 }]);
+  const [tomorrow] = await bridge.send(
+    exportOf(metric('step_count', 'count', ['2026-06-11 00:00:00 -0700', 2])),
+  );
+  assert.deepEqual([tomorrow!.local_date, tomorrow!.activity_data], ['2026-06-11', { steps: 2 }]);
+});
+
+test('points are kept for nine days after the last export that touched their day, to the millisecond', async () => {
+  for (const [age, steps] of [
+    [9 * dayMs, 101],
+    [9 * dayMs + 1, 1],
+  ] as const) {
+    const bridge = new ExportsDriver();
+    await bridge.send(exportOf(metric('step_count', 'count', [at('08:00:00'), 100])));
+    const [day] = await bridge.send(exportOf(metric('step_count', 'count', [at('09:00:00'), 1])), {
+      at: takenAt + age,
+    });
+    assert.deepEqual(day!.activity_data, { steps });
+  }
+  const bridge = new ExportsDriver();
+  await bridge.send(exportOf(metric('step_count', 'count', [at('08:00:00'), 100])));
+  bridge.nowMs = takenAt + pointsStore.sweepAfterMs + 1;
+  await bridge.punctuate();
+  assert.deepEqual(bridge.storeEntries('points'), []);
+});
+
+const watch = shortHash('Watch');
+const aPoint = (minute: number, source = watch): Point => ({
+  metric: 'steps',
+  epochMs: takenAt + minute * 60_000,
+  offsetMinutes: -420,
+  source,
+  value: minute / 3,
+});
+const today = Math.floor(takenAt / dayMs);
+
+test('a point takes 12 bytes beside a head for each metric and source', () => {
+  const points = Array.from({ length: 1_000 }, (_, minute) => aPoint(minute));
+  const bytes = packedDay.serialize(withPoints(noPoints, today, points))!;
+  assert.equal(bytes.length, 8 + 13 + 1_000 * 12);
+  assert.deepEqual(packedDay.deserialize(bytes), withPoints(noPoints, today, points));
+});
+
+test('of more points than are kept the latest go, whatever order they came in, and a flag tells', async () => {
+  const points = [5, 3, 1, 4, 2].map((minute) => aPoint(minute));
+  for (const order of permutations(points)) {
+    const day = order.reduce((before, one) => withPoints(before, today, [one], 3), noPoints);
+    const kept = [...day.series.values()].flatMap(({ values }) => [...values.values()]);
+    assert.deepEqual(kept.sort(), [1 / 3, 2 / 3, 1]);
+    assert.equal(day.isCut, true);
+    assert.equal(packedDay.deserialize(packedDay.serialize(day)).isCut, true);
+  }
+  assert.equal(withPoints(noPoints, today, points, 5).isCut, false);
+  const minute = (n: number): string => at(new Date(n * 500).toISOString().slice(11, 23));
+  const data = Array.from({ length: maxDayPoints + 1 }, (_, n) => ({ date: minute(n), qty: 1 }));
+  const [day] = await new ExportsDriver().send(exportOf({ name: 'step_count', units: 'count', data }));
+  assert.deepEqual(day!.activity_data, { steps: maxDayPoints });
+  assert.deepEqual(day!.flags, ['too_many_points']);
+});
+
+test('the largest entry that there can be fits into a record of the changelog', () => {
+  const points = Array.from({ length: maxDayPoints + 5 }, (_, n) => {
+    const source = Buffer.alloc(8);
+    source.writeUInt32BE(n);
+    return aPoint(n % 1_440, source);
+  });
+  const bytes = packedDay.serialize(withPoints(noPoints, today, points))!;
+  // A key may hold a user id of 256 characters.
+  assert.ok(bytes.length + 2_000 < Number(changelogConfig['max.message.bytes']), `${bytes.length} bytes`);
+});
+
+test('an entry of another layout stops the process instead of dead-lettering every export to come', () => {
+  for (const bytes of [Buffer.of(2, 0, 0, 0, 0, 0, 0, 0), null])
+    assert.throws(() => packedDay.deserialize(bytes), { code: 'INVARIANT' });
+});

@@ -1,0 +1,38 @@
+import { parseInstant } from '../instant.ts';
+import { dayMs } from '../packed.ts';
+
+/** A time as the export writes it: the instant, and what the person's own clock and calendar showed. */
+export interface LocalInstant {
+  readonly epochMs: number;
+  /** Minutes that the local clock is ahead of UTC; null where the text names no zone and UTC was assumed. */
+  readonly offsetMinutes: number | null;
+  /** The calendar day as it stands in the text, YYYY-MM-DD: no conversion may move it. */
+  readonly date: string;
+  /** The same day as a number, days since 1970-01-01. */
+  readonly day: number;
+}
+
+const zone = /[ \d]([+-])(\d\d):?(\d\d)$/;
+
+/**
+ * Reads Health Auto Export's `yyyy-MM-dd HH:mm:ss Z` (`2026-06-10 06:31:10 -0700`), and RFC 3339, also without zone or
+ * as a bare date. Null for anything else; no sign of 12-hour times was ever seen.
+ */
+export function parseLocalInstant(text: unknown): LocalInstant | null {
+  if (typeof text !== 'string') return null;
+  const instant = parseInstant(text);
+  if (instant === null) return null;
+  const offsetMinutes = instant.zoneAssumed ? null : offsetOf(text);
+  const wallMs = instant.epochMs + (offsetMinutes ?? 0) * 60_000;
+  return {
+    epochMs: instant.epochMs,
+    offsetMinutes,
+    date: text.slice(0, 10),
+    day: Math.floor(wallMs / dayMs),
+  };
+}
+
+function offsetOf(text: string): number {
+  const [, sign, hours, minutes] = zone.exec(text) ?? [];
+  return (sign === '-' ? -1 : 1) * (Number(hours ?? 0) * 60 + Number(minutes ?? 0));
+}
