@@ -41,12 +41,13 @@ export function userKey(partBytes: number): Serde<UserKey> {
 }
 
 /**
- * Rows of equal length, one after the other, behind one byte that tells the version of their layout.
+ * Rows of equal length, one after the other, behind one byte that tells the version of their layout; as one piece of
+ * memory, because of hundreds of rows a record is about one.
  * @throws StreamsError INVARIANT for another layout: taken for a bad record, it would dead-letter every record to come.
  */
-export function packedRows(version: number, rowBytes: number): Serde<readonly Buffer[]> {
+export function packedTable(version: number, rowBytes: number): Serde<Buffer> {
   return {
-    serialize: (rows) => Buffer.concat([Buffer.of(version), ...rows]),
+    serialize: (table) => table,
     deserialize: (bytes) => {
       if (bytes?.[0] !== version || (bytes.length - 1) % rowBytes !== 0)
         throw new StreamsError(
@@ -54,11 +55,33 @@ export function packedRows(version: number, rowBytes: number): Serde<readonly Bu
           `a store holds a value of layout ${bytes?.[0] ?? 'none'}, and this build reads layout ${version} only: ` +
             'run the build that wrote it',
         );
-      return Array.from({ length: (bytes.length - 1) / rowBytes }, (_, row) =>
-        bytes.subarray(1 + row * rowBytes, 1 + (row + 1) * rowBytes),
-      );
+      return bytes;
     },
   };
+}
+
+/** The rows of a packed table, each as a list element; for tables of few rows. */
+export function packedRows(version: number, rowBytes: number): Serde<readonly Buffer[]> {
+  const table = packedTable(version, rowBytes);
+  return {
+    serialize: (rows) => Buffer.concat([Buffer.of(version), ...rows]),
+    deserialize: (bytes) => rowsOf(table.deserialize(bytes), rowBytes),
+  };
+}
+
+/** The rows of a packed table; they share its memory. */
+export function rowsOf(table: Buffer, rowBytes: number): Buffer[] {
+  return Array.from({ length: (table.length - 1) / rowBytes }, (_, row) =>
+    table.subarray(1 + row * rowBytes, 1 + (row + 1) * rowBytes),
+  );
+}
+
+/** Where in a packed table the row stands that begins with `start`; -1 when there is none. */
+export function findRow(table: Buffer, rowBytes: number, start: Buffer): number {
+  let at = table.indexOf(start, 1);
+  // The same bytes may stand inside of a row or across two.
+  while (at !== -1 && (at - 1) % rowBytes !== 0) at = table.indexOf(start, at + 1);
+  return at;
 }
 
 /** Bytes of a short hash. */

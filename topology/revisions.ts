@@ -1,11 +1,13 @@
 import type { BiometricEvent, Priority, Superseded } from '../schemas/biometric-event.ts';
 import { contentHash, toEvent } from './events.ts';
 import {
+  findRow,
   hashBytes,
   isRemembered,
   maxInstant,
-  packedRows,
+  packedTable,
   readInstant,
+  rowsOf,
   rememberedMs,
   shortHash,
   sweptAfterMs,
@@ -37,19 +39,18 @@ const eventIdAt = 22;
 const priorityAt = 38;
 const touchedAt = 39;
 const rowBytes = 45;
+const layout = 1;
 
 /** Their places are stored: only ever append. */
 const priorities: readonly Priority[] = ['HIGH', 'MEDIUM', 'NORMAL'];
 
-type Rows = readonly Buffer[];
-
 /** What the operators of revisions need of the store `revisions`. */
-export type Revisions = KeyValueStore<UserKey, Rows>;
+export type Revisions = KeyValueStore<UserKey, Buffer>;
 
 /** The last version of each resource of 35 days, as declared to the builder. */
 export const revisionsStore = {
   key: userKey(1),
-  value: packedRows(1, rowBytes),
+  value: packedTable(layout, rowBytes),
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
 };
@@ -74,8 +75,8 @@ export function newestRevision(
     const { receivedAt } = rawMeta(device, record);
     const resource = shortHash(reading.resource_id);
     const key = bucketKey(device, reading.user_id, resource);
-    const remembered = (revisions.get(key) ?? []).filter((row) => isRemembered(row, touchedAt, receivedAt));
-    const last = remembered.find((row) => isOf(row, resource));
+    const table = revisions.get(key);
+    const last = rememberedRow(table, resource, receivedAt);
     const lastRevision = last === undefined ? 0 : readInstant(last, revisionAt);
     // A revision of 0 would be older than anything.
     const given = reading.revision === null ? null : clamp(reading.revision);
@@ -83,19 +84,20 @@ export function newestRevision(
     const hash = contentHash(reading);
     const content = Buffer.from(hash, 'hex').subarray(0, hashBytes);
 
-    const row = last === undefined ? newRow(resource) : Buffer.from(last);
-    writeInstant(row, receivedAt, touchedAt);
     const isOlder = revision < lastRevision;
     const saysTheSame = last?.subarray(contentAt, contentAt + hashBytes).equals(content) ?? false;
     const isUnchanged = saysTheSame && !(given !== null && given > lastRevision);
+    const supersedes = last === undefined ? null : emitted(last);
+    // `last` lies in the memory of `table`, which is ours alone.
+    const row = last ?? newRow(resource);
+    writeInstant(row, receivedAt, touchedAt);
     if (!isOlder && !isUnchanged) {
       writeInstant(row, revision, revisionAt);
       content.copy(row, contentAt);
     }
-    revisions.put(key, [...remembered.filter((other) => other !== last), row]);
+    revisions.put(key, last === undefined ? withRow(table, row, receivedAt) : (table ?? row));
     if (isOlder) return drop('older_revision');
     if (isUnchanged) return drop('unchanged');
-    const supersedes = last === undefined ? null : emitted(last);
     return [toEvent(reading, { device, receivedAt, revision, content: hash, supersedes }, record)];
   };
 }
@@ -107,13 +109,30 @@ export function newestRevision(
 export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   const resource = shortHash(event.resource_id);
   const key = bucketKey(event.device_type, event.user_id, resource);
-  const rows = revisions.get(key) ?? [];
-  const row = rows.find((one) => isOf(one, resource));
-  if (row === undefined)
+  const table = revisions.get(key);
+  const at = table === undefined ? -1 : findRow(table, rowBytes, resource);
+  if (table === undefined || at === -1)
     throw new Error('an event came by whose version was not taken in before: wire newest-revision in front');
-  uuidBytes(event.event_id).copy(row, eventIdAt);
-  row[priorityAt] = 1 + priorities.indexOf(event.priority);
-  revisions.put(key, rows);
+  uuidBytes(event.event_id).copy(table, at + eventIdAt);
+  table[at + priorityAt] = 1 + priorities.indexOf(event.priority);
+  revisions.put(key, table);
+}
+
+/** The row of a resource; undefined when there is none, or when it lies too far back. */
+function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: number): Buffer | undefined {
+  const at = table === undefined ? -1 : findRow(table, rowBytes, resource);
+  const row = at === -1 ? undefined : table?.subarray(at, at + rowBytes);
+  return row !== undefined && isRemembered(row, touchedAt, receivedAt) ? row : undefined;
+}
+
+/** The table with a new row, and without those that lie too far back. */
+function withRow(table: Buffer | undefined, row: Buffer, receivedAt: number): Buffer {
+  for (let at = 1; at < (table?.length ?? 0); at += rowBytes) {
+    if (table === undefined || isRemembered(table, at + touchedAt, receivedAt)) continue;
+    const remembered = rowsOf(table, rowBytes).filter((other) => isRemembered(other, touchedAt, receivedAt));
+    return Buffer.concat([Buffer.of(layout), ...remembered, row]);
+  }
+  return Buffer.concat([table ?? Buffer.of(layout), row]);
 }
 
 function bucketKey(device: string, user: string, resource: Buffer): UserKey {
@@ -124,10 +143,6 @@ function newRow(resource: Buffer): Buffer {
   const row = Buffer.alloc(rowBytes);
   resource.copy(row);
   return row;
-}
-
-function isOf(row: Buffer, resource: Buffer): boolean {
-  return row.subarray(0, hashBytes).equals(resource);
 }
 
 function emitted(row: Buffer): Superseded | null {

@@ -67,8 +67,8 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   readonly #partition: number;
   readonly #entries = new Map<string, string>();
   readonly #overlay = new Map<string, Write>();
-  /** What the overlay held before each write of the record that is processed now. */
-  readonly #undo: { readonly key: string; readonly before: Write | undefined }[] = [];
+  /** What the overlay held of each key before the record that is processed now wrote to it. */
+  readonly #undo = new Map<string, Write | undefined>();
   #sweeper: Iterator<[string, string], undefined> | undefined;
   #recordTimestamp = 0;
   #bytes = 0;
@@ -107,15 +107,16 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   /** The writes that follow are those of a record of this time, until the next call. */
   onRecord(timestamp: number): void {
     this.#recordTimestamp = Math.min(Math.max(0, timestamp), maxTimestamp);
-    this.#undo.length = 0;
+    this.#undo.clear();
   }
 
   /** Takes back what was written since onRecord(). */
   undoRecord(): void {
-    for (let last = this.#undo.pop(); last !== undefined; last = this.#undo.pop()) {
-      if (last.before === undefined) this.#overlay.delete(last.key);
-      else this.#overlay.set(last.key, last.before);
+    for (const [key, before] of this.#undo) {
+      if (before === undefined) this.#overlay.delete(key);
+      else this.#overlay.set(key, before);
     }
+    this.#undo.clear();
   }
 
   /** Whether the overlay holds anything. */
@@ -145,7 +146,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
 
   /** The transaction was not committed: the overlay is forgotten. */
   dropOverlay(): void {
-    this.#undo.length = 0;
+    this.#undo.clear();
     this.#overlay.clear();
   }
 
@@ -207,7 +208,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   }
 
   #write(key: string, entry: string | undefined): void {
-    this.#undo.push({ key, before: this.#overlay.get(key) });
+    if (!this.#undo.has(key)) this.#undo.set(key, this.#overlay.get(key));
     this.#overlay.set(key, { entry, timestamp: this.#recordTimestamp });
   }
 
