@@ -1,3 +1,4 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import { sendProblem } from './problems.ts';
 import type { Handler } from './webhook.ts';
@@ -41,9 +42,9 @@ export function publicRoutes(handlers: Handlers): Route[] {
 }
 
 /** Everything the admin port serves. */
-export function adminRoutes(
-  handlers: Pick<Handlers, 'livez' | 'readyz'> & { health: Handler; metrics: Handler },
-): Route[] {
+export function adminRoutes(handlers: {
+  readonly [name in 'livez' | 'readyz' | 'health' | 'metrics']: Handler;
+}): Route[] {
   return [
     { path: '/health', methods: { GET: handlers.health } },
     { path: '/livez', methods: { GET: handlers.livez } },
@@ -53,24 +54,40 @@ export function adminRoutes(
 }
 
 /**
- * The Express application of the routes: it routes and nothing else, the handlers speak with Node's own request and
- * response. Unknown paths are 404, unknown methods 405.
+ * Answers requests by the routes. Webhooks are found in a Map before Express is asked: its routing would cost more than
+ * all else that is done for one. Express serves everything else, webhooks whose address is written in another form
+ * (`http://host/webhook/oura`) too, so that a route behaves the same either way.
  */
-export function createApp(routes: readonly Route[], onUnexpected: (error: unknown) => void): Express {
+export function createListener(
+  routes: readonly Route[],
+  onUnexpected: (error: unknown) => void,
+): RequestListener {
+  const app = createApp(routes, onUnexpected);
+  const hot = new Map(
+    routes.filter(({ path }) => path.startsWith('/webhook/')).map((one) => [one.path, one]),
+  );
+  return (request, response) => {
+    const url = request.url ?? '';
+    const query = url.indexOf('?');
+    const route = hot.get(query === -1 ? url : url.slice(0, query));
+    if (route === undefined) {
+      app(request, response);
+      return;
+    }
+    answer(route, request, response).catch((error: unknown) => {
+      onUnexpected(error);
+      sendProblem(request, response, 'internal');
+    });
+  };
+}
+
+/** The Express application of the routes: it routes and nothing else. Unknown paths are 404. */
+function createApp(routes: readonly Route[], onUnexpected: (error: unknown) => void): Express {
   const app = express();
   app.disable('x-powered-by');
   app.enable('strict routing');
   app.enable('case sensitive routing');
-  for (const { path, methods } of routes) {
-    const allow = [...Object.keys(methods), ...('GET' in methods ? ['HEAD'] : []), 'OPTIONS'].join(', ');
-    app.all(path, async (request, response) => {
-      const method = request.method === 'HEAD' ? 'GET' : request.method;
-      const handler = method === 'GET' || method === 'POST' ? methods[method] : undefined;
-      if (handler !== undefined) await handler(request, response);
-      else if (method === 'OPTIONS') response.writeHead(204, { allow }).end();
-      else sendProblem(request, response, 'method_not_allowed', { allow });
-    });
-  }
+  for (const route of routes) app.all(route.path, (request, response) => answer(route, request, response));
   app.use((request, response) => sendProblem(request, response, 'not_found'));
   // Express knows an error handler by its four parameters.
   const onError: ErrorRequestHandler = (error, request, response, next) => {
@@ -80,4 +97,18 @@ export function createApp(routes: readonly Route[], onUnexpected: (error: unknow
   };
   app.use(onError);
   return app;
+}
+
+/** Has the handler of the method answer, which speaks with Node's own request and response. Unknown methods are 405. */
+async function answer(route: Route, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { methods } = route;
+  const method = request.method === 'HEAD' ? 'GET' : request.method;
+  const handler = method === 'GET' || method === 'POST' ? methods[method] : undefined;
+  if (handler !== undefined) {
+    await handler(request, response);
+    return;
+  }
+  const allow = [...Object.keys(methods), ...('GET' in methods ? ['HEAD'] : []), 'OPTIONS'].join(', ');
+  if (method === 'OPTIONS') response.writeHead(204, { allow }).end();
+  else sendProblem(request, response, 'method_not_allowed', { allow });
 }

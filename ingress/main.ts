@@ -1,5 +1,5 @@
 import type { RequestListener, Server } from 'node:http';
-import { adminRoutes, createApp, publicRoutes } from './app.ts';
+import { adminRoutes, createListener, publicRoutes } from './app.ts';
 import { createByteBudget } from './byte-budget.ts';
 import { startCheck } from './checks.ts';
 import { vendorSecrets, type IngressConfig } from './config.ts';
@@ -122,7 +122,7 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
   const admin = config.ADMIN_PORT;
   const probes = { livez, readyz: readyz(healthDeps) };
   const details = { health: health(healthDeps), metrics: metricsHandler(metrics.registry) };
-  const app = createApp(
+  const app = createListener(
     publicRoutes({
       ...vendorHandlers(config, deps, log),
       ouraHandshake: ouraHandshake(config.OURA_VERIFICATION_TOKEN),
@@ -166,7 +166,7 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
       admin === undefined
         ? undefined
         : await listen(
-            createApp(adminRoutes({ ...probes, ...details }), onUnexpected),
+            createListener(adminRoutes({ ...probes, ...details }), onUnexpected),
             'ADMIN_PORT',
             admin,
             config.ADMIN_HOST,

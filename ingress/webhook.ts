@@ -4,7 +4,7 @@ import type { ByteBudget, Lease } from './byte-budget.ts';
 import { problemStatus, send, sendProblem, type ProblemCode } from './problems.ts';
 import type { Appended, RawLog } from './raw-log.ts';
 import { hashKey, rawRecord, testRecord, type RawRecord } from './raw-record.ts';
-import { declaredLength, readBody } from './read-body.ts';
+import { declaredLength, readBody, type Patience } from './read-body.ts';
 import { checkClaim, hasSecret, readClaim, type SignatureScheme } from './verify.ts';
 import type { Vendor } from './vendors/vendor.ts';
 import type { WaitingLine } from './waiting-line.ts';
@@ -47,8 +47,8 @@ export interface VendorRoute {
 
 /** Clocks are not that far apart; a longer future would only lengthen a replay. */
 const futureMs = 300_000;
-/** How long a sender may pause within its body. */
-const bodyIdleMs = 10_000;
+/** The slowest line of a phone sends faster; a place that is held by less is one that others wait for. */
+const patience: Patience = { idleMs: 10_000, bytesPerSecond: 8 * 1024 };
 const testBodyBytes = 64 * 1024;
 
 /**
@@ -157,7 +157,7 @@ async function handle(
     const read = await readBody(request, response, {
       maxBytes: kind.maxBodyBytes,
       lease,
-      idleMs: bodyIdleMs,
+      patience,
     });
     if (!read.ok) return read.code;
     const accepted = accept(read.body);
