@@ -22,7 +22,7 @@ import { projectRoot } from '../process/root.ts';
 const restart = {
   /** After a worker that had run for a while; doubled by each that had not. */
   firstDelayMs: 100,
-  longestDelayMs: 5_000,
+  longestDelayMs: 2_000,
   /** One that ended earlier than this has done no work worth starting another for. */
   youngMs: 5_000,
   /** So many young ones in a row, and another will not do better. */
