@@ -8,7 +8,7 @@ import { edgeSeed, isFull, report, seeded } from './settings.ts';
 import { fuzzDevices, strangeRequest, type Device } from './strange-requests.ts';
 
 const requests = isFull ? 50_000 : 2_000;
-const senders = 16;
+const senders = 32;
 const MiB = 1024 * 1024;
 
 const secretOf: Record<Device, string> = {
@@ -18,20 +18,30 @@ const secretOf: Record<Device, string> = {
   healthkit: secrets.APPLE_HEALTHKIT_SECRET,
 };
 
+/** Long enough for an answer to begin, and for another to follow; whatever is not complete by then never will be. */
+const silenceMs = 200;
+const furtherMs = 20;
+
 /** Sends bytes on a connection of their own, and no more; resolves with all that came back once it is closed. */
 function exchange(port: number, bytes: Buffer): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1');
     const late = setTimeout(() => reject(new Error('the connection was held for 20 s')), 20_000);
+    let silence = setTimeout(() => socket.end(), silenceMs);
     let heard = '';
-    socket.on('data', (chunk: Buffer) => (heard += chunk.toString('latin1')));
+    socket.on('data', (chunk: Buffer) => {
+      heard += chunk.toString('latin1');
+      clearTimeout(silence);
+      silence = setTimeout(() => socket.end(), furtherMs);
+    });
     // Cut off while it still sends: as good an answer as any to nonsense.
     socket.on('error', () => undefined);
     socket.on('close', () => {
       clearTimeout(late);
+      clearTimeout(silence);
       resolve(heard);
     });
-    socket.end(bytes);
+    socket.write(bytes);
   });
 }
 

@@ -95,7 +95,7 @@ describe('a rolling replacement', { timeout: 120_000 + rounds * 60_000 }, () => 
     let serving: EdgeProcess[] = [];
     for (let started = 0; started < 2; started += 1) serving.push(await edgeProcess(t, topics.prefix, env));
     for (const { port } of serving) await balancer.add(port);
-    const load = startLoad({ port: balancer.port, secret, connections: 40 });
+    const load = await startLoad({ port: balancer.port, secret, connections: 40 });
     for (let round = 0; round < rounds; round += 1) {
       const fresh: EdgeProcess[] = [];
       for (const old of serving) {
@@ -115,7 +115,7 @@ describe('a rolling replacement', { timeout: 120_000 + rounds * 60_000 }, () => 
 
   test('of workers that share the port, one after the other, fails no request', async (t) => {
     const ingress = await edgeProcess(t, topics.prefix, { ...env, WORKERS: '2' });
-    const load = startLoad({ port: ingress.port, secret, connections: 40 });
+    const load = await startLoad({ port: ingress.port, secret, connections: 40 });
     const pids = (): number[] =>
       ingress.lines
         .filter(({ msg, workers }) => msg === 'the ingress listens' && workers === undefined)
