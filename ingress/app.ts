@@ -1,5 +1,5 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import express, { type ErrorRequestHandler, type Express } from 'express';
+import express from 'express';
 import { sendProblem } from './problems.ts';
 import type { Handler } from './webhook.ts';
 
@@ -62,40 +62,40 @@ export function createListener(
   routes: readonly Route[],
   onUnexpected: (error: unknown) => void,
 ): RequestListener {
-  const app = createApp(routes, onUnexpected);
+  const app = createApp(routes);
   const hot = new Map(
     routes.filter(({ path }) => path.startsWith('/webhook/')).map((one) => [one.path, one]),
   );
   return (request, response) => {
+    const failed = (error: unknown): void => {
+      onUnexpected(error);
+      sendProblem(request, response, 'internal');
+    };
     const url = request.url ?? '';
     const query = url.indexOf('?');
     const route = hot.get(query === -1 ? url : url.slice(0, query));
-    if (route === undefined) {
-      app(request, response);
+    if (route !== undefined) {
+      answer(route, request, response).catch(failed);
       return;
     }
-    answer(route, request, response).catch((error: unknown) => {
-      onUnexpected(error);
-      sendProblem(request, response, 'internal');
+    // Express calls it for what no route has answered, also for a target that it cannot read, which no route gets to see.
+    app(request, response, (error: unknown) => {
+      if (error === undefined || error === null) sendProblem(request, response, 'not_found');
+      else failed(error);
     });
   };
 }
 
-/** The Express application of the routes: it routes and nothing else. Unknown paths are 404. */
-function createApp(routes: readonly Route[], onUnexpected: (error: unknown) => void): Express {
+/** An Express application, called with what to do in the end. */
+type App = (request: IncomingMessage, response: ServerResponse, done: (error?: unknown) => void) => void;
+
+/** The Express application of the routes: it routes and nothing else. */
+function createApp(routes: readonly Route[]): App {
   const app = express();
   app.disable('x-powered-by');
   app.enable('strict routing');
   app.enable('case sensitive routing');
   for (const route of routes) app.all(route.path, (request, response) => answer(route, request, response));
-  app.use((request, response) => sendProblem(request, response, 'not_found'));
-  // Express knows an error handler by its four parameters.
-  const onError: ErrorRequestHandler = (error, request, response, next) => {
-    onUnexpected(error);
-    if (response.headersSent) next(error);
-    else sendProblem(request, response, 'internal');
-  };
-  app.use(onError);
   return app;
 }
 
