@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../topology/json.ts';
 import type { ByteBudget, Lease } from './byte-budget.ts';
 import { problemStatus, send, sendProblem, type ProblemCode } from './problems.ts';
@@ -49,6 +50,8 @@ export interface VendorRoute {
 const futureMs = 300_000;
 /** The slowest line of a phone sends faster; a place that is held by less is one that others wait for. */
 const patience: Patience = { idleMs: 10_000, bytesPerSecond: 8 * 1024 };
+/** When a sender hears that the line is full: as late as those in the line hear that their turn did not come. */
+const fullAnswerMs = 1_000;
 const testBodyBytes = 64 * 1024;
 
 /**
@@ -151,6 +154,8 @@ async function handle(
 
   const turn = await deps.line.enter((leave) => response.once('close', leave));
   if (turn === 'gone') return 'incomplete_body';
+  // Answered at once, thousands of senders that come again at once would leave no turn of the event loop for the broker.
+  if (turn === 'full') await sleep(fullAnswerMs);
   if (turn !== 'entered') return 'too_busy';
   const lease: Lease = deps.budget.lease();
   try {
