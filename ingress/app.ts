@@ -54,36 +54,49 @@ export function adminRoutes(handlers: {
 }
 
 /**
- * Answers requests by the routes. Webhooks are found in a Map before Express is asked: its routing would cost more than
- * all else that is done for one. Express serves everything else, webhooks whose address is written in another form
- * (`http://host/webhook/oura`) too, so that a route behaves the same either way.
+ * Answers requests by the routes. Webhooks are found in a Map: Express' routing would cost more than all else that is done
+ * for one. Express serves everything else, unknown paths under `/webhook/` too.
  */
 export function createListener(
   routes: readonly Route[],
   onUnexpected: (error: unknown) => void,
 ): RequestListener {
-  const app = createApp(routes);
-  const hot = new Map(
-    routes.filter(({ path }) => path.startsWith('/webhook/')).map((one) => [one.path, one]),
-  );
+  const isHot = ({ path }: Route): boolean => path.startsWith('/webhook/');
+  const hot = new Map(routes.filter(isHot).map((route) => [route.path, route]));
+  const app = createApp(routes.filter((route) => !isHot(route)));
   return (request, response) => {
     const failed = (error: unknown): void => {
       onUnexpected(error);
       sendProblem(request, response, 'internal');
     };
-    const url = request.url ?? '';
-    const query = url.indexOf('?');
-    const route = hot.get(query === -1 ? url : url.slice(0, query));
+    const target = originForm(request.url ?? '');
+    if (target === undefined) {
+      sendProblem(request, response, 'not_found');
+      return;
+    }
+    request.url = target;
+    const query = target.indexOf('?');
+    const route = hot.get(query === -1 ? target : target.slice(0, query));
     if (route !== undefined) {
       answer(route, request, response).catch(failed);
       return;
     }
-    // Express calls it for what no route has answered, also for a target that it cannot read, which no route gets to see.
     app(request, response, (error: unknown) => {
       if (error === undefined || error === null) sendProblem(request, response, 'not_found');
       else failed(error);
     });
   };
+}
+
+/**
+ * Path and query of a request's target: as it stands, or out of the absolute form that proxies may use. Undefined for
+ * what is neither: Express' parser would print it with a warning, and it may hold a token.
+ */
+function originForm(target: string): string | undefined {
+  if (/^\/[!-"$-~]*$/.test(target)) return target;
+  if (!/^https?:\/\/[!-"$-~]*$/i.test(target) || !URL.canParse(target)) return undefined;
+  const { pathname, search } = new URL(target);
+  return pathname + search;
 }
 
 /** An Express application, called with what to do in the end. */

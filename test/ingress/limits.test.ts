@@ -170,7 +170,21 @@ test('a webhook behaves the same whichever way it is routed', async (t) => {
 
 test('a target that nobody can read is 404 as any other', async (t) => {
   const { port } = await server(t);
-  for (const target of ['http://[', '//', '*', '/%', 'x:', 'http://x:99999/a', '/\\', '//x:y@/', '?', '#']) {
+  for (const target of [
+    'http://[',
+    '//',
+    '*',
+    '/%',
+    'x:',
+    '/\\\\|:[)#x',
+    'http://a b/',
+    '//a|b[#',
+    'http://x:99999/a',
+    '/\\',
+    '//x:y@/',
+    '?',
+    '#',
+  ]) {
     const heard = await talk(port, [`GET ${target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`]);
     if (!heard.startsWith('HTTP/1.1 400 ')) assertProblem(heard, 404, 'not_found');
   }
