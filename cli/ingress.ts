@@ -1,6 +1,9 @@
+import cluster from 'node:cluster';
 import type { Command } from './command.ts';
 import { readIngressConfig } from '../ingress/config.ts';
 import { startIngress } from '../ingress/main.ts';
+import { startWorker } from '../ingress/worker.ts';
+import { startWorkers } from '../ingress/workers.ts';
 import { withLocalEnv } from '../local/env.ts';
 import { createLog } from '../process/log.ts';
 import { runUntilSignal } from '../process/run.ts';
@@ -11,7 +14,8 @@ export const ingress: Command = {
   usage: `
 Usage: bridge ingress
 
-Serves the webhooks of the vendors until SIGTERM or SIGINT, then finishes what is in hand and exits with 0.
+Serves the webhooks of the vendors until SIGTERM or SIGINT, then answers /readyz with 503, goes on for DRAIN_GRACE_MS
+(2,000) at most, finishes what is in hand and exits with 0. WORKERS (1) processes share the port.
 Everything is set by environment variables: PORT (8889), HOST (0.0.0.0), KAFKA_BOOTSTRAP_SERVERS, the secrets
 OURA_WEBHOOK_SECRET, WHOOP_WEBHOOK_SECRET, TERRA_WEBHOOK_SECRET, APPLE_HEALTHKIT_SECRET and more: \`bridge config\`
 lists them. In a clone, what .local/env holds of the local stack is used where the environment says nothing.
@@ -20,6 +24,9 @@ lists them. In a clone, what .local/env holds of the local stack is used where t
     if (args.length > 0) throw new UsageError('it takes no arguments');
     const config = readIngressConfig(withLocalEnv(process.env));
     const log = createLog({ name: config.SERVICE_NAME, level: config.LOG_LEVEL });
-    return runUntilSignal(log, () => startIngress(config, log));
+    return runUntilSignal(log, () => {
+      if (cluster.isWorker) return startWorker(config, log);
+      return config.WORKERS > 1 ? startWorkers(config, log) : startIngress(config, log);
+    });
   },
 };

@@ -1,4 +1,5 @@
-import express, { type ErrorRequestHandler, type Express } from 'express';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import express from 'express';
 import { sendProblem } from './problems.ts';
 import type { Handler } from './webhook.ts';
 
@@ -41,9 +42,9 @@ export function publicRoutes(handlers: Handlers): Route[] {
 }
 
 /** Everything the admin port serves. */
-export function adminRoutes(
-  handlers: Pick<Handlers, 'livez' | 'readyz'> & { health: Handler; metrics: Handler },
-): Route[] {
+export function adminRoutes(handlers: {
+  readonly [name in 'livez' | 'readyz' | 'health' | 'metrics']: Handler;
+}): Route[] {
   return [
     { path: '/health', methods: { GET: handlers.health } },
     { path: '/livez', methods: { GET: handlers.livez } },
@@ -53,31 +54,74 @@ export function adminRoutes(
 }
 
 /**
- * The Express application of the routes: it routes and nothing else, the handlers speak with Node's own request and
- * response. Unknown paths are 404, unknown methods 405.
+ * Answers requests by the routes. Webhooks are found in a Map: Express' routing would cost more than all else that is done
+ * for one. Express serves everything else, unknown paths under `/webhook/` too.
  */
-export function createApp(routes: readonly Route[], onUnexpected: (error: unknown) => void): Express {
+export function createListener(
+  routes: readonly Route[],
+  onUnexpected: (error: unknown) => void,
+): RequestListener {
+  const isHot = ({ path }: Route): boolean => path.startsWith('/webhook/');
+  const hot = new Map(routes.filter(isHot).map((route) => [route.path, route]));
+  const app = createApp(routes.filter((route) => !isHot(route)));
+  return (request, response) => {
+    const failed = (error: unknown): void => {
+      onUnexpected(error);
+      sendProblem(request, response, 'internal');
+    };
+    const target = originForm(request.url ?? '');
+    if (target === undefined) {
+      sendProblem(request, response, 'not_found');
+      return;
+    }
+    request.url = target;
+    const query = target.indexOf('?');
+    const route = hot.get(query === -1 ? target : target.slice(0, query));
+    if (route !== undefined) {
+      answer(route, request, response).catch(failed);
+      return;
+    }
+    app(request, response, (error: unknown) => {
+      if (error === undefined || error === null) sendProblem(request, response, 'not_found');
+      else failed(error);
+    });
+  };
+}
+
+/**
+ * Path and query of a request's target: as it stands, or out of the absolute form that proxies may use. Undefined for
+ * what is neither: Express' parser would print it with a warning, and it may hold a token.
+ */
+function originForm(target: string): string | undefined {
+  if (/^\/[!-"$-~]*$/.test(target)) return target;
+  if (!/^https?:\/\/[!-"$-~]*$/i.test(target) || !URL.canParse(target)) return undefined;
+  const { pathname, search } = new URL(target);
+  return pathname + search;
+}
+
+/** An Express application, called with what to do in the end. */
+type App = (request: IncomingMessage, response: ServerResponse, done: (error?: unknown) => void) => void;
+
+/** The Express application of the routes: it routes and nothing else. */
+function createApp(routes: readonly Route[]): App {
   const app = express();
   app.disable('x-powered-by');
   app.enable('strict routing');
   app.enable('case sensitive routing');
-  for (const { path, methods } of routes) {
-    const allow = [...Object.keys(methods), ...('GET' in methods ? ['HEAD'] : []), 'OPTIONS'].join(', ');
-    app.all(path, async (request, response) => {
-      const method = request.method === 'HEAD' ? 'GET' : request.method;
-      const handler = method === 'GET' || method === 'POST' ? methods[method] : undefined;
-      if (handler !== undefined) await handler(request, response);
-      else if (method === 'OPTIONS') response.writeHead(204, { allow }).end();
-      else sendProblem(request, response, 'method_not_allowed', { allow });
-    });
-  }
-  app.use((request, response) => sendProblem(request, response, 'not_found'));
-  // Express knows an error handler by its four parameters.
-  const onError: ErrorRequestHandler = (error, request, response, next) => {
-    onUnexpected(error);
-    if (response.headersSent) next(error);
-    else sendProblem(request, response, 'internal');
-  };
-  app.use(onError);
+  for (const route of routes) app.all(route.path, (request, response) => answer(route, request, response));
   return app;
+}
+
+/** Has the handler of the method answer, which speaks with Node's own request and response. Unknown methods are 405. */
+async function answer(route: Route, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { methods } = route;
+  const method = request.method === 'HEAD' ? 'GET' : request.method;
+  const handler = method === 'GET' || method === 'POST' ? methods[method] : undefined;
+  if (handler !== undefined) {
+    await handler(request, response);
+    return;
+  }
+  const allow = [...Object.keys(methods), ...('GET' in methods ? ['HEAD'] : []), 'OPTIONS'].join(', ');
+  if (method === 'OPTIONS') response.writeHead(204, { allow }).end();
+  else sendProblem(request, response, 'method_not_allowed', { allow });
 }

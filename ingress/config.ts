@@ -38,11 +38,15 @@ export function ingressVariables(env: NodeJS.ProcessEnv) {
       description: 'address of the admin port',
     }),
     WORKERS: variable<number>({
-      schema: is
-        .integer(1, 1_024)
-        .refine((workers) => workers === 1, { error: 'more than one worker is not supported yet' }),
+      schema: is.integer(1, 256),
       default: 1,
-      description: 'processes that share the port',
+      description: 'processes that share the port; every limit is one of each of them',
+    }),
+    DRAIN_GRACE_MS: variable<number>({
+      schema: is.integer(0, 600_000),
+      default: 2_000,
+      description:
+        'how long a process that stops still takes webhooks, for the balancer to hear from /readyz; over early when no connection is left',
     }),
     MAX_CONCURRENT_WEBHOOKS: variable<number>({
       schema: is.integer(1, 100_000),

@@ -3,6 +3,7 @@ import type { Check } from './checks.ts';
 import { summarize, wantsText } from './metrics.ts';
 import { sendJson, sendProblem, sendText } from './problems.ts';
 import type { RawLog } from './raw-log.ts';
+import type { Health } from './status.ts';
 import type { Handler } from './webhook.ts';
 
 /** What the probes look at. */
@@ -18,32 +19,37 @@ export interface HealthDeps {
 }
 
 /**
- * `/health`, for people: 200 when everything configured works, else 503 with `"status":"degraded"`.
+ * The health of this process, for people: healthy when everything configured works.
  * `production_settings` names what cannot be switched off here: verification before anything else, bounded
  * concurrency and sizes, acknowledgement by all in-sync replicas.
  */
-export function health(deps: HealthDeps): Handler {
-  return (request, response) => {
-    const breaker = deps.rawLog.breaker.state;
-    const connections = {
-      postgres: works(deps.postgres),
-      redis: works(deps.redis),
-      kafka: works(deps.kafka),
-    };
-    const enhancements = {
+export function healthOf(deps: HealthDeps): Health {
+  const breaker = deps.rawLog.breaker.state;
+  const connections = {
+    postgres: works(deps.postgres),
+    redis: works(deps.redis),
+    kafka: works(deps.kafka),
+  };
+  const healthy = breaker === 'closed' && deps.rawLog.healthy && !Object.values(connections).includes(false);
+  return {
+    status: healthy ? 'healthy' : 'degraded',
+    service: deps.service,
+    version: deps.version,
+    enhancements: {
       circuit_breaker: breaker === 'closed' ? 'operational' : breaker,
       enhanced_kafka_producer: deps.rawLog.healthy ? 'operational' : 'failing',
       production_settings: 'active',
-    };
-    const healthy =
-      breaker === 'closed' && deps.rawLog.healthy && !Object.values(connections).includes(false);
-    sendJson(request, response, healthy ? 200 : 503, {
-      status: healthy ? 'healthy' : 'degraded',
-      service: deps.service,
-      version: deps.version,
-      enhancements,
-      connections,
-    });
+    },
+    connections,
+  };
+}
+
+/** `/health`: 200 when healthy, 503 when degraded, with the details either way. */
+export function health(read: () => Promise<Health | undefined> | Health): Handler {
+  return async (request, response) => {
+    const found = await read();
+    if (found === undefined) sendProblem(request, response, 'not_ready');
+    else sendJson(request, response, found.status === 'healthy' ? 200 : 503, found);
   };
 }
 
@@ -61,18 +67,28 @@ export function healthStatus(deps: HealthDeps): Handler {
 /** `/livez`: an answer at all is the answer. Restarting the process mends no broker. */
 export const livez: Handler = (request, response) => sendText(request, response, 200, text, 'ok\n');
 
-/** `/readyz`: whether webhooks should be sent here. Postgres, Redis and the registry have no say in it. */
-export function readyz(deps: HealthDeps): Handler {
-  return (request, response) => {
-    if (deps.draining()) sendProblem(request, response, 'stopping');
-    else if (deps.kafka.state === 'ok') sendText(request, response, 200, text, 'ok\n');
-    else sendProblem(request, response, 'not_ready', { detail: deps.kafka.state });
+/**
+ * `/readyz`: whether webhooks should be sent here. Postgres, Redis and the registry have no say in it.
+ * @param state - `ok`, `stopping`, or in words what is wrong.
+ */
+export function readyz(state: () => Promise<string> | string): Handler {
+  return async (request, response) => {
+    const found = await state();
+    if (found === 'ok') sendText(request, response, 200, text, 'ok\n');
+    else if (found === 'stopping') sendProblem(request, response, 'stopping');
+    else sendProblem(request, response, 'not_ready', { detail: found });
   };
 }
 
+/** The state of this process for `/readyz`. */
+export function readiness(deps: Pick<HealthDeps, 'draining' | 'kafka'>): string {
+  return deps.draining() ? 'stopping' : deps.kafka.state;
+}
+
 /** `/metrics`: Prometheus text, or the summary as JSON, by the Accept header. */
-export function metrics(registry: Registry): Handler {
+export function metrics(read: () => Promise<Registry> | Registry): Handler {
   return async (request, response) => {
+    const registry = await read();
     if (wantsText(request.headers.accept)) {
       sendText(request, response, 200, registry.contentType, await registry.metrics());
     } else {

@@ -1,17 +1,113 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { problemDocument, sendProblem, type ProblemCode } from './problems.ts';
 
-/** A server with the time limits of this project. */
-export function createHttpServer(listener: RequestListener): Server {
-  const server = createServer(listener);
+/** What a connection may cost. Not settings: none depends on the deployment. */
+export interface ConnectionLimits {
+  /** Request line and headers together; more is 431. Vendors send 1 to 2 KiB. */
+  readonly headerBytes: number;
+  /** From the first byte of a request, or the opening of a connection, to the end of its headers; then 408. */
+  readonly headersMs: number;
+  /** From there to the end of the body; then 408. A body that pauses or crawls is given up earlier, see readBody. */
+  readonly requestMs: number;
+  /** How long a connection may be idle between two requests. */
+  readonly keepAliveMs: number;
+  /** How often the first two are looked at. */
+  readonly lookEveryMs: number;
+  /** Open at once in this process; further ones are closed as they come. */
+  readonly connections: number;
+}
+
+export const connectionLimits: ConnectionLimits = {
+  headerBytes: 16 * 1024,
+  headersMs: 20_000,
+  requestMs: 120_000,
+  // Longer than the 60 s after which common proxies close an idle connection: else both may close at once, and the proxy
+  // loses a request that it had just sent. headersMs may be shorter: Node 20 does not count idle time into it.
+  keepAliveMs: 70_000,
+  lookEveryMs: 2_000,
+  // Those beyond the waiting line still hear 503, which a vendor understands better than a refused connection.
+  connections: 10_000,
+};
+
+/** A server with the limits of this project, whose own refusals are problem documents too. */
+export function createHttpServer(listener: RequestListener, limits: Partial<ConnectionLimits> = {}): Server {
+  const { headerBytes, headersMs, requestMs, keepAliveMs, lookEveryMs, connections } = {
+    ...connectionLimits,
+    ...limits,
+  };
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    if (request.headers.host === undefined && request.httpVersion === '1.1') {
+      refuse(request, response, 'bad_request');
+    } else {
+      listener(request, response);
+    }
+  };
+  const server = createServer(
+    {
+      maxHeaderSize: headerBytes,
+      headersTimeout: headersMs,
+      requestTimeout: requestMs,
+      keepAliveTimeout: keepAliveMs,
+      connectionsCheckingInterval: lookEveryMs,
+      // Looked at above: Node's own answer has no body.
+      requireHostHeader: false,
+    },
+    onRequest,
+  );
+  server.maxConnections = connections;
   // Asks for the body only when it is this request's turn, see readBody.
-  server.on('checkContinue', listener);
-  server.headersTimeout = 20_000;
-  server.requestTimeout = 120_000;
-  // Longer than the 60 s after which common proxies close an idle connection: else both may close at once.
-  server.keepAliveTimeout = 65_000;
+  server.on('checkContinue', onRequest);
+  server.on('checkExpectation', (request, response) => refuse(request, response, 'expectation'));
+  server.on('clientError', onClientError);
   return server;
 }
+
+function refuse(request: IncomingMessage, response: ServerResponse, code: ProblemCode): void {
+  response.setHeader('connection', 'close');
+  sendProblem(request, response, code);
+}
+
+/** How long a sender that was refused by the parser may take to hear it. */
+const hearMs = 1_000;
+
+/** Node's parser gave up: the connection cannot go on, but its sender is told why. */
+function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  // Told already; what still comes is refused again and again.
+  if (socket.writableEnded) return;
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  // Node's name of the answer under way on this socket. There is no second one while the first is being written.
+  const { _httpMessage: current } = socket as { _httpMessage?: ServerResponse | null };
+  if (current?.headersSent === true) {
+    socket.end();
+  } else {
+    const { status, body } = problemDocument(parserFaults[error.code ?? ''] ?? 'bad_request');
+    socket.end(
+      `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\n` +
+        `content-length: ${body.length}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n${body.toString()}`,
+    );
+  }
+  // Closing at once would reset the connection under a sender that is still sending.
+  const heard = setTimeout(() => socket.destroy(), hearMs);
+  socket.once('close', () => clearTimeout(heard));
+}
+
+const parserFaults: Readonly<Record<string, ProblemCode>> = {
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'body_too_large',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_too_slow',
+};
 
 /**
  * Listens, and answers where.
@@ -32,7 +128,11 @@ export function listening(
         ),
       );
     });
-    server.listen(port, host, () => resolve({ host, port: (server.address() as AddressInfo).port }));
+    // Bursts of connections wait here while the process is busy; the system may allow fewer.
+    const backlog = 4_096;
+    server.listen({ port, host, backlog }, () =>
+      resolve({ host, port: (server.address() as AddressInfo).port }),
+    );
   });
 }
 

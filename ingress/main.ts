@@ -1,14 +1,24 @@
 import type { RequestListener, Server } from 'node:http';
-import { adminRoutes, createApp, publicRoutes } from './app.ts';
+import { adminRoutes, createListener, publicRoutes } from './app.ts';
 import { createByteBudget } from './byte-budget.ts';
 import { startCheck } from './checks.ts';
 import { shortSecrets, vendorSecrets, type IngressConfig } from './config.ts';
 import { ouraHandshake } from './handshake.ts';
-import { health, healthStatus, livez, metrics as metricsHandler, readyz, type HealthDeps } from './health.ts';
+import {
+  health,
+  healthOf,
+  healthStatus,
+  livez,
+  metrics as metricsHandler,
+  readiness,
+  readyz,
+  type HealthDeps,
+} from './health.ts';
 import { closeServer, createHttpServer, listening } from './http-server.ts';
 import { createMetrics } from './metrics.ts';
 import { startPings } from './pings.ts';
 import { createRawLog, type RawLog, type RawProducer } from './raw-log.ts';
+import { groupHealth, groupMetrics, type GroupStatus, type Status } from './status.ts';
 import { occasionalLog } from '../process/occasional-log.ts';
 import { startRevocations, type Revocations } from './revocations.ts';
 import { schemes } from './schemes.ts';
@@ -26,6 +36,13 @@ import { devices, topicNames, type Device } from '../topology/topics.ts';
 export interface RunningIngress extends Running {
   readonly address: { readonly host: string; readonly port: number };
   readonly adminAddress: { readonly host: string; readonly port: number } | undefined;
+  /** What this process tells of itself to its group. */
+  status(): Promise<Status>;
+}
+
+/** The processes that share the port, asked by one of them. */
+export interface Group {
+  status(): Promise<GroupStatus>;
 }
 
 const MiB = 1024 * 1024;
@@ -33,9 +50,14 @@ const MiB = 1024 * 1024;
 /**
  * Starts the ingress: listens once Kafka has been looked at, also when it could not be reached (webhooks are then
  * answered 503, and it is not ready, until Kafka is back).
+ * @param group - given to one of several workers: health and metrics are those of all, and the admin port is not its.
  * @throws Error when a port is taken, TopicError when topics have another count of partitions than TOPIC_PARTITIONS.
  */
-export async function startIngress(config: IngressConfig, log: Logger): Promise<RunningIngress> {
+export async function startIngress(
+  config: IngressConfig,
+  log: Logger,
+  group?: Group,
+): Promise<RunningIngress> {
   const revocations = startRevocations(config.HEALTHKIT_REVOKED_FILE, log);
   const names = topicNames(config.TOPIC_PREFIX);
   const topics = [
@@ -122,9 +144,15 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
     draining: () => draining,
   };
   const admin = config.ADMIN_PORT;
-  const probes = { livez, readyz: readyz(healthDeps) };
-  const details = { health: health(healthDeps), metrics: metricsHandler(metrics.registry) };
-  const app = createApp(
+  const probes = { livez, readyz: readyz(() => readiness(healthDeps)) };
+  const details =
+    group === undefined
+      ? { health: health(() => healthOf(healthDeps)), metrics: metricsHandler(() => metrics.registry) }
+      : {
+          health: health(async () => groupHealth((await group.status()).health)),
+          metrics: metricsHandler(async () => groupMetrics((await group.status()).metrics)),
+        };
+  const app = createListener(
     publicRoutes({
       ...vendorHandlers(config, deps, revocations, log),
       ouraHandshake: ouraHandshake(config.OURA_VERIFICATION_TOKEN),
@@ -143,7 +171,9 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
   };
   async function stop(): Promise<void> {
     draining = true;
-    await Promise.all(servers.map((server) => closeServer(server, 10_000)));
+    // Whoever shares the load out learns from /readyz that it should go elsewhere, and until then loses nothing here.
+    await lastConnection(() => connections, config.DRAIN_GRACE_MS);
+    await Promise.all(servers.map((server) => closeServer(server, 8_000)));
     await rawLog.close(5_000);
     await Promise.all([kafkaCheck.stop(), pings.postgres?.stop(), pings.redis?.stop()]);
     revocations.stop();
@@ -166,10 +196,10 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
       socket.once('close', () => (connections -= 1));
     });
     const adminAddress =
-      admin === undefined
+      admin === undefined || group !== undefined
         ? undefined
         : await listen(
-            createApp(adminRoutes({ ...probes, ...details }), onUnexpected),
+            createListener(adminRoutes({ ...probes, ...details }), onUnexpected),
             'ADMIN_PORT',
             admin,
             config.ADMIN_HOST,
@@ -178,7 +208,12 @@ export async function startIngress(config: IngressConfig, log: Logger): Promise<
       { ...address, ...(adminAddress === undefined ? {} : { adminPort: adminAddress.port }) },
       'the ingress listens',
     );
-    return { address, adminAddress, stop, failed: fatal.failed };
+    const status = async (): Promise<Status> => ({
+      isReady: readiness(healthDeps) === 'ok',
+      health: healthOf(healthDeps),
+      metrics: await metrics.registry.getMetricsAsJSON(),
+    });
+    return { address, adminAddress, stop, failed: fatal.failed, status };
   } catch (error) {
     await stop();
     throw error;
@@ -222,6 +257,22 @@ function vendorHandlers(
     terra: handler('terra'),
     healthkit: handler('healthkit'),
   };
+}
+
+/** Resolves once there has been no connection for a moment, or after `graceMs`. */
+function lastConnection(count: () => number, graceMs: number): Promise<void> {
+  const momentMs = 250;
+  return new Promise((resolve) => {
+    const startedAt = performance.now();
+    let lastAt = startedAt;
+    const timer = setInterval(() => {
+      const now = performance.now();
+      if (count() > 0) lastAt = now;
+      if (now - startedAt < graceMs && now - lastAt < momentMs) return;
+      clearInterval(timer);
+      resolve();
+    }, 25);
+  });
 }
 
 function createProducer(kafka: Kafka, topicsCheck: TopicsCheck): RawProducer {

@@ -8,6 +8,7 @@ import type { Refusal } from './verify.ts';
 export const problems = {
   bad_challenge: [400, 'name the query parameters verification_token and challenge, each once'],
   not_json: [400, 'the body is authentic but not JSON; it was kept as it is'],
+  bad_request: [400, 'this is not a request of HTTP/1.1, or its Host header is missing'],
   incomplete_body: [400, 'the connection ended before the body was complete'],
   signature_missing: [401, 'the signature header is missing'],
   signature_ambiguous: [401, 'the signature header was sent more than once'],
@@ -30,10 +31,13 @@ export const problems = {
   wrong_token: [401, 'the verification token is wrong'],
   not_found: [404, 'there is nothing at this path'],
   method_not_allowed: [405, 'the Allow header names the methods of this path'],
-  body_too_slow: [408, 'no part of the body arrived for too long'],
+  body_too_slow: [408, 'the body paused or crawled for too long'],
+  request_too_slow: [408, 'the request was not complete in time'],
   body_too_large: [413, 'the body is larger than this route takes'],
   record_too_large: [413, 'the body is larger than the log takes'],
   content_encoding: [415, 'send the body without Content-Encoding'],
+  expectation: [417, 'the only expectation met here is 100-continue'],
+  headers_too_large: [431, 'the request line and headers are larger than 16 KiB'],
   internal: [500, 'an unexpected failure; the log of the process names it'],
   no_secret: [503, 'no secret is configured for this route, so that nothing can be verified'],
   no_token: [503, 'no verification token is configured, so that no challenge can be answered'],
@@ -64,29 +68,32 @@ export function problemStatus(code: ProblemCode): number {
 }
 
 /**
- * Answers with a problem document (RFC 9457). The type is about:blank, hence the title is the status phrase; `code`
- * is the machine-readable reason. Every 503 says when to come back.
+ * A problem document (RFC 9457). The type is about:blank, hence the title is the status phrase; `code` is the
+ * machine-readable reason.
  */
+export function problemDocument(
+  code: ProblemCode,
+  detail: string = problems[code][1],
+): { readonly status: number; readonly body: Buffer } {
+  const status = problemStatus(code);
+  const document = { type: 'about:blank', title: STATUS_CODES[status], status, detail, code };
+  return { status, body: Buffer.from(JSON.stringify(document)) };
+}
+
+/** Answers with a problem document. Every 503 says when to come back. */
 export function sendProblem(
   request: IncomingMessage,
   response: ServerResponse,
   code: ProblemCode,
   options: ProblemOptions = {},
 ): void {
-  const [status, detail] = problems[code];
-  const body = {
-    type: 'about:blank',
-    title: STATUS_CODES[status],
-    status,
-    detail: options.detail ?? detail,
-    code,
-  };
+  const { status, body } = problemDocument(code, options.detail);
   const headers: Record<string, string> = { 'content-type': 'application/problem+json' };
   if (status === 503) headers['retry-after'] = String(options.retryAfterS ?? 1);
   // A 401 has to name a scheme to try (RFC 9110, 15.5.2).
   if (status === 401) headers['www-authenticate'] = code.startsWith('token_') ? 'Bearer' : 'Signature';
   if (options.allow !== undefined) headers['allow'] = options.allow;
-  send(request, response, status, headers, Buffer.from(JSON.stringify(body)));
+  send(request, response, status, headers, body);
 }
 
 /** Answers with JSON. */

@@ -16,18 +16,25 @@ export function declaredLength(request: IncomingMessage): number | undefined {
   return request.headers['transfer-encoding'] === undefined ? 0 : undefined;
 }
 
+/** How patient a body is read: its sender may pause, but on the whole must send faster than this. */
+export interface Patience {
+  /** The longest pause, and the time after which the speed counts. */
+  readonly idleMs: number;
+  /** Bytes a second, over all of the body so far. */
+  readonly bytesPerSecond: number;
+}
+
 /**
  * Reads the whole body into memory within `maxBytes`, taking the bytes of large ones from `lease`: all of them up
  * front when the length is declared, as they come when it is not. Sends `100 Continue` to a sender that asked.
  * After a fault the rest of the body is unread.
- * @param options.idleMs - how long the sender may pause.
  */
 export function readBody(
   request: IncomingMessage,
   response: ServerResponse,
-  options: { readonly maxBytes: number; readonly lease: Lease; readonly idleMs: number },
+  options: { readonly maxBytes: number; readonly lease: Lease; readonly patience: Patience },
 ): Promise<ReadBody> {
-  const { maxBytes, lease, idleMs } = options;
+  const { maxBytes, lease, patience } = options;
   const declared = declaredLength(request);
   if (declared !== undefined && declared > maxBytes)
     return Promise.resolve({ ok: false, code: 'body_too_large' });
@@ -44,11 +51,16 @@ export function readBody(
     const chunks: Buffer[] = [];
     let bytes = 0;
     let leased = leasedUpFront ? declared : 0;
-    const idle = setTimeout(() => finish({ ok: false, code: 'body_too_slow' }), idleMs);
+    const startedAt = performance.now();
+    const idle = setTimeout(() => finish({ ok: false, code: 'body_too_slow' }), patience.idleMs);
 
     function onData(chunk: Buffer): void {
       idle.refresh();
       bytes += chunk.length;
+      // A byte now and then would hold a place as well as none.
+      const ms = performance.now() - startedAt;
+      if (ms > patience.idleMs && bytes * 1_000 < ms * patience.bytesPerSecond)
+        return finish({ ok: false, code: 'body_too_slow' });
       if (bytes > maxBytes) return finish({ ok: false, code: 'body_too_large' });
       if (bytes > smallBodyBytes && bytes > leased) {
         if (!lease.take(bytes - leased)) return finish({ ok: false, code: 'too_many_bytes' });

@@ -1,14 +1,22 @@
 import { isUtf8 } from 'node:buffer';
 
 /** Why bytes are not JSON. */
-export type JsonFault = 'empty' | 'not_utf8' | 'not_json';
+export type JsonFault = 'empty' | 'not_utf8' | 'not_json' | 'too_complex';
+
+/** Arrays and objects within one another; RFC 8259, 9 lets a parser limit them. No vendor's bodies reach ten. */
+const maxDepth = 1_000;
+/**
+ * Arrays and objects in all. Each costs the engine some hundred bytes and as many nanoseconds, so ten million brackets
+ * would hold the process for seconds. A body of 10 MiB has room for 20 bytes to each; vendors' take 50 and more.
+ */
+const maxContainers = 500_000;
 
 export type ParsedJson =
   | { readonly ok: true; readonly value: unknown }
   | {
       readonly ok: false;
       readonly code: JsonFault;
-      /** The byte at which the text stops being JSON; the length of the bytes when they end too early. */
+      /** The byte at which the text stops being JSON or goes too far; their length when they end too early. */
       readonly at: number;
     };
 
@@ -19,10 +27,14 @@ export type ParsedJson =
  * Integers that a double cannot hold exactly become strings of their digits, because some vendors number their
  * users with 64 bits: 9007199254740993 must not turn into 9007199254740992. All other numbers are doubles
  * (1e400 is Infinity, as in JSON.parse: check with Number.isFinite where it matters).
+ *
+ * The work is bounded for whatever a body holds: beyond 1,000 levels, or 500,000 arrays and objects, it is `too_complex`.
  */
 export function parseJson(bytes: Buffer): ParsedJson {
   if (!isUtf8(bytes)) return { ok: false, code: 'not_utf8', at: firstInvalidUtf8(bytes) };
   const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+  const limit = firstBeyondLimits(bytes);
+  if (limit !== undefined) return { ok: false, code: 'too_complex', at: limit };
   const text = bytes.toString('utf8', start);
   const value = tryParse(text);
   if (value === invalid) {
@@ -126,23 +138,51 @@ function firstInvalidUtf8(bytes: Buffer): number {
   }
 }
 
-/**
- * The position of the first byte at which valid UTF-8 stops being JSON. Without recursion, because a body may
- * nest as deep as it is long.
- */
+/** The bracket with which the text nests too deep or holds too much. What is not JSON is judged as if it were. */
+function firstBeyondLimits(bytes: Buffer): number | undefined {
+  // Too short for either.
+  if (bytes.length <= maxDepth) return undefined;
+  let depth = 0;
+  let containers = 0;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at];
+    if (byte === quote) {
+      for (at += 1; at < bytes.length && bytes[at] !== quote; at += 1) if (bytes[at] === backslash) at += 1;
+    } else if (byte === openBrace || byte === openBracket) {
+      depth += 1;
+      containers += 1;
+      if (depth > maxDepth || containers > maxContainers) return at;
+    } else if (byte === closeBrace || byte === closeBracket) {
+      depth -= 1;
+    }
+  }
+  return undefined;
+}
+
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
+const openBracket = 0x5b;
+const closeBracket = 0x5d;
+const comma = 0x2c;
+const colon = 0x3a;
+
+/** The position of the first byte at which valid UTF-8 stops being JSON, looking at each byte once. */
 function firstFault(bytes: Buffer): number {
-  const open: ('{' | '[')[] = [];
+  const open: number[] = [];
   let at = 0;
   /** What may stand next: a value, a member's name, or what follows a value. `end` tells a closing mark may too. */
   let next: 'value' | 'name' | 'after' = 'value';
   let mayClose = false;
   for (;;) {
     while (isSpace(bytes[at])) at += 1;
-    const char = String.fromCharCode(bytes[at] ?? 0);
-    const inside = open.at(-1);
     if (at >= bytes.length) return bytes.length;
+    const byte = bytes[at];
+    const inside = open.at(-1);
     if (next === 'after' || mayClose) {
-      if ((char === '}' && inside === '{') || (char === ']' && inside === '[')) {
+      if (
+        (byte === closeBrace && inside === openBrace) ||
+        (byte === closeBracket && inside === openBracket)
+      ) {
         open.pop();
         at += 1;
         next = 'after';
@@ -150,66 +190,97 @@ function firstFault(bytes: Buffer): number {
         continue;
       }
       if (next === 'after') {
-        if (char !== ',' || inside === undefined) return at;
+        if (byte !== comma || inside === undefined) return at;
         at += 1;
-        next = inside === '{' ? 'name' : 'value';
+        next = inside === openBrace ? 'name' : 'value';
         continue;
       }
     }
     mayClose = false;
     if (next === 'name') {
-      const name = scanString(bytes, at);
-      if (!name.ok) return name.at;
-      at = name.at;
+      at = afterText(bytes, at);
+      if (at < 0) return ~at;
       while (isSpace(bytes[at])) at += 1;
-      if (bytes[at] !== 0x3a) return at;
+      if (bytes[at] !== colon) return at;
       at += 1;
       next = 'value';
-    } else if (char === '{' || char === '[') {
-      open.push(char);
+    } else if (byte === openBrace || byte === openBracket) {
+      open.push(byte);
       at += 1;
-      next = char === '{' ? 'name' : 'value';
+      next = byte === openBrace ? 'name' : 'value';
       mayClose = true;
     } else {
-      const scalar = char === '"' ? scanString(bytes, at) : scanWord(bytes, at);
-      if (!scalar.ok) return scalar.at;
-      at = scalar.at;
+      at = byte === quote ? afterText(bytes, at) : afterWord(bytes, at);
+      if (at < 0) return ~at;
       next = 'after';
     }
   }
 }
 
-interface Scanned {
-  readonly ok: boolean;
-  /** Behind the token, or at its first wrong byte. */
-  readonly at: number;
-}
+// The two below answer where a token ends, or `~` of its first wrong byte: millions of tokens leave no garbage.
 
-function scanString(bytes: Buffer, start: number): Scanned {
-  if (bytes[start] !== quote) return { ok: false, at: start };
+function afterText(bytes: Buffer, start: number): number {
+  if (bytes[start] !== quote) return ~start;
   for (let at = start + 1; at < bytes.length; at += 1) {
     const byte = bytes[at] ?? 0;
-    if (byte === quote) return { ok: true, at: at + 1 };
-    if (byte < 0x20) return { ok: false, at };
+    if (byte === quote) return at + 1;
+    if (byte < 0x20) return ~at;
     if (byte !== backslash) continue;
     at += 1;
-    const escape = String.fromCharCode(bytes[at] ?? 0);
-    if (escape === 'u') {
-      if (!/^[0-9a-fA-F]{4}$/.test(bytes.toString('latin1', at + 1, at + 5))) return { ok: false, at };
+    const escape = bytes[at] ?? 0;
+    if (escape === 0x75) {
+      for (let digit = at + 1; digit <= at + 4; digit += 1) if (!isHexDigit(bytes[digit])) return ~at;
       at += 4;
-    } else if (!'"\\/bfnrt'.includes(escape)) {
-      return { ok: false, at };
+    } else if (!escapes.includes(escape)) {
+      return ~at;
     }
   }
-  return { ok: false, at: bytes.length };
+  return ~bytes.length;
 }
 
-function scanWord(bytes: Buffer, start: number): Scanned {
-  let end = start;
-  while (end < bytes.length && !' \t\r\n,:[]{}"'.includes(String.fromCharCode(bytes[end] ?? 0))) end += 1;
-  const word = bytes.toString('latin1', start, end);
-  const ok = /^(true|false|null|-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)$/.test(word);
-  return ok ? { ok, at: end } : { ok, at: start };
+const escapes = [...Buffer.from('"\\/bfnrt')];
+const words = ['true', 'false', 'null'].map((word) => Buffer.from(word));
+
+/** Behind true, false, null or a number that ends where a token may end. */
+function afterWord(bytes: Buffer, start: number): number {
+  const first = bytes[start];
+  const word = words.find((one) => one[0] === first);
+  let at = start;
+  if (word !== undefined) {
+    at += word.length;
+    if (!word.equals(bytes.subarray(start, at))) return ~start;
+  } else {
+    if (first === minus) at += 1;
+    const whole = afterDigits(bytes, at);
+    // No digit, or a zero in front of others.
+    if (whole === at || (bytes[at] === 0x30 && whole > at + 1)) return ~start;
+    at = whole;
+    if (bytes[at] === 0x2e) {
+      const fraction = afterDigits(bytes, at + 1);
+      if (fraction === at + 1) return ~start;
+      at = fraction;
+    }
+    if (bytes[at] === 0x65 || bytes[at] === 0x45) {
+      at += 1;
+      if (bytes[at] === 0x2b || bytes[at] === minus) at += 1;
+      const exponent = afterDigits(bytes, at);
+      if (exponent === at) return ~start;
+      at = exponent;
+    }
+  }
+  return at >= bytes.length || endsWord.includes(bytes[at] ?? 0) ? at : ~start;
+}
+
+const endsWord = [...Buffer.from(' \t\r\n,:[]{}"')];
+
+function afterDigits(bytes: Buffer, start: number): number {
+  let at = start;
+  while (isDigit(bytes[at])) at += 1;
+  return at;
+}
+
+function isHexDigit(byte: number | undefined): boolean {
+  return isDigit(byte) || (byte !== undefined && (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66);
 }
 
 function isSpace(byte: number | undefined): boolean {

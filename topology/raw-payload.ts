@@ -5,6 +5,7 @@ const codes: Readonly<Record<JsonFault, string>> = {
   empty: 'EMPTY_BODY',
   not_utf8: 'NOT_UTF8',
   not_json: 'NOT_JSON',
+  too_complex: 'TOO_COMPLEX',
 };
 
 /** Reads a vendor's body as JSON; tells code and byte position of a fault, nothing of the body itself. */

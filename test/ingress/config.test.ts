@@ -38,12 +38,12 @@ test('secrets are lists, for the time of rotating them, and never shown', () => 
 });
 
 test('all faults are told together, and none quotes its value', () => {
-  const wrong = { PORT: 'planted-1', WORKERS: '4', REDIS_URL: 'http://planted-2', TEST_WEBHOOK: 'planted-3' };
+  const wrong = { PORT: 'planted-1', WORKERS: '0', REDIS_URL: 'http://planted-2', TEST_WEBHOOK: 'planted-3' };
   assert.throws(
     () => readIngressConfig(wrong),
     (error: ConfigError) => {
       assert.equal(error.faults.length, 5);
-      assert.match(error.message, /WORKERS: more than one worker is not supported yet/);
+      assert.match(error.message, /WORKERS: must be between 1 and 256/);
       assert.match(error.message, /KAFKA_BOOTSTRAP_SERVERS is required/);
       assert.doesNotMatch(error.message, /planted/);
       return true;

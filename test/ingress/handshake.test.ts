@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Server } from 'node:http';
 import { after, before, test } from 'node:test';
-import { createApp } from '../../ingress/app.ts';
+import { createListener } from '../../ingress/app.ts';
 import { ouraHandshake } from '../../ingress/handshake.ts';
 import { closeServer, createHttpServer, listening } from '../../ingress/http-server.ts';
 import { call, type Answer } from './harness.ts';
@@ -12,7 +12,7 @@ let port = 0;
 
 before(async () => {
   const unexpected = (error: unknown): void => assert.fail(error instanceof Error ? error : 'unexpected');
-  const app = createApp(
+  const app = createListener(
     [
       { path: '/webhook/oura', methods: { GET: ouraHandshake(token) } },
       { path: '/empty', methods: { GET: ouraHandshake('') } },

@@ -102,6 +102,7 @@ async function readTopic(
   await consumer.connect();
   await consumer.subscribe({ topics: [topic], fromBeginning: true });
   await new Promise<void>((resolve, reject) => {
+    // None for that long: there may be very many.
     const late = setTimeout(
       () => reject(new Error(`only ${records.length} of ${expected} records came`)),
       20_000,
@@ -109,6 +110,7 @@ async function readTopic(
     void consumer.run({
       eachMessage: ({ message, partition }) => {
         records.push({ ...message, partition });
+        late.refresh();
         if (records.length === expected) {
           clearTimeout(late);
           resolve();
@@ -239,11 +241,15 @@ export function signed(
   });
 }
 
-/** Resolves once `condition` holds; fails with `what` after twenty seconds. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 20_000;
+/** Resolves once `condition` holds; fails with `what` after `timeoutMs`. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {
-    assert.ok(Date.now() < deadline, `still not so after 20 s: ${what}`);
+    assert.ok(Date.now() < deadline, `still not so after ${timeoutMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -112,10 +112,17 @@ test('integers that a double cannot hold keep their digits as text', () => {
   assert.equal(parse('[012345678901234567890]').ok, false);
 });
 
-test('a body that nests as deep as it is long is no error of ours', () => {
-  const depth = 200_000;
-  assert.equal(parse('['.repeat(depth)).ok, false);
-  parse('['.repeat(depth) + ']'.repeat(depth));
+test('arrays and objects may nest 1,000 levels deep, and be 500,000 in all', () => {
+  const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth);
+  const many = (objects: number): string => `["[{",${'{},'.repeat(objects - 2)}{}]`;
+  assert.equal(parse(nested(1_000)).ok, true);
+  assert.deepEqual(parse(nested(1_001)), { ok: false, code: 'too_complex', at: 1_000 });
+  assert.equal(parse(many(500_000)).ok, true);
+  const text = many(500_001);
+  assert.deepEqual(parse(text), { ok: false, code: 'too_complex', at: text.length - 3 });
+  assert.deepEqual(parse(`{"a":${'['.repeat(9_000_000)}`), { ok: false, code: 'too_complex', at: 1_004 });
+  // What stands in texts nests nothing.
+  assert.equal(parse(JSON.stringify('["\\{'.repeat(10_000))).ok, true);
 });
 
 test('a long body of replacement characters is looked through once', () => {

@@ -3,14 +3,30 @@ import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe, test, type TestContext } from 'node:test';
 import { broker } from '../../local/broker.ts';
 import { checkJava, fetchSoftware } from '../../local/maven.ts';
 import { endStrays, pidFileOf, type Part } from '../../local/part.ts';
 import { freePorts } from '../../local/ports.ts';
 import { livePid } from '../../local/processes.ts';
 import { projectRoot } from '../../process/root.ts';
-import { call, signed, silentLog, testIngress, testTopics, until, type TestTopics } from './harness.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  call,
+  signed,
+  silentLog,
+  testIngress,
+  testTopics,
+  until,
+  type TestTopics,
+} from '../ingress/harness.ts';
+import { get, metric } from './process.ts';
+import { isFull, report } from './settings.ts';
+
+/** At length: an outage of 30 s under the defaults. Else one that lasts until the breaker has opened. */
+const outage = isFull
+  ? { lastsMs: 30_000, openMs: 60_000, env: {} }
+  : { lastsMs: 0, openMs: 2_000, env: { ACK_DEADLINE_MS: '600', BREAKER_OPEN_MS: '2000' } };
 
 /** A broker that only this file uses, since it is killed and stopped. */
 async function ownBroker(): Promise<{ part: Part; servers: string; pid(): number; remove(): Promise<void> }> {
@@ -88,7 +104,7 @@ function senders(port: number, count: number) {
 const java = await checkJava(projectRoot(), process.env);
 const skip = java.usable ? false : `it starts and kills a broker of its own, and ${java.found}`;
 
-describe('an outage of the broker', { timeout: 180_000, skip }, () => {
+describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip }, () => {
   let own: Awaited<ReturnType<typeof ownBroker>>;
   let topics: TestTopics;
   let ingress: Awaited<ReturnType<typeof testIngress>>;
@@ -98,7 +114,7 @@ describe('an outage of the broker', { timeout: 180_000, skip }, () => {
     topics = await testTopics({ servers: own.servers });
     ingress = await testIngress(
       topics,
-      { KAFKA_BOOTSTRAP_SERVERS: own.servers, ACK_DEADLINE_MS: '600', BREAKER_OPEN_MS: '2000' },
+      { KAFKA_BOOTSTRAP_SERVERS: own.servers, MAX_BODY_BYTES: '200000', ...outage.env },
       silentLog,
     );
   });
@@ -108,29 +124,85 @@ describe('an outage of the broker', { timeout: 180_000, skip }, () => {
     await own.remove();
   });
 
-  async function breakerOpenings(): Promise<number> {
-    const summary = await call({ port: ingress.port, path: '/metrics', method: 'GET' });
-    return Number(summary.json()['circuit_breaker_openings']);
+  /** Produce requests that failed and openings of the breaker, seen at the same moment. */
+  async function breaker(): Promise<{ failed: number; openings: number }> {
+    const text = (await get(ingress.port, '/metrics', { accept: 'text/plain' })).body;
+    return {
+      failed: metric(text, 'bridge_ingress_sends_total', 'result="failed"'),
+      openings: metric(text, 'bridge_ingress_breaker_openings_total'),
+    };
   }
-  async function survives(down: () => unknown, up: () => unknown): Promise<void> {
+  /** Requests that no broker has to do with, until told to end; resolves with their statuses. */
+  function strangers(): { end(): Promise<Set<number>> } {
+    const heard = new Set<number>();
+    let ended = false;
+    const large = Buffer.alloc(200_001, 'x');
+    const work = [
+      { body: '{}' },
+      { body: '{}', headers: { signature: 'a'.repeat(64) } },
+      { body: large },
+    ].map(async (one) => {
+      while (!ended) {
+        heard.add((await call({ port: ingress.port, path: '/webhook/oura', ...one })).status);
+        await sleep(5);
+      }
+    });
+    return {
+      async end() {
+        ended = true;
+        await Promise.all(work);
+        return heard;
+      },
+    };
+  }
+  async function survives(t: TestContext, down: () => unknown, up: () => unknown): Promise<void> {
     const load = senders(ingress.port, 8);
+    const others = strangers();
     await until(() => load.acknowledged.length > 50, 'webhooks are taken');
-    const openings = await breakerOpenings();
+    const before = await breaker();
+    const startedAt = performance.now();
     await down();
-    await until(async () => (await breakerOpenings()) > openings, 'the breaker has opened');
+    let seen = before;
+    await until(
+      async () => (seen = await breaker()).openings > before.openings,
+      'the breaker has opened',
+      60_000,
+    );
+    const openedMs = performance.now() - startedAt;
+    // Each opening after the first is one trial that failed. Bad signatures and large bodies neither count nor mend.
+    assert.equal(seen.failed - before.failed, 5 + (seen.openings - before.openings - 1));
     await until(
       () => load.refusals.some(({ code }) => code === 'breaker_open'),
       'webhooks are refused at once',
     );
+    await sleep(Math.max(0, outage.lastsMs - openedMs));
     await up();
-    const before = load.acknowledged.length;
-    await until(() => load.acknowledged.length > before + 50, 'webhooks are taken again');
+    const taken = load.acknowledged.length;
+    await until(
+      () => load.acknowledged.length > taken + 50,
+      'webhooks are taken again',
+      2 * outage.openMs + 30_000,
+    );
     await load.end();
+    const statuses = [...(await others.end())].sort();
 
-    for (const { status, retryAfter } of load.refusals) {
+    // A signature that could be right is not worth reading a body for while nothing can be kept.
+    assert.deepEqual(statuses, [401, 413, 503]);
+    const longest = outage.openMs / 1_000;
+    for (const { status, code, retryAfter } of load.refusals) {
       assert.equal(status, 503);
-      assert.ok(retryAfter >= 1 && retryAfter <= 2, `Retry-After: ${retryAfter}`);
+      assert.ok(retryAfter >= 1 && retryAfter <= longest, `Retry-After: ${retryAfter}`);
+      if (code === 'too_busy') assert.equal(retryAfter, 1);
     }
+    const told = load.refusals
+      .filter(({ code }) => code === 'breaker_open')
+      .map(({ retryAfter }) => retryAfter);
+    assert.equal(Math.max(...told), longest, 'at first it tells the whole time, then what is left of it');
+    report(t, {
+      opened_after_ms: Math.round(openedMs),
+      acknowledged: load.acknowledged.length,
+      refused: load.refusals.length,
+    });
     const records = (await topics.read(topics.names.raw.oura)).map(({ value }) => String(value));
     const inLog = new Set(records);
     assert.equal(records.length, inLog.size, 'no record stands twice');
@@ -141,14 +213,30 @@ describe('an outage of the broker', { timeout: 180_000, skip }, () => {
     );
   }
 
-  test('a broker that is killed and comes back costs no acknowledged record', () =>
+  test('bad signatures and bodies that are too large do not move the breaker, however many', async () => {
+    const before = await breaker();
+    const large = Buffer.alloc(200_001, 'x');
+    for (let round = 0; round < 20; round += 1) {
+      const answers = await Promise.all([
+        ...Array.from({ length: 20 }, () => call({ port: ingress.port, path: '/webhook/oura', body: '{}' })),
+        ...Array.from({ length: 5 }, () => signed(ingress.port, 'oura', large)),
+      ]);
+      assert.deepEqual([...new Set(answers.map(({ status }) => status))].sort(), [401, 413]);
+    }
+    assert.deepEqual(await breaker(), before);
+    assert.equal((await signed(ingress.port, 'oura', '{"user_id":"u"}')).status, 200);
+  });
+
+  test('a broker that is killed and comes back costs no acknowledged record', (t) =>
     survives(
+      t,
       () => own.part.stop('SIGKILL'),
       () => own.part.start(),
     ));
 
-  test('nor does a broker that hangs', () =>
+  test('nor does a broker that hangs', (t) =>
     survives(
+      t,
       () => process.kill(own.pid(), 'SIGSTOP'),
       () => process.kill(own.pid(), 'SIGCONT'),
     ));
