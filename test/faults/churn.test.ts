@@ -5,6 +5,7 @@ import { seededRandom } from '../../topology/streams/index.ts';
 import { until } from '../streams/until.ts';
 import { Application } from './application.ts';
 import { rounds, seeded } from './settings.ts';
+import type { WorkerProcess } from './worker-process.ts';
 
 /** How long they come and go. */
 const churnMs = rounds(1) * 15_000;
@@ -20,10 +21,12 @@ test(
     const done = { starts: 0, stops: 0, kills: 0 };
     const end = performance.now() + churnMs;
 
+    let hasFailed = false;
     /** One place, taken again and again; at last by an instance that stays. */
-    const comeAndGo = async (id: string, chance: () => number) => {
+    const comeAndGo = async (id: string, chance: () => number): Promise<WorkerProcess> => {
       for (;;) {
         await sleep(chance() * 1_500);
+        if (hasFailed) throw new Error('another place has failed');
         const worker = application.worker(id);
         done.starts += 1;
         if (performance.now() > end) return worker;
@@ -40,7 +43,12 @@ test(
       }
     };
     const workers = await Promise.all(
-      ['i0', 'i1', 'i2'].map((id) => comeAndGo(id, seededRandom(Math.floor(random() * 2 ** 31)))),
+      ['i0', 'i1', 'i2'].map((id) =>
+        comeAndGo(id, seededRandom(Math.floor(random() * 2 ** 31))).catch((error: unknown) => {
+          hasFailed = true;
+          throw error;
+        }),
+      ),
     );
     await Promise.all(workers.map((worker) => worker.running()));
     await application.progress();

@@ -77,10 +77,10 @@ export class Restorer {
       this.#connected = undefined;
       throw error;
     }
-    const restored = await Promise.all(
-      task.stores.map((store) => this.#restoreStore(store, task.partition, isCurrent)),
-    );
-    return restored.reduce((sum, count) => sum + count, 0);
+    const restores = task.stores.map((store) => this.#restoreStore(store, task.partition, isCurrent));
+    // All of them come to their end before the first failure is told.
+    await Promise.allSettled(restores);
+    return (await Promise.all(restores)).reduce((sum, count) => sum + count, 0);
   }
 
   async #restoreStore(store: StateStore, partition: number, isCurrent: () => boolean): Promise<number> {
@@ -93,20 +93,25 @@ export class Restorer {
     let count = 0;
     let toldAt = performance.now();
     let next = position < end ? this.#fetch(topic, partition, position) : undefined;
-    while (next !== undefined && isCurrent() && !this.#isClosed) {
-      const { records, nextOffset } = await next;
-      position = BigInt(nextOffset);
-      // The next fetch travels while this one is taken in.
-      next = position < end ? this.#fetch(topic, partition, position) : undefined;
-      next?.catch(() => undefined);
-      for (const { key, value, timestamp } of records)
-        store.restore({ key, value, timestamp: Number(timestamp) });
-      count += records.length;
-      const remaining = position < end ? Number(end - position) : 0;
-      this.#listener.onRestore(store.name, partition, records.length, remaining);
-      if (performance.now() - toldAt < tellEveryMs) continue;
-      toldAt = performance.now();
-      this.#log.info({ store: store.name, partition, records: count, remaining }, 'restoring');
+    try {
+      while (next !== undefined && isCurrent() && !this.#isClosed) {
+        const { records, nextOffset } = await next;
+        position = BigInt(nextOffset);
+        // The next fetch travels while this one is taken in.
+        next = position < end ? this.#fetch(topic, partition, position) : undefined;
+        next?.catch(() => undefined);
+        for (const { key, value, timestamp } of records)
+          store.restore({ key, value, timestamp: Number(timestamp) });
+        count += records.length;
+        const remaining = position < end ? Number(end - position) : 0;
+        this.#listener.onRestore(store.name, partition, records.length, remaining);
+        if (performance.now() - toldAt < tellEveryMs) continue;
+        toldAt = performance.now();
+        this.#log.info({ store: store.name, partition, records: count, remaining }, 'restoring');
+      }
+    } finally {
+      // One that nobody needs any more is waited for as well: left alone it would open the connections again that close() ends.
+      await next?.catch(() => undefined);
     }
     return count;
   }
