@@ -74,12 +74,15 @@ export class CommittedReader {
   /** Waits until it has seen, or passed as aborted, everything that stands in the topic now. */
   async caughtUp(): Promise<void> {
     const ends = await this.#admin.fetchTopicOffsets(this.#topic, { isolationLevel: 0 });
-    await until(
+    const caughtUp = until(
       'the reader to come to the ends',
       () =>
         ends.every(({ partition, high }) => (this.#offsets.get(partition) ?? 0n) >= BigInt(high)) ||
         undefined,
     );
+    // Should it fail, it is its failure that tells why, and not that nothing comes.
+    await Promise.race([caughtUp, this.#running]);
+    await caughtUp;
   }
 
   async stop(): Promise<Waits> {
@@ -100,7 +103,7 @@ export class CommittedReader {
     while (this.#reading) {
       for (const place of places) {
         const { partition, offset } = place;
-        const answer = await this.#admin.fetchRecords({ topic, partition, offset, maxWaitTimeInMs: 1 });
+        const answer = await this.#fetch(partition, offset);
         const now = performance.now();
         place.offset = answer.nextOffset;
         this.#offsets.set(partition, BigInt(answer.nextOffset));
@@ -115,6 +118,19 @@ export class CommittedReader {
         place.stable = answer.lastStableOffset;
       }
       await sleep(20);
+    }
+  }
+
+  /** Brokers may be away for a while, and partitions without a leader. */
+  async #fetch(partition: number, offset: string): ReturnType<Admin['fetchRecords']> {
+    const deadline = performance.now() + stuckAfterMs;
+    for (;;) {
+      try {
+        return await this.#admin.fetchRecords({ topic: this.#topic, partition, offset, maxWaitTimeInMs: 1 });
+      } catch (error) {
+        if (!this.#reading || performance.now() > deadline) throw error;
+        await sleep(100);
+      }
     }
   }
 

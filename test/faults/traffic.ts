@@ -134,7 +134,9 @@ export class Traffic {
     const earlier = this.#past[Math.floor(this.#random() * this.#past.length)];
     if (kind < 0.01) {
       this.sent.malformed += 1;
-      const at = Math.floor(this.#random() * this.#users);
+      const any = Math.floor(this.#random() * this.#users);
+      // HealthKit bodies need not name their user, whom their token tells.
+      const at = deviceOf(any) === 'healthkit' ? any - 1 : any;
       const user = `u-${at}`;
       const body = malformed[Math.floor(this.#random() * malformed.length)]?.(user) ?? '';
       return this.#raw(deviceOf(at), user, Buffer.from(body));
