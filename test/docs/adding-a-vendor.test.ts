@@ -108,6 +108,8 @@ describe('a vendor added as docs/adding-a-vendor.md says', () => {
       .filter(({ language }) => language === 'sh')
       .flatMap(({ text }) => text.trim().split('\n'));
     assert.ok(lines.length >= 5);
+    const version = /schemas\/history\/\S+/.exec(lines.join('\n'))?.[0] ?? '';
+    assert.ok(!existsSync(join(root, version)), `${page}: ${version} is released, take the next number`);
     for (const line of lines) await run(line);
   });
 
