@@ -28,7 +28,7 @@ export function publicRoutes(handlers: Handlers): Route[] {
   return [
     ...devices.map((device) => ({
       path: `/webhook/${device}`,
-      methods: { POST: handlers[device], ...(device === 'oura' ? { GET: handlers.ouraHandshake } : {}) },
+      methods: { ...(device === 'oura' ? { GET: handlers.ouraHandshake } : {}), POST: handlers[device] },
     })),
     ...(handlers.test === undefined ? [] : [{ path: '/webhook/test', methods: { POST: handlers.test } }]),
     { path: '/health', methods: { GET: handlers.health } },

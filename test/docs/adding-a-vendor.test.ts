@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import {
   cpSync,
@@ -79,13 +79,9 @@ const blocks = blocksOf(readFileSync(join(root, page), 'utf8'));
 const [posted] = blocks.filter(({ language, file }) => language === 'json' && file === undefined);
 
 before(() => {
-  const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  for (const file of files.split('\0').filter((name) => name !== '' && existsSync(join(root, name)))) {
-    cpSync(join(root, file), join(copy, file));
-  }
+  // Neither what is fetched nor what is made here, which may be in use at this moment.
+  const left = new Set(['.git', '.local', 'dist', 'node_modules'].map((name) => join(root, name)));
+  cpSync(root, copy, { recursive: true, filter: (path) => !left.has(path) });
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
   for (const { file, language, text } of blocks) {
     if (file === undefined) continue;
