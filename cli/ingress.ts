@@ -1,6 +1,6 @@
 import cluster from 'node:cluster';
 import type { Command } from './command.ts';
-import { readIngressConfig } from '../ingress/config.ts';
+import { readIngressConfig, vendorVariables } from '../ingress/config.ts';
 import { startIngress } from '../ingress/main.ts';
 import { startWorker } from '../ingress/worker.ts';
 import { startWorkers } from '../ingress/workers.ts';
@@ -17,7 +17,9 @@ Usage: bridge ingress
 Serves the webhooks of the vendors until SIGTERM or SIGINT, then answers /readyz with 503, goes on for DRAIN_GRACE_MS
 (2,000) at most, finishes what is in hand and exits with 0. WORKERS (1) processes share the port.
 Everything is set by environment variables: PORT (8889), HOST (0.0.0.0), KAFKA_BOOTSTRAP_SERVERS, the secrets
-OURA_WEBHOOK_SECRET, WHOOP_WEBHOOK_SECRET, TERRA_WEBHOOK_SECRET, APPLE_HEALTHKIT_SECRET and more: \`bridge config\`
+${Object.values(vendorVariables)
+  .map(({ secret }) => secret)
+  .join(', ')} and more: \`bridge config\`
 lists them. In a clone, what .local/env holds of the local stack is used where the environment says nothing.
 `,
   async run(args) {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import express from 'express';
+import { devices, type Device } from '../topology/topics.ts';
 import { sendProblem } from './problems.ts';
 import type { Handler } from './webhook.ts';
 
@@ -9,13 +10,9 @@ export interface Route {
   readonly methods: Readonly<Partial<Record<'GET' | 'POST', Handler>>>;
 }
 
-/** The handlers of an ingress. */
-export interface Handlers {
-  readonly oura: Handler;
+/** The handlers of an ingress: one for the webhooks of each vendor, and the others. */
+export interface Handlers extends Readonly<Record<Device, Handler>> {
   readonly ouraHandshake: Handler;
-  readonly whoop: Handler;
-  readonly terra: Handler;
-  readonly healthkit: Handler;
   /** Absent when TEST_WEBHOOK is off. */
   readonly test: Handler | undefined;
   readonly livez: Handler;
@@ -29,10 +26,10 @@ export interface Handlers {
 /** Everything the public port serves. */
 export function publicRoutes(handlers: Handlers): Route[] {
   return [
-    { path: '/webhook/oura', methods: { GET: handlers.ouraHandshake, POST: handlers.oura } },
-    { path: '/webhook/whoop', methods: { POST: handlers.whoop } },
-    { path: '/webhook/terra', methods: { POST: handlers.terra } },
-    { path: '/webhook/healthkit', methods: { POST: handlers.healthkit } },
+    ...devices.map((device) => ({
+      path: `/webhook/${device}`,
+      methods: { ...(device === 'oura' ? { GET: handlers.ouraHandshake } : {}), POST: handlers[device] },
+    })),
     ...(handlers.test === undefined ? [] : [{ path: '/webhook/test', methods: { POST: handlers.test } }]),
     { path: '/health', methods: { GET: handlers.health } },
     { path: '/livez', methods: { GET: handlers.livez } },

@@ -5,12 +5,25 @@ import {
   readConfig,
   variable,
   type Config,
+  type Variable,
 } from '../process/config.ts';
-import type { Device } from '../topology/topics.ts';
+import { byDevice, devices, type Device } from '../topology/topics.ts';
 import { readRevokedUsers } from './revocations.ts';
-import { schemes } from './schemes.ts';
+import { vendors } from './vendors/all.ts';
 
 const MiB = 1024 * 1024;
+
+/** The variables of each vendor: of its secrets, and of how old a time that it signs may be. */
+export const vendorVariables = {
+  oura: { secret: 'OURA_WEBHOOK_SECRET', tolerance: 'OURA_SIGNATURE_TOLERANCE_S' },
+  whoop: { secret: 'WHOOP_WEBHOOK_SECRET', tolerance: 'WHOOP_SIGNATURE_TOLERANCE_S' },
+  terra: { secret: 'TERRA_WEBHOOK_SECRET', tolerance: 'TERRA_SIGNATURE_TOLERANCE_S' },
+  // A token holds until it is revoked: it signs no time.
+  healthkit: { secret: 'APPLE_HEALTHKIT_SECRET', tolerance: null },
+} as const satisfies Readonly<Record<Device, { secret: string; tolerance: string | null }>>;
+
+type SecretName = (typeof vendorVariables)[Device]['secret'];
+type ToleranceName = NonNullable<(typeof vendorVariables)[Device]['tolerance']>;
 
 /**
  * The variables of the ingress. What is convenient for development and dangerous in production is off by default
@@ -69,10 +82,7 @@ export function ingressVariables(env: NodeJS.ProcessEnv) {
       default: 60_000,
       description: 'how long webhooks are refused after 5 failed produce requests in a row',
     }),
-    OURA_WEBHOOK_SECRET: secretList('Oura'),
-    WHOOP_WEBHOOK_SECRET: secretList('WHOOP'),
-    TERRA_WEBHOOK_SECRET: secretList('Terra'),
-    APPLE_HEALTHKIT_SECRET: secretList('Apple HealthKit'),
+    ...secretVariables(),
     OURA_VERIFICATION_TOKEN: variable<string | undefined>({
       schema: is.text,
       default: undefined,
@@ -89,10 +99,7 @@ export function ingressVariables(env: NodeJS.ProcessEnv) {
       default: !production,
       description: 'on to serve the unsigned /webhook/test; off by default when NODE_ENV=production',
     }),
-    // Oura and WHOOP retry for an hour, Terra for a bit over a day; none says whether a retry is signed anew.
-    OURA_SIGNATURE_TOLERANCE_S: toleranceS(schemes.oura.timestamp.toleranceS),
-    WHOOP_SIGNATURE_TOLERANCE_S: toleranceS(schemes.whoop.timestamp.toleranceS),
-    TERRA_SIGNATURE_TOLERANCE_S: toleranceS(schemes.terra.timestamp.toleranceS),
+    ...toleranceVariables(),
     HEALTHKIT_REVOKED_FILE: variable<string | undefined>({
       // Read again, and for good, by whoever uses it; a list that cannot be read is told with the other faults.
       schema: is.text.refine(isRevokedFile, { error: 'cannot be read as a list of users in UTF-8' }),
@@ -136,34 +143,43 @@ export interface VendorSecrets {
 
 /** The secrets and tolerances of the configuration by vendor. */
 export function vendorSecrets(config: IngressConfig): Readonly<Record<Device, VendorSecrets>> {
-  return {
-    oura: {
-      secrets: config.OURA_WEBHOOK_SECRET,
-      toleranceS: config.OURA_SIGNATURE_TOLERANCE_S,
-      variable: 'OURA_WEBHOOK_SECRET',
-    },
-    whoop: {
-      secrets: config.WHOOP_WEBHOOK_SECRET,
-      toleranceS: config.WHOOP_SIGNATURE_TOLERANCE_S,
-      variable: 'WHOOP_WEBHOOK_SECRET',
-    },
-    terra: {
-      secrets: config.TERRA_WEBHOOK_SECRET,
-      toleranceS: config.TERRA_SIGNATURE_TOLERANCE_S,
-      variable: 'TERRA_WEBHOOK_SECRET',
-    },
-    // A token holds until it is revoked: it signs no time.
-    healthkit: { secrets: config.APPLE_HEALTHKIT_SECRET, toleranceS: 0, variable: 'APPLE_HEALTHKIT_SECRET' },
-  };
+  return byDevice((device) => {
+    const { secret, tolerance } = vendorVariables[device];
+    return {
+      secrets: config[secret],
+      toleranceS: tolerance === null ? defaultToleranceS(device) : config[tolerance],
+      variable: secret,
+    };
+  });
 }
 
-function secretList(vendor: string) {
-  return variable<string[]>({
-    schema: is.list,
-    default: [],
-    secret: true,
-    description: `signing secret of ${vendor}; several, separated by commas, while rotating`,
+function secretVariables(): Record<SecretName, Variable<string[]>> {
+  const entries = devices.map((device) => [
+    vendorVariables[device].secret,
+    variable<string[]>({
+      schema: is.list,
+      default: [],
+      secret: true,
+      description: `secret of /webhook/${device}; several, separated by commas, while rotating`,
+    }),
+  ]);
+  return Object.fromEntries(entries) as Record<SecretName, Variable<string[]>>;
+}
+
+function toleranceVariables(): Record<ToleranceName, Variable<number>> {
+  const entries = devices.flatMap((device) => {
+    const name = vendorVariables[device].tolerance;
+    if (name === null) return [];
+    const schema = is.integer(1, 31_536_000);
+    const description = 'how old a signed timestamp may be, in seconds';
+    return [[name, variable<number>({ schema, default: defaultToleranceS(device), description })]];
   });
+  return Object.fromEntries(entries) as Record<ToleranceName, Variable<number>>;
+}
+
+/** As long as the vendor goes on to retry; 0 where no time is signed. */
+function defaultToleranceS(device: Device): number {
+  return vendors[device].schemes.find(({ timestamp }) => timestamp !== undefined)?.timestamp?.toleranceS ?? 0;
 }
 
 /** Under 128 bits a key can be guessed, given one signed request and patience. */
@@ -191,12 +207,4 @@ function isRevokedFile(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-function toleranceS(defaultS: number) {
-  return variable<number>({
-    schema: is.integer(1, 31_536_000),
-    default: defaultS,
-    description: 'how old a signed timestamp may be, in seconds',
-  });
 }

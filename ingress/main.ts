@@ -30,7 +30,7 @@ import { testWebhook, vendorWebhook, type Handler, type WebhookDeps } from './we
 import type { Logger } from '../process/log.ts';
 import type { Running } from '../process/run.ts';
 import { kafkaClient, kafkaConnection, type Kafka, type KafkaLog } from '../topology/streams/kafka.ts';
-import { devices, topicNames, type Device } from '../topology/topics.ts';
+import { byDevice, devices, topicNames, type Device } from '../topology/topics.ts';
 
 /** A running ingress, and where it listens. */
 export interface RunningIngress extends Running {
@@ -226,13 +226,13 @@ function vendorHandlers(
   deps: WebhookDeps,
   revocations: Revocations,
   log: Logger,
-): Record<Device, Handler> {
+): Readonly<Record<Device, Handler>> {
   for (const short of shortSecrets(config)) {
     log.warn(short, `A SHORT SECRET in ${short.variable}: use 16 characters or more, which nobody can guess`);
   }
   const configured = vendorSecrets(config);
   const names = topicNames(config.TOPIC_PREFIX);
-  const handler = (device: Device): Handler => {
+  return byDevice((device) => {
     const { secrets, toleranceS, variable } = configured[device];
     if (secrets.length === 0) {
       log.error(
@@ -250,13 +250,7 @@ function vendorHandlers(
       toleranceS,
       maxBodyBytes: config.MAX_BODY_BYTES,
     });
-  };
-  return {
-    oura: handler('oura'),
-    whoop: handler('whoop'),
-    terra: handler('terra'),
-    healthkit: handler('healthkit'),
-  };
+  });
 }
 
 /** Resolves once there has been no connection for a moment, or after `graceMs`. */

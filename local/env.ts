@@ -1,16 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
+import { vendorVariables } from '../ingress/config.ts';
 import { projectRoot } from '../process/root.ts';
 
 /** The secrets that a stack makes up for itself, so that `bridge` commands of one clone can sign and verify. */
 const secretNames = [
-  'OURA_WEBHOOK_SECRET',
-  'WHOOP_WEBHOOK_SECRET',
-  'TERRA_WEBHOOK_SECRET',
-  'APPLE_HEALTHKIT_SECRET',
+  ...Object.values(vendorVariables).map(({ secret }) => secret),
   'OURA_VERIFICATION_TOKEN',
-] as const;
+];
 
 /** The directory of this clone's stack: LOCAL_DIRECTORY (relative to the clone), by default `.local`. */
 export function stackDirectory(env: NodeJS.ProcessEnv = process.env, directory?: string): string {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
+import { vendorVariables } from '../ingress/config.ts';
 import { kafkaVariables, readConfig, registryVariables } from '../process/config.ts';
 import { createLog } from '../process/log.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
@@ -8,7 +9,7 @@ import { schemaRegistry } from '../schemas/registry.ts';
 import { kafkaClient, kafkaConnection } from '../topology/streams/kafka.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
-import { createTopics, topicNames, topicSpecs } from '../topology/topics.ts';
+import { byDevice, createTopics, topicNames, topicSpecs } from '../topology/topics.ts';
 import { bridgeParts } from './bridge.ts';
 import { stackDirectory } from './env.ts';
 import { StackError } from './errors.ts';
@@ -229,22 +230,9 @@ function eventLine(event: BiometricEvent): string {
   ].join(' ');
 }
 
-const secretNames = {
-  oura: 'OURA_WEBHOOK_SECRET',
-  whoop: 'WHOOP_WEBHOOK_SECRET',
-  terra: 'TERRA_WEBHOOK_SECRET',
-  healthkit: 'APPLE_HEALTHKIT_SECRET',
-} as const;
-
 /** The first secret of each vendor: a list stands there while one is being replaced. */
 function secretsOf(env: NodeJS.ProcessEnv): Secrets {
-  const first = (name: string): string => (env[name] ?? '').split(',')[0]?.trim() ?? '';
-  return {
-    oura: first(secretNames.oura),
-    whoop: first(secretNames.whoop),
-    terra: first(secretNames.terra),
-    healthkit: first(secretNames.healthkit),
-  };
+  return byDevice((device) => (env[vendorVariables[device].secret] ?? '').split(',')[0]?.trim() ?? '');
 }
 
 function announce(

@@ -5,6 +5,11 @@ import { kafkaErrorType, type Admin } from './streams/kafka.ts';
 export const devices = ['oura', 'whoop', 'terra', 'healthkit'] as const;
 export type Device = (typeof devices)[number];
 
+/** One value for each vendor's route. */
+export function byDevice<T>(valueOf: (device: Device) => T): Readonly<Record<Device, T>> {
+  return Object.fromEntries(devices.map((device) => [device, valueOf(device)])) as Record<Device, T>;
+}
+
 /** Every topic of a deployment by its role, with the prefix of that deployment in front. */
 export interface TopicNames {
   readonly raw: Readonly<Record<Device, string>>;
@@ -17,12 +22,7 @@ export interface TopicNames {
 /** The topic names under `prefix` (TOPIC_PREFIX, may be empty). */
 export function topicNames(prefix: string): TopicNames {
   return {
-    raw: {
-      oura: `${prefix}raw.oura`,
-      whoop: `${prefix}raw.whoop`,
-      terra: `${prefix}raw.terra`,
-      healthkit: `${prefix}raw.healthkit`,
-    },
+    raw: byDevice((device) => `${prefix}raw.${device}`),
     priority: {
       HIGH: `${prefix}biometric-events.high`,
       MEDIUM: `${prefix}biometric-events.medium`,

@@ -5,4 +5,9 @@ import { terra } from './terra.ts';
 import type { Vendor } from './vendor.ts';
 import { whoop } from './whoop.ts';
 
-export const vendors: Readonly<Record<Device, Vendor>> = { oura, whoop, terra, healthkit };
+export const vendors: Readonly<Record<Device, Vendor>> = {
+  oura,
+  whoop,
+  terra,
+  healthkit,
+};

@@ -5,6 +5,7 @@ import { Account } from '../../local/traffic/account.ts';
 import { deliveries } from '../../local/traffic/deliveries.ts';
 import { Reader } from '../../local/traffic/reader.ts';
 import { sendSteadily } from '../../local/traffic/sender.ts';
+import { byDevice } from '../../topology/topics.ts';
 import { bridge, eventually, secret } from '../bridge/harness.ts';
 
 const seed = Number(process.env['FAULT_SEED'] ?? Date.now() % 1_000_000);
@@ -24,7 +25,7 @@ test(
       const answer = await fetch(`${baseUrl}/readyz`).catch(() => undefined);
       return answer?.status === 200 || undefined;
     });
-    const secrets = { oura: secret, whoop: secret, terra: secret, healthkit: secret };
+    const secrets = byDevice(() => secret);
     const send = (ratePerSecond: number, forSeconds: number, account: Account, startMs: number) =>
       sendSteadily({
         baseUrl,

@@ -10,8 +10,11 @@ import { verify } from '../../ingress/verify.ts';
 import { createWaitingLine } from '../../ingress/waiting-line.ts';
 import { vendorWebhook, type Handler } from '../../ingress/webhook.ts';
 import { closeServer, createHttpServer, listening } from '../../ingress/http-server.ts';
-import type { Device } from '../../topology/topics.ts';
 import { call, hex, text, type Answer } from './harness.ts';
+
+/** The vendors whose requests are written here as their documentation says. */
+const devices = ['oura', 'whoop', 'terra', 'healthkit'] as const;
+type Device = (typeof devices)[number];
 
 // The handlers on a real HTTP server, before a log that keeps what it is given instead of a broker.
 const secrets = ['the secret of now', 'the secret of before'];
@@ -58,7 +61,7 @@ function handler(device: Device, ofDevice: readonly string[]): Handler {
 
 before(async () => {
   const routes = new Map<string, Handler>();
-  for (const device of ['oura', 'whoop', 'terra', 'healthkit'] as const) {
+  for (const device of devices) {
     routes.set(`/webhook/${device}`, handler(device, secrets));
     routes.set(`/empty-secret/${device}`, handler(device, ['']));
   }
@@ -113,7 +116,6 @@ const bodies: Readonly<Record<Device, { body: string; user: string }>> = {
   healthkit: { body: '{"data":{"metrics":[]}}', user: 'user-7' },
 };
 
-const devices = ['oura', 'whoop', 'terra', 'healthkit'] as const;
 const withTime = ['oura', 'whoop', 'terra'] as const;
 const schemeOf = { oura: 'oura', whoop: 'whoop', terra: 'terra', healthkit: 'bearer' };
 

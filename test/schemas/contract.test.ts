@@ -36,7 +36,8 @@ describe('the history of the contract', () => {
     const text = changed((schema) => {
       schema.fields.push({ name: 'zone', type: ['null', 'string'], default: null });
     });
-    assert.match(checkHistory(text).join('\n'), /copy the schema to biometric-event\.v2\.avsc/);
+    const next = history().at(-1)!.version + 1;
+    assert.ok(checkHistory(text).join('\n').includes(`copy the schema to biometric-event.v${next}.avsc`));
   });
 
   test('every enum of the contract has a default, so that older readers survive a new symbol', () => {

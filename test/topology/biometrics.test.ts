@@ -180,7 +180,7 @@ test('the topology is wired as it reads', () => {
     describe(topology, 'text'),
     `Topologies:
    Sub-topology: 0
-    Source: raw (topics: [raw.oura, raw.whoop, raw.terra, raw.healthkit])
+    Source: raw (topics: [${devices.map((device) => `raw.${device}`).join(', ')}])
       --> normalize
     Processor: normalize (flatMapValues, stores: [])
       --> daily-totals

@@ -4,8 +4,9 @@ import { schemes } from '../../../ingress/schemes.ts';
 import { vendors } from '../../../ingress/vendors/all.ts';
 import { verify } from '../../../ingress/verify.ts';
 import { deliveries, type Delivery } from '../../../local/traffic/deliveries.ts';
+import { byDevice } from '../../../topology/topics.ts';
 
-const secrets = { oura: 'o', whoop: 'w', terra: 't', healthkit: 'h' };
+const secrets = byDevice((device) => `secret of ${device}`);
 
 function take(count: number, seed: number): Delivery[] {
   const traffic = deliveries({ seed, startMs: 1_790_000_000_000, secrets });
