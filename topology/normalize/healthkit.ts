@@ -139,7 +139,13 @@ function variability(
     deleted: false,
     origins: {
       at: path,
-      fields: { hrv_sdnn: 'qty', timestamp: 'date', local_date: 'date', source: 'source' },
+      fields: {
+        hrv_sdnn: 'qty',
+        timestamp: 'date',
+        local_date: 'date',
+        source: 'source',
+        resource_id: 'date and source',
+      },
     },
   };
 }
