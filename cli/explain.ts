@@ -221,6 +221,14 @@ const ownOrigins: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
   raw: 'the place of the raw record',
 };
 
+/** Where these come from when the payload says nothing of them. */
+const otherwise: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
+  source: 'the route',
+  user_id: 'key of the raw record',
+  kind: 'the type of the payload',
+  revision: 'header received_at, or the last revision if that is higher',
+};
+
 function eventLines({ record, origins }: Explained, event: BiometricEvent): string[] {
   const { triggers, activity_data, ...fields } = withInstantsAsText(event) as Record<string, unknown> &
     Pick<BiometricEvent, 'triggers' | 'activity_data'>;
@@ -237,7 +245,8 @@ function eventLines({ record, origins }: Explained, event: BiometricEvent): stri
     add(
       field,
       value,
-      ownOrigins[field as keyof BiometricEvent] ?? (value === null ? undefined : pathOf(field)),
+      ownOrigins[field as keyof BiometricEvent] ??
+        (value === null ? undefined : (pathOf(field) ?? otherwise[field as keyof BiometricEvent])),
     );
   for (const [metric, value] of Object.entries(activity_data))
     add(`activity_data.${metric}`, value, pathOf(metric));

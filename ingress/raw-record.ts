@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import { noScheme, rawHeader } from '../topology/raw-record.ts';
+import { keptHeaderBytes, noScheme, rawHeader } from '../topology/raw-record.ts';
 import { keyPartition } from '../topology/streams/kafka.ts';
 
 /** A record of a raw topic, ready to be sent. */
@@ -24,9 +24,6 @@ export interface RequestFacts {
   /** What verified the request; absent for the unsigned test webhook. */
   readonly verified?: { readonly scheme: string; readonly secretIndex: number };
 }
-
-/** A kept header longer than this is left out: no vendor's is, and headers count into the record's size. */
-const keptBytes = 1024;
 
 /** The record of a webhook: its key decides the partition, in the way that Kafka's own clients do. */
 export function rawRecord(
@@ -92,7 +89,7 @@ function keep(headers: Record<string, Buffer>, name: string, value: string | str
   if (value === undefined || name === 'authorization') return;
   // Node reads header bytes as Latin-1, so this gives back what was on the wire.
   const bytes = Buffer.from(Array.isArray(value) ? value.join(', ') : value, 'latin1');
-  if (bytes.length <= keptBytes) headers[name] = bytes;
+  if (bytes.length <= keptHeaderBytes) headers[name] = bytes;
 }
 
 const validTraceparent = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;

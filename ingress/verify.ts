@@ -1,4 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { keptHeaderBytes } from '../topology/raw-record.ts';
 import { readBearer } from './bearer.ts';
 import type { SignatureScheme } from './schemes.ts';
 
@@ -151,6 +152,8 @@ function readProof(scheme: SignatureScheme, text: string): Proof | undefined {
       };
     }
     case 'fields': {
+      // The record would not keep it, and whoever reads the record could neither verify it again nor know its time.
+      if (text.length > keptHeaderBytes) return undefined;
       const fields = text.split(',').map((field) => field.trim());
       const values = (name: string): string[] =>
         fields.filter((field) => field.startsWith(`${name}=`)).map((field) => field.slice(name.length + 1));

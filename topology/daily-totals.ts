@@ -109,6 +109,7 @@ export const dailyOrigins: Origins = {
   fields: {
     timestamp: 'the start of the local day, at the offset of its earliest point',
     local_date: 'the first ten characters of date',
+    resource_id: 'the local day',
     resting_heart_rate: 'qty of the latest resting_heart_rate seen of the day',
     steps: `${allSums} step_count`,
     distance_m: `${allSums} walking_running_distance`,

@@ -19,3 +19,6 @@ export const rawHeader = {
 export const noScheme = 'none';
 /** The scheme of documents fetched by the collector; only these are read as envelopes. */
 export const collectorScheme = 'collector';
+
+/** A request header that is longer is not kept: no vendor's is, and headers count into the record's size. */
+export const keptHeaderBytes = 1_024;

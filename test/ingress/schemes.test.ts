@@ -170,6 +170,13 @@ describe("Terra's scheme", () => {
     test(title, () => assert.equal(reason({ 'x-terra-signature': text }), expected));
   }
 
+  test('is refused when it is longer than what the raw record keeps of a header', () => {
+    const padded = (length: number): string =>
+      reason({ 'x-terra-signature': `t=1781114412,v1=${terraDigest},`.padEnd(length, 'x') });
+    assert.equal(padded(1_024), 'terra 0');
+    assert.equal(padded(1_025), 'signature_malformed');
+  });
+
   test('the dot between t and the body is signed', () => {
     const undotted = createHmac('sha256', terra.secret).update('1781114412').update(terra.body).digest('hex');
     assert.equal(reason({ 'x-terra-signature': `t=1781114412,v1=${undotted}` }), 'signature_wrong');

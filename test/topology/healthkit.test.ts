@@ -193,6 +193,20 @@ test('pitfall: a missing source, a metric that comes twice, and days in any orde
   );
 });
 
+test('of a variability that comes twice in a payload the later value is the one version of its record', async () => {
+  const events = await eventsOf(
+    metric('heart_rate_variability', 'ms', [noon, 50], ['2026-06-10 13:00:00 -0700', 40], [noon, 51]),
+    metric('heart_rate_variability', 'ms', [noon, 52]),
+  );
+  assert.deepEqual(
+    events.map(({ hrv_sdnn, supersedes }) => [hrv_sdnn, supersedes]),
+    [
+      [52, null],
+      [40, null],
+    ],
+  );
+});
+
 test('a source is kept short, and free of what a database refuses', async () => {
   const event = await only(
     metric('heart_rate_variability', 'ms', [noon, 50, `a\0b\ud800${'x'.repeat(500)}`]),

@@ -44,6 +44,20 @@ for (const [what, headers, revision] of [
   ['one in seconds', { 'x-terra-signature': signed, 'x-terra-ordering-timestamp': String(t) }, t * 1_000],
   ['a t of 0', { 'x-terra-signature': 't=0,v1=0' }, null],
   ['a t in ms', { 'x-terra-signature': `t=${receivedAt},v1=0` }, null],
+  [
+    'an empty header beside the older one, and an ordering time ahead of that',
+    {
+      'x-terra-signature': '',
+      'terra-signature': `t=${t - 9_000},v1=0`,
+      'x-terra-ordering-timestamp': String(receivedAt),
+    },
+    (t - 9_000) * 1_000,
+  ],
+  [
+    'a time that verification passes over, behind the signed one',
+    { 'x-terra-signature': `t=${t - 9_000},v1=0,t =${t}` },
+    (t - 9_000) * 1_000,
+  ],
   ['nonsense', { 'x-terra-signature': 'x', 'x-terra-ordering-timestamp': 'soon' }, null],
 ] as const) {
   test(`the revision of a Terra payload with ${what}`, () => {

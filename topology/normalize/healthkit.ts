@@ -57,7 +57,8 @@ interface Found {
 }
 
 function readExport(data: Payload, user: string, meta: RawMeta): Found {
-  const readings: Reading[] = [];
+  // A raw record holds one version of a resource: of a point that stands in it twice, the later value counts.
+  const readings = new Map<string, Reading>();
   const days = new Map<number, { date: string; points: Point[] }>();
   // The metrics of an export share their times, and all points a few sources.
   const instantOf = remembering(parseLocalInstant);
@@ -98,7 +99,8 @@ function readExport(data: Payload, user: string, meta: RawMeta): Found {
       }
       const source = sourceOf(point['source']);
       if (exported.metric === 'hrv_sdnn') {
-        readings.push(variability(value, instant, source.text, user, `${path}.data[${index}]`));
+        const reading = variability(value, instant, source.text, user, `${path}.data[${index}]`);
+        readings.set(reading.resource_id, reading);
         continue;
       }
       const { epochMs, offsetMinutes, date } = instant;
@@ -113,7 +115,7 @@ function readExport(data: Payload, user: string, meta: RawMeta): Found {
   const touched = [...days]
     .sort(([a], [b]) => a - b)
     .map(([day, { date, points }]): DayPoints => ({ device, user_id: user, date, day, points }));
-  return { values: [...readings, ...touched], fault, isOutOfRange };
+  return { values: [...readings.values(), ...touched], fault, isOutOfRange };
 }
 
 function variability(
@@ -137,7 +139,13 @@ function variability(
     deleted: false,
     origins: {
       at: path,
-      fields: { hrv_sdnn: 'qty', timestamp: 'date', local_date: 'date', source: 'source' },
+      fields: {
+        hrv_sdnn: 'qty',
+        timestamp: 'date',
+        local_date: 'date',
+        source: 'source',
+        resource_id: 'date and source',
+      },
     },
   };
 }

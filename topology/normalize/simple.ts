@@ -102,6 +102,7 @@ function originsOf({ user, ...others }: SimpleFields): Origins {
     at: '',
     fields: Object.fromEntries([
       ...paths.map(([field, path]) => [field, name(path)]),
+      ['resource_id', name(others.timestamp)],
       ...activityPaths,
     ]) as Origins['fields'],
   };

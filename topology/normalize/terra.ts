@@ -212,22 +212,26 @@ function providerOf(payload: Payload): string | null | Rejected {
 function revisionOf({ headers, receivedAt }: RawMeta): number | null {
   const ordering = headerText(headers, 'x-terra-ordering-timestamp') ?? '';
   const orderedAt = /^[1-9]\d{12}$/.test(ordering) ? Number(ordering) : null;
+  // An empty header is none: verification passes over it to the other one, and the time has to be of the header it took.
   const signedAt = signedTime(
-    headerText(headers, 'x-terra-signature') ?? headerText(headers, 'terra-signature'),
+    headerText(headers, 'x-terra-signature') || headerText(headers, 'terra-signature'),
   );
   const latest = Math.min(receivedAt, signedAt ?? receivedAt) + allowedLeadMs;
   if (orderedAt !== null && orderedAt <= latest) return orderedAt;
   return signedAt !== null && signedAt <= receivedAt + allowedLeadMs ? signedAt : null;
 }
 
-/** The last `t` of a signature header, seconds, as epoch ms. */
+/**
+ * The last `t` of a signature header, seconds, as epoch ms. Read just as verification reads it: a field that it passes
+ * over (`t =`) is signed by nobody.
+ */
 function signedTime(header = ''): number | null {
-  const times = header
+  const last = header
     .split(',')
-    .map((part) => /^\s*t\s*=\s*([1-9]\d{9})\s*$/.exec(part)?.[1])
-    .filter((time) => time !== undefined);
-  const last = times.at(-1);
-  return last === undefined ? null : Number(last) * 1_000;
+    .map((field) => field.trim())
+    .findLast((field) => field.startsWith('t='));
+  const seconds = /^t=([1-9]\d{9})$/.exec(last ?? '')?.[1];
+  return seconds === undefined ? null : Number(seconds) * 1_000;
 }
 
 function dataType(

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { describe, test } from 'node:test';
+import { bridgeScript } from '../../cli/environment.ts';
+import { deliveriesOf } from '../../cli/explain.ts';
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+interface Line {
+  readonly topic: string;
+  readonly key: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly value: Readonly<Record<string, unknown>> | string;
+}
+
+/** Runs the command on an input, with no local stack. */
+function run(args: string[], input = ''): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [bridgeScript, 'explain', ...args],
+      { env: { PATH: process.env['PATH'], LOCAL_DIRECTORY: '/nonexistent' } },
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+    child.stdin?.end(input);
+  });
+}
+
+async function records(args: string[], input: string): Promise<Line[]> {
+  const { code, stdout, stderr } = await run([...args, '--json'], input);
+  assert.deepEqual([code, stderr], [0, '']);
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Line);
+}
+
+const takenAt = Date.parse('2026-06-10T18:00:00Z');
+function delivery(body: unknown, headers: object = {}): string {
+  return JSON.stringify({ body, headers: { received_at: String(takenAt), ...headers } });
+}
+const simple = { user_id: 'athlete-42 å', timestamp: '2026-06-10T08:00:00+02:00', hrv_data: { rmssd: 20 } };
+
+describe('bridge explain', { timeout: 120_000, concurrency: 2 }, () => {
+  test('runs deliveries in order and with state, and prints each output record as decoded from its bytes', async () => {
+    const envelope = {
+      notification: { event_type: 'update', data_type: 'sleep', object_id: 'o', user_id: 'u' },
+      resource: {},
+    };
+    const lines = await records(
+      ['oura', '-'],
+      [
+        delivery(simple),
+        delivery(JSON.stringify(simple), { received_at: String(takenAt + 1) }),
+        delivery('{"user_id":', { Authorization: 'Bearer x', 'X-Oura-Timestamp': '1' }),
+        delivery(envelope, { scheme: 'oura' }),
+        delivery({ ...simple, hrv_data: { rmssd: 30 } }),
+      ].join('\r\n'),
+    );
+    const [first, letter, second, ...more] = lines as [Line, Line, Line];
+    assert.deepEqual(more, []);
+    assert.equal(first.topic, 'biometric-events.high');
+    assert.equal(first.key, 'athlete-42 å');
+    assert.equal(first.headers['user_id'], 'athlete-42 å');
+    const event = first.value as Record<string, unknown>;
+    assert.deepEqual(JSON.parse(first.headers['triggers']!), { triggers: event['triggers'] });
+    assert.deepEqual(
+      [event['hrv'], event['sleep_score'], event['timestamp'], event['received_at'], event['raw']],
+      [
+        20,
+        null,
+        '2026-06-10T06:00:00.000Z',
+        '2026-06-10T18:00:00.000Z',
+        { topic: 'raw.oura', partition: 0, offset: 0 },
+      ],
+    );
+
+    assert.equal(letter.topic, 'biometric-events.dlq');
+    assert.equal(letter.value, '{"user_id":');
+    assert.match(letter.key, /^sha256:[0-9a-f]{32}$/);
+    const { received_at, 'x-oura-timestamp': kept, authorization } = letter.headers;
+    assert.deepEqual([received_at, kept, authorization], [String(takenAt), '1', undefined]);
+    assert.equal(letter.headers['__streams.errors.exception'], 'NOT_JSON');
+    assert.equal(letter.headers['__streams.errors.offset'], '2');
+
+    assert.equal(second.topic, 'biometric-events.medium');
+    assert.deepEqual((second.value as Record<string, unknown>)['supersedes'], {
+      event_id: event['event_id'],
+      priority: 'HIGH',
+    });
+  });
+
+  test('an envelope alone is of the collector, a body that names its user keeps it, and an export has the user told', async () => {
+    const recovery = {
+      notification: { user_id: 10129, id: 'S', type: 'recovery.updated', trace_id: 't' },
+      resource: {
+        sleep_id: 'S',
+        created_at: '2026-06-10T11:25:44.774Z',
+        updated_at: '2026-06-10T14:25:44.774Z',
+        score_state: 'SCORED',
+        score: { user_calibrating: false, recovery_score: 44 },
+      },
+    };
+    const points = [{ date: '2026-06-10 06:31:10 -0700', qty: 9 }];
+    const exported = { data: { metrics: [{ name: 'step_count', units: 'count', data: points }] } };
+    const ran = await Promise.all([
+      records(['whoop', '-', '--user', 'other'], JSON.stringify(recovery, null, 2)),
+      records(['healthkit', '-', '--user', 'other'], `\ufeff${JSON.stringify(simple)}\n`),
+      records(['healthkit', '-', '--user', 'hk-user-7'], JSON.stringify(exported)),
+      records(['healthkit', '-'], delivery(exported)),
+    ]);
+    assert.deepEqual(
+      ran.map((lines) => lines.map(({ topic, key }) => [topic, key.slice(0, 12)])),
+      [
+        [['biometric-events.normal', '10129']],
+        [['biometric-events.high', 'athlete-42 å']],
+        [['biometric-events.normal', 'hk-user-7']],
+        [['biometric-events.dlq', `sha256:${ran[3][0]!.key.slice(7, 12)}`]],
+      ],
+    );
+  });
+
+  test('tells of every field that holds something where it came from, and why nothing came out', async () => {
+    const { code, stdout } = await run(['oura', '-'], `${delivery(simple)}\n${delivery(simple)}\n`);
+    assert.equal(code, 0);
+    const rows = stdout
+      .split('\n')
+      .filter((line) => /^ {4}(source|user_id|kind|hrv|resource_id|revision) /.test(line));
+    assert.equal(rows.length, 6);
+    for (const row of rows) assert.match(row.trim(), /^\w+ +\S.*? {2,}\S/);
+    assert.match(stdout, /delivery 2: [^\n]*\n {2}no event: operator newest-revision drops it as unchanged/);
+  });
+
+  test('exits with 2 for what it cannot run, and shows how it is called', async () => {
+    const calls = [['garmin', '-'], ['oura'], ['oura', '/nonexistent/file'], ['oura', '-', '--colour']];
+    for (const { code, stdout, stderr } of await Promise.all(calls.map((args) => run(args)))) {
+      assert.deepEqual([code, stdout], [2, '']);
+      assert.match(stderr, /^bridge explain: [^\n]+\n\nUsage: bridge explain /);
+    }
+  });
+});
+
+for (const [what, text, bodies] of [
+  ['one body', '{"a":1}', ['{"a":1}']],
+  ['one body, its white space kept', '{\n "a": 1 }\n', ['{\n "a": 1 }\n']],
+  ['one body that is no JSON', '{"a":1', ['{"a":1']],
+  ['nothing', '', ['']],
+  ['a delivery alone', '{"headers":{},"body":"x "}', ['x ']],
+  ['a delivery alone over several lines', '{\n"body":{"a":1},\n"headers":{}\n}\n', ['{"a":1}']],
+  [
+    'deliveries with empty lines between',
+    '{"body":[],"headers":{}}\n\n{"body":null,"headers":{}}\n',
+    ['[]', 'null'],
+  ],
+  [
+    'deliveries behind a byte order mark',
+    '\ufeff{"body":1,"headers":{}}\n{"body":2,"headers":{}}',
+    ['1', '2'],
+  ],
+  ['a body that has a third key', '{"body":1,"headers":{},"x":1}', ['{"body":1,"headers":{},"x":1}']],
+  ['a body without the key headers', '{"body":1}', ['{"body":1}']],
+] as const) {
+  test(`a file of ${what} is read as that`, () => {
+    assert.deepEqual(
+      deliveriesOf(Buffer.from(text)).map(({ body }) => body.toString()),
+      bodies,
+    );
+  });
+}
+
+test('a line that is no delivery among others is an error that names it', () => {
+  assert.throws(
+    () => deliveriesOf(Buffer.from('{"body":1,"headers":{}}\n{"body":1}\n')),
+    /delivery 2 of the file/,
+  );
+});
