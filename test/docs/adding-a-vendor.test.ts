@@ -100,13 +100,16 @@ before(() => {
 
 describe('a vendor added as docs/adding-a-vendor.md says', () => {
   test('passes every command of the page: contract, types, golden cases', async () => {
-    const lines = blocks
+    const [contract = [], ...checks] = blocks
       .filter(({ language }) => language === 'sh')
-      .flatMap(({ text }) => text.trim().split('\n'));
+      .map(({ text }) => text.trim().split('\n'));
+    const lines = [...contract, ...checks.flat()];
     assert.ok(lines.length >= 5);
     const version = /schemas\/history\/\S+/.exec(lines.join('\n'))?.[0] ?? '';
     assert.ok(!existsSync(join(root, version)), `${page}: ${version} is released, take the next number`);
-    for (const line of lines) await run(line);
+    for (const line of contract) await run(line);
+    // What follows the new contract changes nothing, and takes the compiler's time.
+    await Promise.all(checks.flat().map(run));
   });
 
   test('has an event for the payload of the page', async () => {
