@@ -109,5 +109,5 @@ test('an ordering time is held against the very time that verification took, how
     }),
     { numRuns: 5_000 },
   );
-  assert.ok(accepted > 300, `only ${accepted} headers were accepted`);
+  assert.ok(accepted > 100, `only ${accepted} headers were accepted`);
 });
