@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
+import { rawRecord } from '../../ingress/raw-record.ts';
+import { schemes } from '../../ingress/schemes.ts';
+import { vendors } from '../../ingress/vendors/all.ts';
+import { readClaim } from '../../ingress/verify.ts';
 import { receivedAt } from './support.ts';
 import { only, read, terra } from './vendor-payloads.ts';
 
@@ -65,3 +70,44 @@ for (const [what, headers, revision] of [
     assert.equal(reading.revision, revision);
   });
 }
+
+test('an ordering time is held against the very time that verification took, however the headers are written', () => {
+  const times = [t - 9_000, t - 8_000, t - 7_000];
+  const field = fc.oneof(
+    fc.constantFrom(
+      ...times.flatMap((time) => [`t=${time}`, ` t=${time} `, `t =${time}`, `T=${time}`, `t=${time}0`]),
+    ),
+    fc.constantFrom(`v1=${'0'.repeat(64)}`, 'v1=', 't=', '', 'x'.repeat(1_000)),
+  );
+  const header = fc.option(
+    fc.array(field, { maxLength: 5 }).map((fields) => fields.join(',')),
+    { nil: undefined },
+  );
+  let accepted = 0;
+  fc.assert(
+    fc.property(header, header, (newer, older) => {
+      const sent = {
+        ...(newer === undefined ? {} : { 'x-terra-signature': newer.trim() }),
+        ...(older === undefined ? {} : { 'terra-signature': older.trim() }),
+      };
+      const claim = readClaim([schemes.terra], sent, { pastMs: 90_000_000, futureMs: 300_000 }, receivedAt);
+      if (!claim.ok) return;
+      accepted += 1;
+      const headers = { ...sent, 'x-terra-ordering-timestamp': String(receivedAt) };
+      const facts = { receivedAtMs: receivedAt, headers, keptHeaders: vendors.terra.keptHeaders };
+      const kept = rawRecord(
+        { topic: 'raw.terra', partitions: 1 },
+        Buffer.from('u'),
+        Buffer.from('{}'),
+        facts,
+      );
+      const texts = Object.entries(kept.headers).map(([name, value]) => [name, value.toString()] as const);
+      const reading = only(
+        read('terra', terra('daily', { scores: { sleep: 80 } }), Object.fromEntries(texts)),
+      );
+      assert.equal(reading.revision, Number(claim.timestamp) * 1_000);
+    }),
+    { numRuns: 5_000 },
+  );
+  assert.ok(accepted > 100, `only ${accepted} headers were accepted`);
+});
