@@ -23,6 +23,8 @@ export class TransactionalProducer implements TransactionalLog {
   readonly #producer: Producer;
   readonly #timeoutMs: number;
   #transaction: Transaction | undefined;
+  /** The last call, which may go on after it was given up. */
+  #call: Promise<unknown> = Promise.resolve();
 
   private constructor(producer: Producer, timeoutMs: number) {
     this.#producer = producer;
@@ -49,11 +51,8 @@ export class TransactionalProducer implements TransactionalLog {
     });
     const opened = new TransactionalProducer(producer, options.transactionTimeoutMs);
     try {
-      await within(
-        initialize(producer),
-        Math.max(options.transactionTimeoutMs, 10_000),
-        'opening a producer',
-      );
+      opened.#call = initialize(producer);
+      await within(opened.#call, Math.max(options.transactionTimeoutMs, 10_000), 'opening a producer');
     } catch (error) {
       await opened.close(1_000);
       throw error;
@@ -89,11 +88,15 @@ export class TransactionalProducer implements TransactionalLog {
 
   /** Disconnects; gives up waiting after `timeoutMs`. An open transaction stays open until it is fenced or times out. */
   async close(timeoutMs: number): Promise<void> {
+    // A call that was given up goes on trying for a while, and opens the connections again that are closed now.
+    const disconnect = (): Promise<void> => this.#producer.disconnect().catch(() => undefined);
+    void this.#call.then(disconnect, disconnect);
     await settlesWithin(this.#producer.disconnect(), timeoutMs);
   }
 
   // kafkajs may retry one call for minutes; the broker gives the whole transaction up after this time.
   #step<T>(name: string, call: Promise<T>): Promise<T> {
+    this.#call = call;
     return within(call, this.#timeoutMs, `${name} of a transaction`);
   }
 
