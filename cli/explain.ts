@@ -12,6 +12,7 @@ import {
   type Explained,
   type Explanation,
 } from '../topology/explain.ts';
+import { isEnvelopeForm, isObject } from '../topology/normalize/payload.ts';
 import { parseJson } from '../topology/json.ts';
 import { collectorScheme, rawHeader } from '../topology/raw-record.ts';
 import { errorHeader, headerText } from '../topology/streams/index.ts';
@@ -115,18 +116,14 @@ export function deliveriesOf(input: Buffer): Request[] {
 }
 
 function requestOf(value: unknown): Request | undefined {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+  if (!isObject(value)) return undefined;
   if (Object.keys(value).sort().join() !== 'body,headers') return undefined;
-  const body = member(value, 'body');
-  const headers = member(value, 'headers');
-  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return undefined;
+  const { body, headers } = value;
+  if (!isObject(headers)) return undefined;
   return {
     body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
     headers: Object.fromEntries(
-      Object.entries(headers as Record<string, unknown>).map(([name, text]) => [
-        name.toLowerCase(),
-        String(text),
-      ]),
+      Object.entries(headers).map(([name, text]) => [name.toLowerCase(), String(text)]),
     ),
   };
 }
@@ -135,10 +132,9 @@ function requestOf(value: unknown): Request | undefined {
 function asDelivery(device: Device, { body, headers }: Request, user: string | undefined): Delivery {
   const json = parseJson(body);
   const value = json.ok ? json.value : undefined;
-  const notification = member(value, 'notification');
-  const isEnvelope = notification !== undefined && member(value, 'resource') !== undefined;
+  const isEnvelope = isEnvelopeForm(value);
   const { userId } = vendors[device];
-  const named = userId(value) ?? (isEnvelope ? userId(notification) : null);
+  const named = userId(value) ?? (isEnvelope ? userId(member(value, 'notification')) : null);
   const key = named ?? (device === 'healthkit' ? user : undefined);
   const given = headers[rawHeader.receivedAt];
   const receivedAt = given === undefined ? Date.now() : Number(given);
@@ -199,6 +195,8 @@ const meanings: Readonly<Record<string, string>> = {
   unknown: 'a type that is not read, or an envelope that the collector did not write',
   no_measurement: 'it measures nothing that an event carries',
   out_of_range: 'all that it measures is outside of what a body can have',
+  ignored: 'the vendor itself says that it does not count',
+  not_scored: 'the vendor has no score of it, or not yet',
   unchanged: 'the last version of this resource said the same',
   older_revision: 'a newer version of this resource came before',
 };

@@ -2,6 +2,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { keptHeaderBytes } from '../topology/raw-record.ts';
 import { readBearer } from './bearer.ts';
 import type { SignatureScheme } from './schemes.ts';
+import { signatureFields } from '../topology/raw-record.ts';
 
 /** How far from now a signed timestamp may be, in ms. */
 export interface TimeWindow {
@@ -154,10 +155,7 @@ function readProof(scheme: SignatureScheme, text: string): Proof | undefined {
     case 'fields': {
       // The record would not keep it, and whoever reads the record could neither verify it again nor know its time.
       if (text.length > keptHeaderBytes) return undefined;
-      const fields = text.split(',').map((field) => field.trim());
-      const values = (name: string): string[] =>
-        fields.filter((field) => field.startsWith(`${name}=`)).map((field) => field.slice(name.length + 1));
-      return { digests: values('v1'), timestamp: values('t').at(-1) };
+      return { digests: signatureFields(text, 'v1'), timestamp: signatureFields(text, 't').at(-1) };
     }
     case 'bearer': {
       const token = readBearer(text);

@@ -15,6 +15,23 @@ export const rawHeader = {
   traceparent: 'traceparent',
 } as const;
 
+/** Whether a record's key is not a user but, for want of one, a hash of its body. */
+export function isHashKey(key: string): boolean {
+  return /^sha256:[0-9a-f]{32}$/.test(key);
+}
+
+/**
+ * The values of a field in a signature header that is written `t=…,v1=…`. Verification and topology read it with this
+ * one function: a time that one of them found elsewhere would be signed by nobody.
+ */
+export function signatureFields(header: string, name: string): string[] {
+  return header
+    .split(',')
+    .map((field) => field.trim())
+    .filter((field) => field.startsWith(`${name}=`))
+    .map((field) => field.slice(name.length + 1));
+}
+
 /** The scheme of records that another producer wrote without our headers. */
 export const noScheme = 'none';
 /** The scheme of documents fetched by the collector; only these are read as envelopes. */

@@ -50,6 +50,9 @@ export interface Reading extends Measurements {
   readonly origins: Origins;
 }
 
+/** Kilojoules of a kilocalorie: energy is carried in the latter. */
+export const kilojoulesPerKcal = 4.184;
+
 export const noMeasurements: Measurements = {
   hrv: null,
   hrv_sdnn: null,
@@ -73,9 +76,11 @@ export function hasMeasurement(measured: Measurements): boolean {
   );
 }
 
-// Scores are percentages; an HRV outside 1 to 400 ms is an artefact of the sensor, not of the heart. No heart rests
-// below 20 beats a minute, and none beats 250 times.
-const ranges = {
+/**
+ * What a body can have, both ends included. Scores are percentages; an HRV outside 1 to 400 ms is an artefact of the
+ * sensor, not of the heart. No heart rests below 20 beats a minute, and none beats 250 times.
+ */
+export const ranges = {
   hrv: [1, 400],
   hrv_sdnn: [1, 400],
   sleep_score: [0, 100],

@@ -95,7 +95,7 @@ export function newestRevision(
       writeInstant(row, revision, revisionAt);
       content.copy(row, contentAt);
     }
-    revisions.put(key, last === undefined ? withRow(table, row, receivedAt) : (table ?? row));
+    revisions.put(key, last === undefined || table === undefined ? withRow(table, row, receivedAt) : table);
     if (isOlder) return drop('older_revision');
     if (isUnchanged) return drop('unchanged');
     return [toEvent(reading, { device, receivedAt, revision, content: hash, supersedes }, record)];
@@ -126,13 +126,14 @@ function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: 
 }
 
 /** The table with a new row, and without those that lie too far back. */
-function withRow(table: Buffer | undefined, row: Buffer, receivedAt: number): Buffer {
-  for (let at = 1; at < (table?.length ?? 0); at += rowBytes) {
-    if (table === undefined || isRemembered(table, at + touchedAt, receivedAt)) continue;
+function withRow(before: Buffer | undefined, row: Buffer, receivedAt: number): Buffer {
+  const table = before ?? Buffer.of(layout);
+  for (let at = 1; at < table.length; at += rowBytes) {
+    if (isRemembered(table, at + touchedAt, receivedAt)) continue;
     const remembered = rowsOf(table, rowBytes).filter((other) => isRemembered(other, touchedAt, receivedAt));
     return Buffer.concat([Buffer.of(layout), ...remembered, row]);
   }
-  return Buffer.concat([table ?? Buffer.of(layout), row]);
+  return Buffer.concat([table, row]);
 }
 
 function bucketKey(device: string, user: string, resource: Buffer): UserKey {

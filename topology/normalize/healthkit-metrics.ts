@@ -1,4 +1,5 @@
 import type { PointMetric } from '../day-points.ts';
+import { kilojoulesPerKcal, ranges } from '../reading.ts';
 
 /** How a metric of the export is carried. */
 export interface ExportedMetric {
@@ -19,7 +20,7 @@ const beats = [
 // Which of the two a phone writes is its owner's choice, so without a name nobody knows.
 const energy = [
   ['kcal', same],
-  ['kj', (kJ: number) => kJ / 4.184],
+  ['kj', (kJ: number) => kJ / kilojoulesPerKcal],
 ] as const;
 
 // The upper ends are what nobody does within a day: they keep sums finite.
@@ -36,9 +37,9 @@ const metrics: readonly (readonly [
       ['ms', same],
       ['', same],
     ],
-    [1, 400],
+    ranges.hrv_sdnn,
   ],
-  ['resting_heart_rate', 'resting_heart_rate', beats, [20, 250]],
+  ['resting_heart_rate', 'resting_heart_rate', beats, ranges.resting_heart_rate],
   [
     'step_count',
     'steps',

@@ -1,11 +1,12 @@
 import type { DayPoints, Point } from '../day-points.ts';
 import { idText } from '../json.ts';
 import { shortHash } from '../packed.ts';
+import { isHashKey } from '../raw-record.ts';
 import { noMeasurements, type RawMeta, type Reading } from '../reading.ts';
 import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
 import { parseLocalInstant, type LocalInstant } from './healthkit-date.ts';
 import { exportedMetrics, type ExportedMetric } from './healthkit-metrics.ts';
-import type { Payload } from './payload.ts';
+import { isObject, type Payload } from './payload.ts';
 import { normalizeSimple } from './simple.ts';
 
 /**
@@ -40,7 +41,7 @@ export function normalizeHealthkit(
 /** The key of a record that names no user is a hash of its body. */
 function userOfKey(key: unknown): string | null {
   const text = idText(key);
-  return text === null || /^sha256:[0-9a-f]{32}$/.test(text) ? null : text;
+  return text === null || isHashKey(text) ? null : text;
 }
 
 interface Fault {
@@ -185,8 +186,4 @@ function listOf(value: unknown): readonly unknown[] {
 
 function isPresent(value: unknown): boolean {
   return value !== undefined && value !== null;
-}
-
-function isObject(value: unknown): value is Payload {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

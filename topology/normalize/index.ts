@@ -4,7 +4,7 @@ import { drop, reject, type Dropped, type RecordContext, type Rejected } from '.
 import { devices, type Device, type TopicNames } from '../topics.ts';
 import { normalizeHealthkit } from './healthkit.ts';
 import { normalizeOura } from './oura.ts';
-import type { Payload } from './payload.ts';
+import { isEnvelopeForm, isObject, type Payload } from './payload.ts';
 import { normalizeTerra } from './terra.ts';
 import { normalizeWhoop } from './whoop.ts';
 
@@ -26,8 +26,8 @@ const fetched: ReadonlySet<Device> = new Set(['oura', 'whoop']);
 
 /**
  * The operator that turns a raw payload into readings, and points that make a day's totals together with those of other
- * payloads, by the vendor whose topic it came from. Answers drop() for
- * what holds no measurement by design and reject() for what is broken; never throws for any JSON.
+ * payloads, by the vendor whose topic it came from. Answers drop() for what holds no measurement by design and reject()
+ * for what is broken; never throws for any JSON.
  */
 export function normalize(
   topics: TopicNames,
@@ -36,14 +36,12 @@ export function normalize(
   return (payload, record) => {
     const device = byTopic.get(record.topic);
     if (device === undefined) return drop('unknown');
-    if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) {
+    if (!isObject(payload)) {
       return reject('NOT_AN_OBJECT', 'the body is JSON, but no object: it names no user');
     }
-    const fields = payload as Payload;
     const meta = rawMeta(device, record);
     // Only the collector writes envelopes; a stranger's is not believed, whatever it says inside.
-    const looksLikeEnvelope = 'notification' in fields && 'resource' in fields;
-    if (looksLikeEnvelope && !(meta.isEnvelope && fetched.has(device))) return drop('unknown');
-    return normalizers[device](fields, meta, record.key);
+    if (isEnvelopeForm(payload) && !(meta.isEnvelope && fetched.has(device))) return drop('unknown');
+    return normalizers[device](payload, meta, record.key);
   };
 }

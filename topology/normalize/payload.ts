@@ -9,6 +9,11 @@ export function isObject(value: unknown): value is Payload {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** Whether a payload has the form of the collector's envelopes; who wrote it is another question. */
+export function isEnvelopeForm(value: unknown): boolean {
+  return isObject(value) && Object.hasOwn(value, 'notification') && Object.hasOwn(value, 'resource');
+}
+
 /** The value at `path`; undefined where it, or anything above it, is absent or holds nothing. */
 export function valueAt(payload: unknown, path: Path): unknown {
   let value = payload;

@@ -12,8 +12,6 @@ import {
 import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
 import { valueAt, type Path, type Payload } from './payload.ts';
 
-export type { Payload };
-
 /** Where the simple format keeps each value: the path of keys from the root. */
 interface SimpleFields {
   readonly user: readonly Path[];

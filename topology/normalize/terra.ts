@@ -1,6 +1,7 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
 import { parseInstant } from '../instant.ts';
 import { idText } from '../json.ts';
+import { signatureFields } from '../raw-record.ts';
 import type { Origins, RawMeta, Reading } from '../reading.ts';
 import { drop, headerText, reject, Rejected, type Dropped } from '../streams/index.ts';
 import {
@@ -221,17 +222,10 @@ function revisionOf({ headers, receivedAt }: RawMeta): number | null {
   return signedAt !== null && signedAt <= receivedAt + allowedLeadMs ? signedAt : null;
 }
 
-/**
- * The last `t` of a signature header, seconds, as epoch ms. Read just as verification reads it: a field that it passes
- * over (`t =`) is signed by nobody.
- */
+/** The last `t` of a signature header, seconds, as epoch ms. */
 function signedTime(header = ''): number | null {
-  const last = header
-    .split(',')
-    .map((field) => field.trim())
-    .findLast((field) => field.startsWith('t='));
-  const seconds = /^t=([1-9]\d{9})$/.exec(last ?? '')?.[1];
-  return seconds === undefined ? null : Number(seconds) * 1_000;
+  const text = signatureFields(header, 't').at(-1) ?? '';
+  return /^[1-9]\d{9}$/.test(text) ? Number(text) * 1_000 : null;
 }
 
 function dataType(

@@ -1,5 +1,5 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
-import { noMeasurements, type Origins, type RawMeta, type Reading } from '../reading.ts';
+import { kilojoulesPerKcal, noMeasurements, type Origins, type RawMeta, type Reading } from '../reading.ts';
 import { drop, type Dropped, type Rejected } from '../streams/index.ts';
 import {
   instantAt,
@@ -28,9 +28,6 @@ interface Resource {
   /** Whether the day of that instant, at the wearer's offset, is its calendar day. */
   readonly hasDay: boolean;
 }
-
-/** Kilojoules of a kilocalorie. */
-const kilojoulesPerKcal = 4.184;
 
 /**
  * By the first part of a notification's `type`. Kilojoules are all that the body spent, at rest or not. WHOOP has no
