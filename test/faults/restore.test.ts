@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { topicResource } from '../../topology/streams/kafka.ts';
 import { Cluster, messagesByTopic, type Appended } from '../streams/broker/cluster.ts';
 import { Counting } from '../streams/broker/counting.ts';
@@ -93,11 +94,12 @@ describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
     });
     await policy('compact');
     await transaction(cluster, Array<Appended>(100).fill({ ...record, partition: 3 }), 'abort');
-    const bounds = await cluster.admin.fetchTopicOffsets(changelog, { isolationLevel: 0 });
-    assert.deepEqual(
-      bounds.sort((a, b) => a.partition - b.partition).map(({ low, high }) => `${low}-${high}`),
-      ['0-0', '1-2', '2-2', '0-101'],
-    );
+    // The end of a transaction is answered before its markers are written.
+    await until('the marker of the aborted records', async () => {
+      const bounds = await cluster.admin.fetchTopicOffsets(changelog, { isolationLevel: 0 });
+      const ranges = bounds.sort((a, b) => a.partition - b.partition).map(({ low, high }) => `${low}-${high}`);
+      return isDeepStrictEqual(ranges, ['0-0', '1-2', '2-2', '0-101']) ? ranges : undefined;
+    });
     const { entries } = await counting.start();
     for (const partition of [0, 1, 2, 3]) await counting.append(['a'], partition);
     await counting.drained();
