@@ -63,21 +63,33 @@ export type Encode = (event: BiometricEvent) => Buffer;
  */
 export function createEncoder(schemaId: number, avsc: string = biometricEventAvsc): Encode {
   const type = avroType(avsc);
-  // Grows to the largest event seen; each result is a copy of its own.
-  let scratch = Buffer.alloc(4096);
-  writeHead(scratch, schemaId);
+  // Values are written one behind the other into a slab, and are views of it: no copy, and no allocation for each. It
+  // lives as long as one of its values does, which is until they are sent.
+  let slab = Buffer.alloc(0);
+  let free = 0;
+  const write = (event: BiometricEvent): number => {
+    if (slab.length - free <= headBytes) return -slabBytes;
+    slab[free] = 0;
+    slab.writeUInt32BE(schemaId, free + 1);
+    return type.encode(event, slab, free + headBytes);
+  };
   return (event) => {
-    if (!type.isValid(event, { noUndeclaredFields: true })) throw firstFault(type, event);
-    let end = type.encode(event, scratch, headBytes);
+    if (!type.isValid(event, strict)) throw firstFault(type, event);
+    let end = write(event);
     if (end < 0) {
       // avsc answers how many bytes were missing, as a negative number.
-      scratch = Buffer.alloc((scratch.length - end) * 2);
-      writeHead(scratch, schemaId);
-      end = type.encode(event, scratch, headBytes);
+      slab = Buffer.allocUnsafeSlow(Math.max(slabBytes, headBytes + (slab.length - free) - end));
+      free = 0;
+      end = write(event);
     }
-    return Buffer.from(scratch.subarray(0, end));
+    const value = slab.subarray(free, end);
+    free = end;
+    return value;
   };
 }
+
+const slabBytes = 64 * 1024;
+const strict = { noUndeclaredFields: true };
 
 /** Decodes events of any writer schema that has been prepared. */
 export interface Decoder {
@@ -147,11 +159,6 @@ export function schemaIdOf(value: Buffer): number {
 }
 
 const headBytes = 5;
-
-function writeHead(buffer: Buffer, schemaId: number): void {
-  buffer[0] = 0;
-  buffer.writeUInt32BE(schemaId, 1);
-}
 
 function resolverOf(reader: AvroType, writerAvsc: string): AvroResolver | 'incompatible' {
   try {

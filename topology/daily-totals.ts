@@ -1,6 +1,7 @@
 import { noPoints, packedDay, withPoints, type Day, type DayPoints, type PointMetric } from './day-points.ts';
 import { dayMs, sweptAfterMs, rememberedMs, userKey, type UserKey } from './packed.ts';
 import {
+  readingOf,
   hasMeasurement,
   noMeasurements,
   type ActivityMetric,
@@ -47,8 +48,7 @@ export function dailyTotals(
   // Basal energy alone is no total of anything.
   if (!hasMeasurement(measured)) return drop('no_measurement');
   return [
-    {
-      ...measured,
+    readingOf(measured, {
       source: device,
       user_id,
       kind: 'daily',
@@ -59,7 +59,7 @@ export function dailyTotals(
       revision: null,
       deleted: false,
       origins: dailyOrigins,
-    },
+    }),
   ];
 }
 

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { BiometricEvent, Superseded } from '../schemas/biometric-event.ts';
-import { nameUuid } from './identity.ts';
+import { nameUuid, sha256 } from './identity.ts';
 import type { Reading } from './reading.ts';
 import type { RecordContext } from './streams/index.ts';
 import type { Device } from './topics.ts';
@@ -47,7 +46,7 @@ export function toEvent(
     stress_level: reading.stress_level,
     resting_heart_rate: reading.resting_heart_rate,
     activity_data: reading.activity_data,
-    flags: [...reading.flags, ...ageFlags(timestamp, receivedAt)],
+    flags: withAge(reading.flags, timestamp, receivedAt),
     baseline: null,
     triggers: [],
     priority: 'NORMAL',
@@ -65,29 +64,34 @@ export function toEvent(
  * that depends on when it arrived. Two versions with one hash say the same. Of a deletion only that it is one.
  */
 export function contentHash(reading: Reading): string {
-  return createHash('sha256')
-    .update(JSON.stringify(content(reading)))
-    .digest('hex');
+  return sha256(reading.deleted ? '{"deleted":true}' : contentText(reading));
 }
 
-function content(reading: Reading): unknown {
-  if (reading.deleted) return { deleted: true };
-  const rounded = (value: number | null): number | null =>
-    value === null ? null : Math.round(value * 1e3) / 1e3;
+/** The JSON of what counts, put together by hand: JSON.stringify would need the arrays first. */
+function contentText(reading: Reading): string {
   const { hrv, hrv_sdnn, sleep_score, recovery_score, stress_level, resting_heart_rate } = reading;
-  return [
-    [hrv, hrv_sdnn, sleep_score, recovery_score, stress_level, resting_heart_rate].map(rounded),
-    Object.entries(reading.activity_data)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([metric, value]) => [metric, rounded(value)]),
-    reading.timestamp,
-    reading.local_date,
-    reading.source,
-    [...reading.flags].sort(),
-  ];
+  const { activity_data, timestamp, local_date, source, flags } = reading;
+  const scalars = `${rounded(hrv)},${rounded(hrv_sdnn)},${rounded(sleep_score)},${rounded(recovery_score)},${rounded(stress_level)},${rounded(resting_heart_rate)}`;
+  let activity = '';
+  for (const metric of Object.keys(activity_data).sort()) {
+    if (activity !== '') activity += ',';
+    activity += `["${metric}",${rounded(activity_data[metric] ?? null)}]`;
+  }
+  const date = local_date === null ? 'null' : JSON.stringify(local_date);
+  const quality = flags.length === 0 ? '[]' : JSON.stringify([...flags].sort());
+  return `[[${scalars}],[${activity}],${timestamp},${date},${JSON.stringify(source)},${quality}]`;
 }
 
-function ageFlags(timestamp: number, receivedAt: number): string[] {
-  if (receivedAt - timestamp > staleAfterMs) return ['stale'];
-  return timestamp - receivedAt > futureAfterMs ? ['future_timestamp'] : [];
+/** As JSON has it: -0 is 0, and what is not finite is null. */
+function rounded(value: number | null): string {
+  if (value === null) return 'null';
+  const thousandths = Math.round(value * 1e3) / 1e3;
+  return Number.isFinite(thousandths) ? String(thousandths) : 'null';
+}
+
+function withAge(flags: readonly string[], timestamp: number, receivedAt: number): string[] {
+  const all = flags.slice();
+  if (receivedAt - timestamp > staleAfterMs) all.push('stale');
+  else if (timestamp - receivedAt > futureAfterMs) all.push('future_timestamp');
+  return all;
 }

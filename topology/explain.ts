@@ -11,6 +11,7 @@ import {
   TopologyTestDriver,
   writeOnly,
   type Headers,
+  type OutputHeaders,
   type OutputRecord,
   type RecordContext,
 } from './streams/index.ts';
@@ -106,11 +107,11 @@ function readingsOf(topics: TopicNames, { body }: Delivery, context: RecordConte
 }
 
 /** The headers of an output as text; one that stands more than once is a list. */
-export function headersAsText(headers: Headers): Record<string, string | string[]> {
+export function headersAsText(headers: OutputHeaders): Record<string, string | string[]> {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [
       name,
-      Buffer.isBuffer(value) ? value.toString() : value.map((one) => one.toString()),
+      typeof value === 'string' || Buffer.isBuffer(value) ? value.toString() : value.map(String),
     ]),
   );
 }

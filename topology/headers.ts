@@ -1,22 +1,20 @@
 import { createHash } from 'node:crypto';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
-import type { Headers } from './streams/index.ts';
+import type { OutputHeaders } from './streams/index.ts';
 import type { TriggerRule } from './triggers.ts';
 
-const text = (value: string): Buffer => Buffer.from(value, 'utf8');
-const noTriggers = text('{"triggers":[]}');
+const noTriggers = '{"triggers":[]}';
 
 /** The headers of a priority topic's record: what a consumer can decide by without decoding the value. */
-export function eventHeaders(build: string): (event: BiometricEvent) => Headers {
-  const buildBytes = text(build);
+export function eventHeaders(build: string): (event: BiometricEvent) => OutputHeaders {
   return (event) => ({
-    priority: text(event.priority),
-    user_id: text(event.user_id),
-    device_type: text(event.device_type),
-    triggers: event.triggers.length === 0 ? noTriggers : text(JSON.stringify({ triggers: event.triggers })),
-    event_id: text(event.event_id),
-    measured_at: text(String(event.timestamp)),
-    build: buildBytes,
+    priority: event.priority,
+    user_id: event.user_id,
+    device_type: event.device_type,
+    triggers: event.triggers.length === 0 ? noTriggers : JSON.stringify({ triggers: event.triggers }),
+    event_id: event.event_id,
+    measured_at: String(event.timestamp),
+    build,
   });
 }
 

@@ -104,21 +104,35 @@ function ruleSchema(row: unknown): typeof thresholdRule | typeof baselineRule {
  */
 export function analyze(rules: readonly TriggerRule[]): (event: BiometricEvent) => BiometricEvent {
   return (event) => {
-    const triggers = rules.flatMap((rule) => raise(rule, event));
-    return triggers.length === 0 ? event : { ...event, triggers, priority: priorityOf(triggers) };
+    let triggers: Trigger[] | undefined;
+    for (const rule of rules) {
+      const trigger = raise(rule, event);
+      if (trigger === null) continue;
+      triggers ??= [];
+      triggers.push(trigger);
+    }
+    return triggers === undefined ? event : { ...event, triggers, priority: priorityOf(triggers) };
   };
 }
 
-function raise(rule: TriggerRule, event: BiometricEvent): Trigger[] {
+function raise(rule: TriggerRule, event: BiometricEvent): Trigger | null {
   const value = event[rule.metric];
+  if (value === null) return null;
   const threshold = thresholdOf(rule, event);
-  if (value === null || threshold === null || value >= threshold) return [];
-  if ('atLeast' in rule && rule.atLeast !== undefined && value < rule.atLeast) return [];
+  if (threshold === null || value >= threshold) return null;
+  if ('atLeast' in rule && rule.atLeast !== undefined && value < rule.atLeast) return null;
   const { type, severity, metric, recommendation } = rule;
   // Whether it was raised before is for the operator that remembers alerts to say.
-  return [
-    { type, severity, metric, value, threshold, recommendation, alert_id: alertId(event, type), first: true },
-  ];
+  return {
+    type,
+    severity,
+    metric,
+    value,
+    threshold,
+    recommendation,
+    alert_id: alertId(event, type),
+    first: true,
+  };
 }
 
 /** Below what the rule is raised for this event; null where it cannot be. */

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { schemaIdOf, type Decoder } from '../../schemas/codec.ts';
 import { errorHeader } from '../../topology/streams/errors.ts';
-import { headerText, type Headers, type OutputRecord } from '../../topology/streams/index.ts';
+import { headerText, type OutputHeaders, type OutputRecord } from '../../topology/streams/index.ts';
 
 /** Where a raw record stands. */
 export interface Place {
@@ -120,10 +120,10 @@ function fingerprint({ timestamp, key, value, headers }: OutputRecord, isRefused
   return createHash('sha256').update(JSON.stringify(all)).digest('base64');
 }
 
-function headerList(headers: Headers): unknown[] {
+function headerList(headers: OutputHeaders): unknown[] {
   return Object.entries(headers).map(([name, value]) => [
     name,
-    Buffer.isBuffer(value) ? base64(value) : (value as readonly Buffer[]).map(base64),
+    typeof value === 'string' || Buffer.isBuffer(value) ? base64(Buffer.from(value)) : value.map(base64),
   ]);
 }
 

@@ -97,7 +97,9 @@ describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
     // The end of a transaction is answered before its markers are written.
     await until('the marker of the aborted records', async () => {
       const bounds = await cluster.admin.fetchTopicOffsets(changelog, { isolationLevel: 0 });
-      const ranges = bounds.sort((a, b) => a.partition - b.partition).map(({ low, high }) => `${low}-${high}`);
+      const ranges = bounds
+        .sort((a, b) => a.partition - b.partition)
+        .map(({ low, high }) => `${low}-${high}`);
       return isDeepStrictEqual(ranges, ['0-0', '1-2', '2-2', '0-101']) ? ranges : undefined;
     });
     const { entries } = await counting.start();

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { contentHash, toEvent, type Version } from '../../topology/events.ts';
 import { eventHeaders, buildId } from '../../topology/headers.ts';
@@ -52,6 +54,40 @@ test('the event id is the same for the same version, and another for any other',
   assert.equal(new Set(ids).size, ids.length);
   const again = make({}, { receivedAt: 1, supersedes: { event_id: 'before', priority: 'HIGH' } });
   assert.equal(again.event_id, ids[0]);
+});
+
+test('the content hash is that of the JSON of what counts, whatever the numbers and texts', () => {
+  const number = fc.option(fc.oneof(fc.double({ noNaN: true }), fc.integer(), fc.constant(-0)));
+  const rounded = (value: number | null): number | null =>
+    value === null ? null : Math.round(value * 1e3) / 1e3;
+  const readings = fc.record({
+    hrv: number,
+    resting_heart_rate: number,
+    activity_data: fc.dictionary(
+      fc.constantFrom('steps', 'distance_m', 'strain'),
+      fc.double({ noNaN: true }),
+    ),
+    source: fc.string({ unit: 'grapheme' }),
+    local_date: fc.option(fc.string()),
+    flags: fc.array(fc.string(), { maxLength: 3 }),
+  });
+  fc.assert(
+    fc.property(readings, (changes) => {
+      const changed = { ...reading, ...changes };
+      const { hrv, hrv_sdnn, sleep_score, recovery_score, stress_level, resting_heart_rate } = changed;
+      const json = JSON.stringify([
+        [hrv, hrv_sdnn, sleep_score, recovery_score, stress_level, resting_heart_rate].map(rounded),
+        Object.entries(changed.activity_data)
+          .sort(([a], [b]) => (a < b ? -1 : 1))
+          .map(([metric, value]) => [metric, rounded(value)]),
+        changed.timestamp,
+        changed.local_date,
+        changed.source,
+        [...changed.flags].sort(),
+      ]);
+      assert.equal(contentHash(changed), createHash('sha256').update(json).digest('hex'));
+    }),
+  );
 });
 
 test('the content hash sees what was measured, and nothing of when it arrived', () => {

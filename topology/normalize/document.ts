@@ -166,7 +166,8 @@ function isActivity(field: Field): field is ActivityMetric {
   return (activityMetrics as readonly string[]).includes(field);
 }
 
-function firstId(payload: Payload, paths: readonly Path[]): string | null {
+/** The first usable id at one of the paths. */
+export function firstId(payload: Payload, paths: readonly Path[]): string | null {
   for (const path of paths) {
     const id = idText(valueAt(payload, path));
     if (id !== null) return id;

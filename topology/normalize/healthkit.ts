@@ -2,7 +2,7 @@ import type { DayPoints, Point } from '../day-points.ts';
 import { idText } from '../json.ts';
 import { shortHash } from '../packed.ts';
 import { isHashKey } from '../raw-record.ts';
-import { noMeasurements, type RawMeta, type Reading } from '../reading.ts';
+import { readingOf, noMeasurements, type RawMeta, type Reading } from '../reading.ts';
 import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
 import { parseLocalInstant, type LocalInstant } from './healthkit-date.ts';
 import { exportedMetrics, type ExportedMetric } from './healthkit-metrics.ts';
@@ -126,29 +126,30 @@ function variability(
   user: string,
   path: string,
 ): Reading {
-  return {
-    ...noMeasurements,
-    hrv_sdnn: value,
-    source: source === '' ? 'healthkit' : `healthkit:${source}`,
-    user_id: user,
-    kind: 'reading',
-    timestamp: instant.epochMs,
-    local_date: instant.date,
-    flags: instant.offsetMinutes === null ? ['zone_assumed_utc'] : [],
-    resource_id: `hrv:${new Date(instant.epochMs).toISOString()}:${source}`,
-    revision: null,
-    deleted: false,
-    origins: {
-      at: path,
-      fields: {
-        hrv_sdnn: 'qty',
-        timestamp: 'date',
-        local_date: 'date',
-        source: 'source',
-        resource_id: 'date and source',
+  return readingOf(
+    { ...noMeasurements, hrv_sdnn: value },
+    {
+      source: source === '' ? 'healthkit' : `healthkit:${source}`,
+      user_id: user,
+      kind: 'reading',
+      timestamp: instant.epochMs,
+      local_date: instant.date,
+      flags: instant.offsetMinutes === null ? ['zone_assumed_utc'] : [],
+      resource_id: `hrv:${new Date(instant.epochMs).toISOString()}:${source}`,
+      revision: null,
+      deleted: false,
+      origins: {
+        at: path,
+        fields: {
+          hrv_sdnn: 'qty',
+          timestamp: 'date',
+          local_date: 'date',
+          source: 'source',
+          resource_id: 'date and source',
+        },
       },
     },
-  };
+  );
 }
 
 function isWithin({ range: [low, high] }: ExportedMetric, value: number): boolean {

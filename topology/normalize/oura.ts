@@ -1,6 +1,6 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
 import { parseInstant, type Instant } from '../instant.ts';
-import { noMeasurements, type Origins, type RawMeta, type Reading } from '../reading.ts';
+import { readingOf, noMeasurements, type Origins, type RawMeta, type Reading } from '../reading.ts';
 import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
 import {
   instantAt,
@@ -119,8 +119,7 @@ function fromEnvelope(payload: Payload, meta: RawMeta): Reading[] | Dropped | Re
   if (instant.zoneAssumed) flags.push('zone_assumed_utc');
   if (day !== undefined && day !== null && !isDay(day)) flags.push('invalid:local_date');
   return [
-    {
-      ...found.measured,
+    readingOf(found.measured, {
       source: 'oura',
       user_id: user,
       kind: type.kind,
@@ -131,7 +130,7 @@ function fromEnvelope(payload: Payload, meta: RawMeta): Reading[] | Dropped | Re
       revision,
       deleted: false,
       origins: type.origins,
-    },
+    }),
   ];
 }
 
@@ -162,8 +161,7 @@ function deletion(payload: Payload, { receivedAt }: RawMeta, at: Path): Reading[
   const revision = revisionAt(payload, eventTime);
   if (isRejected(revision)) return undated(eventTime.join('.'));
   return [
-    {
-      ...noMeasurements,
+    readingOf(noMeasurements, {
       source: 'oura',
       user_id: user,
       kind: type.kind,
@@ -174,7 +172,7 @@ function deletion(payload: Payload, { receivedAt }: RawMeta, at: Path): Reading[
       revision,
       deleted: true,
       origins: deletionOrigins(at.join('.')),
-    },
+    }),
   ];
 }
 

@@ -39,7 +39,7 @@ export function numberAt(payload: Payload, path: Path): number | null | undefine
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
 }
 
-// `constructor` and its like are no fields of a payload.
-function own(value: object, key: string): unknown {
+/** A field of a payload; `constructor` and its like are none. */
+export function own(value: object, key: string): unknown {
   return Object.hasOwn(value, key) ? (value as Payload)[key] : undefined;
 }

@@ -1,16 +1,17 @@
-import { idText } from '../json.ts';
-import { parseInstant } from '../instant.ts';
+import { firstId } from './document.ts';
+import { parseInstant, type Instant } from '../instant.ts';
 import {
   activityMetrics,
   hasMeasurement,
-  noMeasurements,
+  readingOf,
   withinRanges,
+  type Measurements,
   type Origins,
   type RawMeta,
   type Reading,
 } from '../reading.ts';
 import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
-import { valueAt, type Path, type Payload } from './payload.ts';
+import { isObject, own, valueAt, type Path, type Payload } from './payload.ts';
 
 /** Where the simple format keeps each value: the path of keys from the root. */
 interface SimpleFields {
@@ -49,9 +50,9 @@ export const terraFields: SimpleFields = {
  */
 export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
   const fields = meta.device === 'terra' ? terraFields : simpleFields;
-  const user = first(fields.user, (path) => idText(valueAt(payload, path)));
+  const user = firstId(payload, fields.user);
   if (user === null) return reject('MISSING_USER_ID', `${name(fields.user)} is missing, or is no usable id`);
-  const instant = first(fields.timestamp, (path) => parseInstant(valueAt(payload, path)));
+  const instant = firstInstant(payload, fields.timestamp);
   if (instant === null) {
     return reject(
       'BAD_TIMESTAMP',
@@ -59,14 +60,13 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
     );
   }
   const faults: string[] = [];
-  const value = (paths: readonly Path[]): number | null =>
-    first(paths, (path) => numberAt(payload, path, faults));
-  const all = {
-    ...noMeasurements,
-    hrv: value(fields.hrv),
-    sleep_score: value(fields.sleep_score),
-    recovery_score: value(fields.recovery_score),
-    stress_level: value(fields.stress_level),
+  const all: Measurements = {
+    hrv: firstNumber(payload, fields.hrv, faults),
+    hrv_sdnn: null,
+    sleep_score: firstNumber(payload, fields.sleep_score, faults),
+    recovery_score: firstNumber(payload, fields.recovery_score, faults),
+    stress_level: firstNumber(payload, fields.stress_level, faults),
+    resting_heart_rate: null,
     activity_data: meta.device === 'terra' ? activity(payload, faults) : {},
   };
   const [fault] = faults;
@@ -74,8 +74,7 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
   const { measured, flags } = withinRanges(all);
   if (!hasMeasurement(measured)) return drop(flags.length > 0 ? 'out_of_range' : 'no_measurement');
   return [
-    {
-      ...measured,
+    readingOf(measured, {
       source: meta.device,
       user_id: user,
       kind: 'reading',
@@ -86,7 +85,7 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
       revision: null,
       deleted: false,
       origins: meta.device === 'terra' ? terraOrigins : simpleOrigins,
-    },
+    }),
   ];
 }
 
@@ -120,12 +119,12 @@ function activity(payload: Payload, faults: string[]): Record<string, number> {
 /** The finite number at `path`; null when it or anything above it is absent or null. Other types are faults. */
 function numberAt(payload: Payload, path: Path, faults: string[]): number | null {
   let value: unknown = payload;
-  for (const [depth, key] of path.entries()) {
-    if (typeof value !== 'object' || Array.isArray(value)) {
+  for (let depth = 0; depth < path.length; depth += 1) {
+    if (!isObject(value)) {
       faults.push(path.slice(0, depth).join('.'));
       return null;
     }
-    value = valueAt(value, [key]);
+    value = own(value, path[depth] ?? '');
     if (value === undefined || value === null) return null;
   }
   if (typeof value === 'number' && Number.isFinite(value)) return value;
@@ -133,10 +132,20 @@ function numberAt(payload: Payload, path: Path, faults: string[]): number | null
   return null;
 }
 
-function first<T>(paths: readonly Path[], read: (path: Path) => T | null): T | null {
+// What is first at one of several paths; loops of their own, because every record comes by here.
+
+function firstNumber(payload: Payload, paths: readonly Path[], faults: string[]): number | null {
   for (const path of paths) {
-    const value = read(path);
-    if (value !== null) return value;
+    const number = numberAt(payload, path, faults);
+    if (number !== null) return number;
+  }
+  return null;
+}
+
+function firstInstant(payload: Payload, paths: readonly Path[]): Instant | null {
+  for (const path of paths) {
+    const instant = parseInstant(valueAt(payload, path));
+    if (instant !== null) return instant;
   }
   return null;
 }

@@ -2,7 +2,7 @@ import type { RecordKind } from '../../schemas/biometric-event.ts';
 import { parseInstant } from '../instant.ts';
 import { idText } from '../json.ts';
 import { signatureFields } from '../raw-record.ts';
-import type { Origins, RawMeta, Reading } from '../reading.ts';
+import { readingOf, type Origins, type RawMeta, type Reading } from '../reading.ts';
 import { drop, headerText, reject, Rejected, type Dropped } from '../streams/index.ts';
 import {
   invalidField,
@@ -174,8 +174,7 @@ function readItem(
     key = id;
   }
   const { epochMs, zoneAssumed } = (type.key === 'day' ? startOfDay(day, text) : null) ?? instant;
-  return {
-    ...found.measured,
+  return readingOf(found.measured, {
     source: provider === null ? 'terra' : `terra:${provider}`,
     user_id: user,
     kind: type.kind,
@@ -186,7 +185,7 @@ function readItem(
     revision,
     deleted: false,
     origins: { at, fields: type.origins },
-  };
+  });
 }
 
 function flagsOf(item: Payload, { flags }: Found, zoneAssumed: boolean): string[] {

@@ -1,5 +1,12 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
-import { kilojoulesPerKcal, noMeasurements, type Origins, type RawMeta, type Reading } from '../reading.ts';
+import {
+  readingOf,
+  kilojoulesPerKcal,
+  noMeasurements,
+  type Origins,
+  type RawMeta,
+  type Reading,
+} from '../reading.ts';
 import { drop, type Dropped, type Rejected } from '../streams/index.ts';
 import {
   instantAt,
@@ -110,8 +117,7 @@ function fromEnvelope(payload: Payload, meta: RawMeta): Reading[] | Dropped | Re
   if (type.hasDay && offset !== null && day === null) flags.push('invalid:local_date');
   if (valueAt(document, ['score', 'user_calibrating']) === true) flags.push('calibrating');
   return [
-    {
-      ...found.measured,
+    readingOf(found.measured, {
       source: 'whoop',
       user_id: user,
       kind: type.kind,
@@ -122,7 +128,7 @@ function fromEnvelope(payload: Payload, meta: RawMeta): Reading[] | Dropped | Re
       revision,
       deleted: false,
       origins: type.origins,
-    },
+    }),
   ];
 }
 
@@ -144,8 +150,7 @@ function deletion(payload: Payload, { receivedAt }: RawMeta, at: Path): Reading[
     timestamp: 'received_at',
   };
   return [
-    {
-      ...noMeasurements,
+    readingOf(noMeasurements, {
       source: 'whoop',
       user_id: user,
       kind: type.kind,
@@ -156,7 +161,7 @@ function deletion(payload: Payload, { receivedAt }: RawMeta, at: Path): Reading[
       revision: null,
       deleted: true,
       origins: { at: at.join('.'), fields },
-    },
+    }),
   ];
 }
 

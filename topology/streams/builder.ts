@@ -1,6 +1,6 @@
 import { StreamsError } from './errors.ts';
 import type { Dropped, Rejected } from './outcome.ts';
-import type { Headers, RecordContext } from './record.ts';
+import type { OutputHeaders, RecordContext } from './record.ts';
 import type { Serde } from './serdes.ts';
 import type { KeyValueStore, StoreOptions, StoreSpec } from './store.ts';
 import { Topology, type Node, type Processor } from './topology.ts';
@@ -9,7 +9,7 @@ import { Topology, type Node, type Processor } from './topology.ts';
 export interface Produced<K, V> {
   readonly value: Pick<Serde<V>, 'serialize'>;
   /** The headers of the output; none if absent. Headers of the input are not passed on. */
-  readonly headers?: (value: V, record: RecordContext<K>) => Headers;
+  readonly headers?: (value: V, record: RecordContext<K>) => OutputHeaders;
   /** The topics a chooser may answer: for `describe()` and for the check at start. */
   readonly topics?: readonly string[];
 }
@@ -202,7 +202,7 @@ export class KStream<K, V, S extends Stores = {}> {
       ) => string,
       topics: typeof topic === 'string' ? [topic] : (produced.topics ?? []),
       value: produced.value as Pick<Serde<unknown>, 'serialize'>,
-      headers: produced.headers as ((value: unknown, record: RecordContext) => Headers) | undefined,
+      headers: produced.headers as ((value: unknown, record: RecordContext) => OutputHeaders) | undefined,
       next: [],
     });
   }

@@ -20,6 +20,7 @@ export {
   headerText,
   type Headers,
   type InputRecord,
+  type OutputHeaders,
   type OutputRecord,
   type RecordContext,
 } from './record.ts';

@@ -1,14 +1,14 @@
 import type { TransactionalLog } from './commit.ts';
-import { partitionName, type OutputRecord, type PartitionOffset } from './record.ts';
+import { partitionName, type Headers, type OutputRecord, type PartitionOffset } from './record.ts';
 
 /** Topics in memory with one transactional producer: what the test driver has in place of brokers. */
 export class MemoryLog implements TransactionalLog {
   /** Committed offsets by partition name. */
   readonly offsets = new Map<string, bigint>();
-  readonly #committed = new Map<string, OutputRecord[]>();
+  readonly #committed = new Map<string, OutputRecord<Headers>[]>();
   /** The records of the last committed transaction, in the order in which they were sent. */
-  lastCommitted: readonly OutputRecord[] = [];
-  #records: OutputRecord[] = [];
+  lastCommitted: readonly OutputRecord<Headers>[] = [];
+  #records: OutputRecord<Headers>[] = [];
   #pending: readonly PartitionOffset[] = [];
 
   begin(): Promise<void> {
@@ -18,7 +18,7 @@ export class MemoryLog implements TransactionalLog {
 
   send(records: readonly OutputRecord[]): Promise<void> {
     // Not spread: a test may send more at once than a call takes arguments.
-    for (const record of records) this.#records.push(record);
+    for (const record of records) this.#records.push(written(record));
     return Promise.resolve();
   }
 
@@ -48,7 +48,16 @@ export class MemoryLog implements TransactionalLog {
   }
 
   /** The committed records of a partition, in order. */
-  read(topic: string, partition: number): readonly OutputRecord[] {
+  read(topic: string, partition: number): readonly OutputRecord<Headers>[] {
     return this.#committed.get(partitionName(topic, partition)) ?? [];
   }
+}
+
+/** As a log holds it: bytes. */
+function written(record: OutputRecord): OutputRecord<Headers> {
+  const headers = Object.entries(record.headers).map(([name, value]) => [
+    name,
+    typeof value === 'string' ? Buffer.from(value, 'utf8') : value,
+  ]);
+  return { ...record, headers: Object.fromEntries(headers) as Headers };
 }

@@ -6,6 +6,12 @@ import { changelogTopic, StateStore } from './store.ts';
 import { Tally } from './tally.ts';
 import type { Node, Topology } from './topology.ts';
 
+interface Source {
+  readonly node: Extract<Node, { type: 'source' }>;
+  readonly processed: { count: number };
+  readonly forward: Forward;
+}
+
 type Forward = (value: unknown, record: RecordContext) => void;
 
 /** How records are processed. */
@@ -25,7 +31,7 @@ export class RecordProcessor {
   readonly stores: readonly StateStore[];
   /** What came of the records since it was last told or forgotten. */
   readonly tally: Tally;
-  readonly #sources = new Map<string, { node: Extract<Node, { type: 'source' }>; forward: Forward }>();
+  readonly #sources = new Map<string, Source>();
   readonly #handlers: ErrorHandlers;
   readonly #deadLetterTopic: string | undefined;
   #outputs: OutputRecord[] = [];
@@ -47,7 +53,8 @@ export class RecordProcessor {
     for (const node of topology.nodes.values()) {
       if (node.type !== 'source') continue;
       const forward = this.#compileAll(topology, node.next);
-      for (const topic of node.topics) this.#sources.set(topic, { node, forward });
+      const processed = this.tally.processed(node.name);
+      for (const topic of node.topics) this.#sources.set(topic, { node, processed, forward });
     }
   }
 
@@ -69,7 +76,7 @@ export class RecordProcessor {
       const key = source.node.key.deserialize(record.key);
       const value = source.node.value.deserialize(record.value);
       seam = 'processing';
-      this.tally.processed(source.node.name);
+      source.processed.count += 1;
       const { topic, partition, offset, timestamp, headers } = record;
       source.forward(value, { topic, partition, offset, timestamp, key, headers });
       this.tally.keep();
@@ -137,9 +144,10 @@ export class RecordProcessor {
     const { name } = node;
     const { tally } = this;
     const next = this.#compileAll(topology, node.next);
+    const processed = tally.processed(name);
     const enter = (): void => {
       this.#current = name;
-      tally.processed(name);
+      processed.count += 1;
     };
     switch (node.type) {
       case 'filter':

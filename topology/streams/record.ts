@@ -1,10 +1,14 @@
 /** Record headers; a header that stands more than once keeps all its values, in order. */
 export type Headers = Readonly<Record<string, Buffer | readonly Buffer[]>>;
 
+/** Headers to be written. A text is written as UTF-8: the producer does so in place, without a buffer for each. */
+export type OutputHeaders = Readonly<Record<string, string | Buffer | readonly Buffer[]>>;
+
 /** The text of a header (the last one, where it stands more than once); undefined when it is absent. */
-export function headerText(headers: Headers, name: string): string | undefined {
+export function headerText(headers: OutputHeaders, name: string): string | undefined {
   const value = headers[name];
-  const last = Buffer.isBuffer(value) ? value : value?.at(-1);
+  if (value === undefined || typeof value === 'string') return value;
+  const last = Buffer.isBuffer(value) ? value : value.at(-1);
   return last?.toString('utf8');
 }
 
@@ -20,14 +24,14 @@ export interface InputRecord {
   readonly headers: Headers;
 }
 
-/** A record to be appended, to exactly this partition. */
-export interface OutputRecord {
+/** A record to be appended, to exactly this partition; with `Headers` as one that was. */
+export interface OutputRecord<H extends OutputHeaders = OutputHeaders> {
   readonly topic: string;
   readonly partition: number;
   readonly timestamp: number;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
-  readonly headers: Headers;
+  readonly headers: H;
 }
 
 /** What operators may know of the record whose value they see; the key is deserialized. */
@@ -58,13 +62,23 @@ export function partitionName(topic: string, partition: number): string {
 }
 
 /** Rough size of a record in a batch: what the limits of a send are counted in. */
-export function recordBytes(record: { key: Buffer | null; value: Buffer | null; headers: Headers }): number {
+export function recordBytes(record: {
+  key: Buffer | null;
+  value: Buffer | null;
+  headers: OutputHeaders;
+}): number {
   // 70 bytes cover the framing of one record alone in a batch.
   let bytes = 70 + (record.key?.length ?? 0) + (record.value?.length ?? 0);
-  for (const name in record.headers) {
-    const value = record.headers[name];
-    const values = Buffer.isBuffer(value) ? [value] : (value ?? []);
-    for (const one of values) bytes += name.length * 2 + one.length + 10;
+  const { headers } = record;
+  for (const name in headers) {
+    const value = headers[name] ?? '';
+    if (typeof value === 'string' || Buffer.isBuffer(value)) bytes += headerBytes(name, value);
+    else for (const one of value) bytes += headerBytes(name, one);
   }
   return bytes;
+}
+
+function headerBytes(name: string, value: string | Buffer): number {
+  // A UTF-16 unit is at most three bytes of UTF-8.
+  return name.length * 2 + 10 + (typeof value === 'string' ? value.length * 3 : value.length);
 }

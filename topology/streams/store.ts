@@ -107,7 +107,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   /** The writes that follow are those of a record of this time, until the next call. */
   onRecord(timestamp: number): void {
     this.#recordTimestamp = Math.min(Math.max(0, timestamp), maxTimestamp);
-    this.#undo.clear();
+    if (this.#undo.size > 0) this.#undo.clear();
   }
 
   /** Takes back what was written since onRecord(). */

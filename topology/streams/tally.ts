@@ -12,7 +12,7 @@ export interface ProcessingListener {
  */
 export class Tally {
   readonly #task: string;
-  readonly #processed = new Map<string, number>();
+  readonly #processed = new Map<string, { count: number }>();
   readonly #dropped = new Map<string, Map<string, number>>();
   readonly #deadLettered = new Map<string, Map<string, number>>();
   /** Drops of the record that is processed now: they do not count when it fails later. */
@@ -22,8 +22,11 @@ export class Tally {
     this.#task = task;
   }
 
-  processed(node: string): void {
-    this.#processed.set(node, (this.#processed.get(node) ?? 0) + 1);
+  /** The counter of the values that enter an operator: looked up once, because every value of every operator counts. */
+  processed(node: string): { count: number } {
+    const counter = this.#processed.get(node) ?? { count: 0 };
+    this.#processed.set(node, counter);
+    return counter;
   }
 
   dropped(node: string, reason: string): void {
@@ -36,6 +39,7 @@ export class Tally {
 
   /** The record ended well: its drops count. */
   keep(): void {
+    if (this.#pending.length === 0) return;
     for (const [node, reason] of this.#pending) count(this.#dropped, node, reason);
     this.#pending.length = 0;
   }
@@ -47,7 +51,8 @@ export class Tally {
 
   /** The transaction is committed. */
   tell(listener: ProcessingListener): void {
-    for (const [node, values] of this.#processed) listener.onProcessed(this.#task, node, values);
+    for (const [node, { count: values }] of this.#processed)
+      if (values > 0) listener.onProcessed(this.#task, node, values);
     for (const [node, reasons] of this.#dropped)
       for (const [reason, values] of reasons) listener.onDropped(node, reason, values);
     for (const [node, codes] of this.#deadLettered)
@@ -57,7 +62,7 @@ export class Tally {
 
   /** The transaction is not committed. */
   forget(): void {
-    this.#processed.clear();
+    for (const counter of this.#processed.values()) counter.count = 0;
     this.#dropped.clear();
     this.#deadLettered.clear();
     this.#pending.length = 0;

@@ -150,7 +150,7 @@ export class TopologyTestDriver {
    * Appends one record and processes it: the short form for most tests.
    * @returns what it led to, dead letters included, in the order in which the operators sent it.
    */
-  async pipe(record: DriverInput): Promise<readonly OutputRecord[]> {
+  async pipe(record: DriverInput): Promise<readonly OutputRecord<Headers>[]> {
     this.append(record);
     await this.process();
     const changelogs = new Set(this.#tasks.flatMap(({ stores }) => stores.map(({ changelog }) => changelog)));
@@ -199,7 +199,7 @@ export class TopologyTestDriver {
   }
 
   /** Every committed record of `topic`, in the order of each partition, partitions one after the other. */
-  output(topic: string): readonly OutputRecord[] {
+  output(topic: string): readonly OutputRecord<Headers>[] {
     return Array.from({ length: this.#partitions }, (_, partition) =>
       this.#log.read(topic, partition),
     ).flat();

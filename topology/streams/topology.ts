@@ -1,6 +1,6 @@
 import { StreamsError } from './errors.ts';
 import type { Dropped, Rejected } from './outcome.ts';
-import type { Headers, RecordContext } from './record.ts';
+import type { OutputHeaders, RecordContext } from './record.ts';
 import type { Serde } from './serdes.ts';
 import type { KeyValueStore, StoreSpec } from './store.ts';
 
@@ -58,7 +58,7 @@ export type Node =
       readonly topic: (key: unknown, value: unknown, record: RecordContext) => string;
       readonly topics: readonly string[];
       readonly value: Pick<Serde<unknown>, 'serialize'>;
-      readonly headers: ((value: unknown, record: RecordContext) => Headers) | undefined;
+      readonly headers: ((value: unknown, record: RecordContext) => OutputHeaders) | undefined;
       readonly next: string[];
     };
 
