@@ -143,49 +143,46 @@ interface ProtocolEncoder {
   readonly buffer: Buffer;
 }
 
-/** A batch as a producer or the log cleaner leaves it; without `lastOffsetDelta` it ends with its last record. */
-export interface EncodedBatch {
-  readonly firstOffset: string;
-  readonly firstTimestamp: string;
-  readonly records: readonly { readonly timestampDelta: number; readonly offsetDelta: number }[];
-  readonly lastOffsetDelta?: number;
+/** A produce request as the producer asks for it. */
+export interface Produce {
+  readonly acks: number;
+  readonly timeout: number;
+  readonly compression: number;
+  readonly transactionalId: string | null;
+  readonly producerId: string;
+  readonly producerEpoch: number;
+  readonly topicData: readonly { readonly topic: string; readonly partitions: readonly PartitionData[] }[];
 }
 
-const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: {
-  readonly timestampDelta: number;
-  readonly offsetDelta: number;
-  readonly key: null;
-  readonly value: null;
-}) => ProtocolEncoder;
+const produceRequest = (
+  require('kafkajs/src/protocol/requests/produce') as {
+    readonly protocol: (of: { version: number }) => (produce: Produce) => { readonly request: object };
+  }
+).protocol({ version: 7 });
 
-const { RecordBatch: encodeBatch } = require('kafkajs/src/protocol/recordBatch/v0') as {
-  readonly RecordBatch: (
-    batch: Omit<EncodedBatch, 'records'> & {
-      readonly maxTimestamp: string;
-      readonly records: readonly ProtocolEncoder[];
-    },
-  ) => Promise<ProtocolEncoder>;
-};
+const createRequest = require('kafkajs/src/protocol/request') as (request: {
+  readonly correlationId: number;
+  readonly clientId: string;
+  readonly request: object;
+}) => Promise<ProtocolEncoder>;
+
+/** What the client writes to its socket, of version 7 and with correlation id 42. */
+export async function encodeProduce(produce: Produce): Promise<Buffer> {
+  const { request } = produceRequest(produce);
+  return (await createRequest({ correlationId: 42, clientId: 'patch-test', request })).buffer;
+}
+
+export const kafkajsCrc32c = require('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number;
+
+export const murmur2 = require('kafkajs/src/producer/partitioners/default/murmur2') as (
+  key: Buffer | string,
+) => number;
 
 const Decoder = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => object;
 
 const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages') as (
   decoder: object,
 ) => Promise<FetchedPartition>;
-
-/** Batches as they stand in the log, of records without keys and values. */
-export async function encodeBatches(batches: readonly EncodedBatch[]): Promise<Buffer> {
-  const encoded = batches.map(async ({ records, ...batch }) => {
-    const encoder = await encodeBatch({
-      lastOffsetDelta: records.length - 1,
-      maxTimestamp: batch.firstTimestamp,
-      ...batch,
-      records: records.map((record) => encodeRecord({ ...record, key: null, value: null })),
-    });
-    return encoder.buffer;
-  });
-  return Buffer.concat(await Promise.all(encoded));
-}
 
 /** Decodes the bytes that a fetch has brought of one partition. */
 export function decodeFetchedBatches(bytes: Buffer): Promise<FetchedPartition> {
