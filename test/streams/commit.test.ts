@@ -122,9 +122,36 @@ describe('a commit', () => {
         commit(log, work, (step) => void calls.push(`| ${step}`)),
         { message: `${failing} failed` },
       );
-      assert.deepEqual(calls, order.slice(0, order.indexOf(failing) + 1));
+      // What is processed while the outputs travel is forgotten with the rest of the transaction.
+      const reached = failing === 'send out dlq' ? 'process 3' : failing;
+      assert.deepEqual(calls, order.slice(0, order.indexOf(reached) + 1));
     });
   }
+
+  test('processes what comes next while outputs travel, and sends again only when they have arrived', async () => {
+    const { log, work, calls } = recording();
+    let arrive: () => void = () => undefined;
+    const travelling = new Promise<void>((resolve) => {
+      arrive = resolve;
+    });
+    const slow: TransactionalLog = {
+      ...log,
+      send: async (records) => {
+        await log.send(records);
+        if (records.length === 2) await travelling;
+      },
+    };
+    const committed = commit(slow, work);
+    while (!calls.includes('process 3')) await new Promise((resolve) => setImmediate(resolve));
+    for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(calls.at(-1), 'process 3');
+    arrive();
+    await committed;
+    assert.deepEqual(
+      calls,
+      order.filter((call) => !call.startsWith('| ')),
+    );
+  });
 
   for (const step of steps) {
     test(`goes no further than a crash after the step ${step}`, async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseInstant } from '../../topology/instant.ts';
+import { instantText, parseInstant } from '../../topology/instant.ts';
 
 test('the common form is read as every other spelling of the same instant is', () => {
   const two = (value: number): string => String(value).padStart(2, '0');
@@ -31,4 +31,15 @@ test('the common form is read as every other spelling of the same instant is', (
     epochMs: Date.UTC(2026, 10, 1, 7, 30, 5, 250),
     zoneAssumed: false,
   });
+});
+
+test('the text of an instant is that of Date', () => {
+  const instants = fc.integer({ min: Date.UTC(1900, 0, 1), max: Date.UTC(9999, 11, 31, 23, 59, 59, 999) });
+  fc.assert(
+    fc.property(instants, instants, (a, b) => {
+      for (const epochMs of [a, b, a + 1])
+        assert.equal(instantText(epochMs), new Date(epochMs).toISOString());
+    }),
+    { numRuns: 1_000 },
+  );
 });

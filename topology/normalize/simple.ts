@@ -1,5 +1,5 @@
 import { firstId } from './document.ts';
-import { parseInstant, type Instant } from '../instant.ts';
+import { instantText, parseInstant, type Instant } from '../instant.ts';
 import {
   activityMetrics,
   hasMeasurement,
@@ -81,7 +81,7 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
       timestamp: instant.epochMs,
       local_date: null,
       flags: instant.zoneAssumed ? [...flags, 'zone_assumed_utc'] : flags,
-      resource_id: new Date(instant.epochMs).toISOString(),
+      resource_id: instantText(instant.epochMs),
       revision: null,
       deleted: false,
       origins: meta.device === 'terra' ? terraOrigins : simpleOrigins,

@@ -48,10 +48,14 @@ export async function commit(
   await afterStep('begin');
   // 2. Outputs and dead letters, while more records are processed. The last of them wait for the changelogs.
   let unsent: readonly OutputRecord[] = [];
+  let sending: Promise<void> = Promise.resolve();
   for (const records of work.outputs()) {
-    await (unsent.length > 0 ? log.send(unsent) : giveWay());
+    await sending;
+    if (unsent.length > 0) sending = sendMeanwhile(log, unsent);
     unsent = records;
+    await giveWay();
   }
+  await sending;
   await afterStep('outputs');
   // 3. Changelogs of the stores.
   for (const records of work.changelogs()) {
@@ -71,7 +75,14 @@ export async function commit(
   await afterStep('foldIn');
 }
 
-// A long run of records without output must still let heartbeats and fetches happen.
+/** A send to be awaited later: its failure is no unhandled rejection until then. */
+function sendMeanwhile(log: TransactionalLog, records: readonly OutputRecord[]): Promise<void> {
+  const sending = log.send(records);
+  sending.catch(() => undefined);
+  return sending;
+}
+
+// Lets the send write its request before the next records keep the process busy, and heartbeats and fetches happen.
 function giveWay(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
