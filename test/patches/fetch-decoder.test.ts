@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { decodeFetchedBatches } from './kafkajs-internals.ts';
 import { encodeBatch, type BatchRecord } from './record-batch.ts';
 
@@ -37,6 +38,41 @@ test('every offset is exact, however large', async () => {
   }
 });
 
+// Names that repeat at their places and elsewhere, that are prefixes of each other, and that every object has
+const name = fc.oneof(
+  fc.constantFrom('source', 'sourc', 'source2', 'é', '', 'constructor', 'toString', '__proto__', '5', 'n'.repeat(64)),
+  fc.string({ unit: 'binary', maxLength: 70 }),
+);
+const bytes = fc.option(fc.uint8Array({ maxLength: 70 }).map((array) => Buffer.from(array)));
+const headers = fc.array(fc.tuple(name, bytes), { maxLength: 5 });
+
+test('every record has its own key, value and headers, those of one name in the order of the record', async () => {
+  const record = fc.record({ key: bytes, value: bytes, headers, timestampDelta: fc.bigInt({ min: 0n, max: 3n }) });
+  await fc.assert(
+    fc.asyncProperty(fc.array(record, { minLength: 1, maxLength: 8 }), async (some) => {
+      const records = some.map((one, offsetDelta) => ({ ...one, offsetDelta }));
+      const { messages } = await decodeFetchedBatches(await encodeBatch({ firstTimestamp: 9n, records }));
+      assert.deepEqual(
+        messages.map((message) => [
+          message.offset,
+          message.timestamp,
+          message.key,
+          message.value,
+          new Map(Object.entries(message.headers)),
+        ]),
+        records.map((one) => [
+          String(one.offsetDelta),
+          String(9n + one.timestampDelta),
+          one.key,
+          one.value,
+          byName(one.headers),
+        ]),
+      );
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
 test('a batch that came in part counts neither for the records nor for the offset to go on at', async () => {
   const batch = (firstOffset: bigint): Promise<Buffer> =>
     encodeBatch({
@@ -61,3 +97,9 @@ test('a batch of 200,000 records is decoded', async () => {
 test('an answer without a batch tells no offset to go on at', async () => {
   assert.deepEqual(await decodeFetchedBatches(Buffer.alloc(0)), { messages: [], nextOffset: null });
 });
+
+function byName(all: readonly (readonly [string, Buffer | null])[]): Map<string, unknown> {
+  const values = new Map<string, (Buffer | null)[]>();
+  for (const [key, value] of all) values.set(key, [...(values.get(key) ?? []), value]);
+  return new Map([...values].map(([key, several]) => [key, several.length === 1 ? several[0] : several]));
+}

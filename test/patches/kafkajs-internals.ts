@@ -135,7 +135,13 @@ export const FetchedBatch = require('kafkajs/src/consumer/batch') as new (
 
 /** What a fetch has read of one partition. */
 export interface FetchedPartition {
-  readonly messages: readonly { readonly offset: string; readonly timestamp: string }[];
+  readonly messages: readonly {
+    readonly offset: string;
+    readonly timestamp: string;
+    readonly key: Buffer | null;
+    readonly value: Buffer | null;
+    readonly headers: object;
+  }[];
   readonly nextOffset: string | null;
 }
 
