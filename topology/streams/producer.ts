@@ -10,7 +10,7 @@ import {
   type TopicMessages,
   type Transaction,
 } from './kafka.ts';
-import { partitionName, recordBytes, type OutputRecord, type PartitionOffset } from './record.ts';
+import { recordBytes, type OutputRecord, type PartitionOffset } from './record.ts';
 
 /** One send makes one batch per partition, and brokers limit the batch: ours stay at 1 MiB, or one record. */
 const maxPartitionBytes = 1024 * 1024;
@@ -114,37 +114,35 @@ async function initialize(producer: Producer): Promise<void> {
 
 /** Groups `records` into sends that hold at most 1 MiB per partition, or one record; order within a partition is kept. */
 export function* boundedSends(records: readonly OutputRecord[]): Generator<TopicMessages[]> {
-  let topics = new Map<string, Message[]>();
-  let bytes = new Map<string, number>();
+  let topics = new Map<string, SendOfTopic>();
   for (const record of records) {
-    const name = partitionName(record.topic, record.partition);
     const size = recordBytes(record);
-    const before = bytes.get(name) ?? 0;
+    let of = topics.get(record.topic);
+    const before = of?.bytes.get(record.partition) ?? 0;
     if (before > 0 && before + size > maxPartitionBytes) {
       yield asTopicMessages(topics);
       topics = new Map();
-      bytes = new Map();
+      of = undefined;
     }
-    bytes.set(name, (bytes.get(name) ?? 0) + size);
-    const messages = topics.get(record.topic);
-    if (messages === undefined) topics.set(record.topic, [asMessage(record)]);
-    else messages.push(asMessage(record));
+    if (of === undefined) {
+      of = { messages: [], bytes: new Map() };
+      topics.set(record.topic, of);
+    }
+    of.bytes.set(record.partition, (of.bytes.get(record.partition) ?? 0) + size);
+    // A record has all that a message has, so none is copied.
+    of.messages.push(record as Message);
   }
   if (topics.size > 0) yield asTopicMessages(topics);
 }
 
-function asTopicMessages(topics: ReadonlyMap<string, Message[]>): TopicMessages[] {
-  return [...topics].map(([topic, messages]) => ({ topic, messages }));
+interface SendOfTopic {
+  readonly messages: Message[];
+  /** By partition. */
+  readonly bytes: Map<number, number>;
 }
 
-function asMessage({ partition, key, value, headers, timestamp }: OutputRecord): Message {
-  return {
-    partition,
-    key,
-    value,
-    headers: headers as NonNullable<Message['headers']>,
-    timestamp: String(timestamp),
-  };
+function asTopicMessages(topics: ReadonlyMap<string, SendOfTopic>): TopicMessages[] {
+  return [...topics].map(([topic, { messages }]) => ({ topic, messages }));
 }
 
 function byTopic(offsets: readonly PartitionOffset[]): {
