@@ -4,7 +4,7 @@ import {
   dayMs,
   hashBytes,
   isRemembered,
-  packedRows,
+  packedTable,
   rememberedMs,
   shortHash,
   sweptAfterMs,
@@ -26,6 +26,9 @@ const hrvAt = 4;
 const resourceAt = 12;
 const putAt = 20;
 const rowBytes = 26;
+const layout = 1;
+
+const noPart = Buffer.alloc(0);
 
 /** Days that a baseline covers. */
 const windowDays = 30;
@@ -39,7 +42,7 @@ const maxDays = 400;
 /** The nights of each user, as declared to the builder. */
 export const baselinesStore = {
   key: userKey(0),
-  value: packedRows(1, rowBytes),
+  value: packedTable(layout, rowBytes),
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
 };
@@ -53,41 +56,52 @@ export const baselinesStore = {
 export function withBaseline(
   event: BiometricEvent,
   _record: RecordContext,
-  { baselines }: { readonly baselines: KeyValueStore<UserKey, readonly Buffer[]> },
+  { baselines }: { readonly baselines: KeyValueStore<UserKey, Buffer> },
 ): BiometricEvent[] {
   const { device_type: device, user_id: user, received_at: receivedAt, hrv } = event;
-  const key: UserKey = { device, user, part: Buffer.alloc(0) };
-  const resource = shortHash(event.resource_id);
+  const key: UserKey = { device, user, part: noPart };
   const day = dayOf(event);
-  const remembered = (baselines.get(key) ?? []).filter((row) => isRemembered(row, putAt, receivedAt));
-  const others = remembered.filter(
-    (row) => !row.subarray(resourceAt, resourceAt + hashBytes).equals(resource),
-  );
-  if (hrv !== null) {
-    const rows = [
-      ...others.filter((row) => row.readInt32BE(0) !== day),
-      newRow(day, hrv, resource, receivedAt),
-    ];
-    baselines.put(key, rows.slice(-maxDays));
-  } else if (others.length < remembered.length) {
-    if (others.length === 0) baselines.delete(key);
-    else baselines.put(key, others);
+  const resource = shortHash(event.resource_id);
+  // The table is ours alone: the rows that stay move up in place.
+  const table = baselines.get(key);
+  const nights: Night[] = [];
+  let end = 1;
+  let hadOwn = false;
+  for (let at = 1; table !== undefined && at < table.length; at += rowBytes) {
+    if (!isRemembered(table, at + putAt, receivedAt)) continue;
+    if (resource.compare(table, at + resourceAt, at + resourceAt + hashBytes) === 0) {
+      hadOwn = true;
+      continue;
+    }
+    const night = { day: table.readInt32BE(at), hrv: table.readDoubleBE(at + hrvAt) };
+    if (night.day >= day - windowDays && night.day < day) nights.push(night);
+    if (hrv !== null && night.day === day) continue;
+    table.copyWithin(end, at, at + rowBytes);
+    end += rowBytes;
   }
-  return [{ ...event, baseline: baselineOf(others, day) }];
+  if (hrv !== null) {
+    const others = table?.subarray(Math.max(1, end - (maxDays - 1) * rowBytes), end) ?? noPart;
+    baselines.put(key, Buffer.concat([Buffer.of(layout), others, newRow(day, hrv, resource, receivedAt)]));
+  } else if (hadOwn && table !== undefined) {
+    if (end === 1) baselines.delete(key);
+    else baselines.put(key, table.subarray(0, end));
+  }
+  return [{ ...event, baseline: baselineOf(nights) }];
 }
 
-function baselineOf(rows: readonly Buffer[], day: number): Baseline | null {
+interface Night {
+  readonly day: number;
+  readonly hrv: number;
+}
+
+function baselineOf(nights: Night[]): Baseline | null {
+  const { length } = nights;
+  if (length === 0) return null;
   // Floating point sums depend on their order, and the order of arrival must not show in the result.
-  const values = rows
-    .map((row) => ({ day: row.readInt32BE(0), hrv: row.readDoubleBE(hrvAt) }))
-    .filter((night) => night.day >= day - windowDays && night.day < day)
-    .sort((a, b) => a.day - b.day)
-    .map((night) => night.hrv);
-  const nights = values.length;
-  if (nights === 0) return null;
-  const mean = sum(values) / nights;
+  const values = nights.sort((a, b) => a.day - b.day).map(({ hrv }) => hrv);
+  const mean = sum(values) / length;
   const squares = sum(values.map((hrv) => (hrv - mean) ** 2));
-  return { hrv_mean: mean, hrv_sd: nights === 1 ? 0 : Math.sqrt(squares / (nights - 1)), nights };
+  return { hrv_mean: mean, hrv_sd: length === 1 ? 0 : Math.sqrt(squares / (length - 1)), nights: length };
 }
 
 function sum(values: readonly number[]): number {

@@ -25,7 +25,14 @@ export interface UserKey {
 /** Keys as `device NUL user NUL part`, so that everything of one user begins with the same bytes. */
 export function userKey(partBytes: number): Serde<UserKey> {
   return {
-    serialize: ({ device, user, part }) => Buffer.concat([Buffer.from(`${device}\0${user}\0`, 'utf8'), part]),
+    serialize: ({ device, user, part }) => {
+      const owner = `${device}\0${user}\0`;
+      const ownerBytes = Buffer.byteLength(owner);
+      const bytes = Buffer.allocUnsafe(ownerBytes + partBytes);
+      bytes.write(owner);
+      part.copy(bytes, ownerBytes, 0, partBytes);
+      return bytes;
+    },
     deserialize: (bytes) => {
       const deviceEnd = bytes?.indexOf(0) ?? -1;
       const userEnd = (bytes?.length ?? 0) - partBytes - 1;
@@ -57,15 +64,6 @@ export function packedTable(version: number, rowBytes: number): Serde<Buffer> {
         );
       return bytes;
     },
-  };
-}
-
-/** The rows of a packed table, each as a list element; for tables of few rows. */
-export function packedRows(version: number, rowBytes: number): Serde<readonly Buffer[]> {
-  const table = packedTable(version, rowBytes);
-  return {
-    serialize: (rows) => Buffer.concat([Buffer.of(version), ...rows]),
-    deserialize: (bytes) => rowsOf(table.deserialize(bytes), rowBytes),
   };
 }
 

@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
-import { packedRows, rememberedMs, shortHash, userKey, uuidBytes, uuidText } from '../../topology/packed.ts';
+import {
+  packedTable,
+  rememberedMs,
+  rowsOf,
+  shortHash,
+  userKey,
+  uuidBytes,
+  uuidText,
+} from '../../topology/packed.ts';
 import { devices } from '../../topology/topics.ts';
 import { aDeletion, aReading, dayMs, readingRecord, ReadingsDriver, receivedAt } from './support.ts';
 
@@ -202,8 +210,8 @@ test('an hour of receipt beyond all calendars is taken as the last one there is'
 });
 
 test('a store that another build has laid out stops the topology instead of dead-lettering every record', () => {
-  const rows = packedRows(1, 3);
-  assert.deepEqual(rows.deserialize(rows.serialize([Buffer.from('abc'), Buffer.from('def')])), [
+  const rows = packedTable(1, 3);
+  assert.deepEqual(rowsOf(rows.deserialize(Buffer.from('\x01abcdef')), 3), [
     Buffer.from('abc'),
     Buffer.from('def'),
   ]);
