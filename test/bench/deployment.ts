@@ -2,7 +2,6 @@
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
-import type { Admin } from '../../topology/streams/kafka.ts';
 import {
   createTopics,
   topicNames,
@@ -58,12 +57,11 @@ async function load(bench: Bench, prefix: string, partitions: number, count: num
   return { ...deployment, records: count, malformed: numberOf(loaded, 'malformed') };
 }
 
-/** Deletes topics of a deployment and makes those of `specs` anew: no run reads, or counts, what another has written. */
-async function renew(admin: Admin, specs: readonly TopicSpec[], partitions: number): Promise<void> {
+/** Deletes the topics of `specs` and makes them anew: no run reads, or counts, what another has written. */
+async function renew(bench: Bench, specs: readonly TopicSpec[], partitions: number): Promise<void> {
   const names = new Set(specs.map(({ name }) => name));
-  const present = (await admin.listTopics()).filter((name) => names.has(name));
-  if (present.length > 0) await admin.deleteTopics({ topics: present, timeout: 30_000 });
-  await createTopics(admin, specs, { partitions, replicationFactor: 1 });
+  await deleteTopics(bench, (name) => names.has(name));
+  await createTopics(bench.admin, specs, { partitions, replicationFactor: 1 });
 }
 
 /** Empties the outputs of a deployment, and makes the changelogs of `applicationId`. */
@@ -74,13 +72,22 @@ export async function renewOutputs(
 ): Promise<void> {
   const outputs = new Set(outputTopics(names));
   const specs = topicSpecs(names).filter(({ name }) => outputs.has(name));
-  await renew(bench.admin, [...specs, ...changelogSpecs(`${prefix}${applicationId}`)], partitions);
+  await renew(bench, [...specs, ...changelogSpecs(`${prefix}${applicationId}`)], partitions);
 }
 
-/** The changelogs of an application that has ended, and all that it kept there, are not needed any more. */
-export async function deleteTopicsWith(bench: Bench, prefix: string): Promise<void> {
-  const topics = (await bench.admin.listTopics()).filter((name) => name.startsWith(prefix));
-  if (topics.length > 0) await bench.admin.deleteTopics({ topics, timeout: 30_000 });
+/** Deletes what nobody needs any more; a run leaves gigabytes. */
+export function deleteTopicsWith(bench: Bench, prefix: string): Promise<void> {
+  return deleteTopics(bench, (name) => name.startsWith(prefix));
+}
+
+async function deleteTopics(bench: Bench, isMeant: (name: string) => boolean): Promise<void> {
+  const topics = (await bench.admin.listTopics()).filter(isMeant);
+  if (topics.length === 0) return;
+  await bench.admin.deleteTopics({ topics, timeout: 30_000 });
+  // The broker hears of it a moment after the controller has done it, and speaks of them until then.
+  await bench.until('the deletion of topics', async () =>
+    (await bench.admin.listTopics()).some(isMeant) ? undefined : true,
+  );
 }
 
 /** The topics that a raw record can come out in. */

@@ -17,6 +17,13 @@ import { summarize, table, type FigureLine } from './report.ts';
 const parts: Readonly<Record<string, () => Promise<BenchPart>>> = {
   ingress: async () => (await import('./parts/ingress.ts')).ingress,
   topology: async () => (await import('./parts/topology.ts')).topology,
+  replay: async () => (await import('./parts/replay.ts')).replay,
+  bounds: async () => (await import('./parts/bounds.ts')).bounds,
+  latency: async () => (await import('./parts/latency.ts')).latency,
+  produce: async () => (await import('./parts/produce.ts')).produce,
+  restore: async () => (await import('./parts/restore.ts')).restore,
+  start: async () => (await import('./parts/start.ts')).start,
+  scale: async () => (await import('./parts/scale.ts')).scale,
 };
 
 const usage = `Usage: npm run bench [-- [--quick] [--pairs N] [--threads N] [--json FILE] [PART...]]

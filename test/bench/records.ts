@@ -35,14 +35,21 @@ export function* rawBodies(options: { count: number; seed: number; startMs: numb
     const level = between(1, 11);
     const isMalformed = random() < malformedShare;
     const time = new Date(options.startMs + at * 10).toISOString();
-    const hrv = tenths / 10;
-    const text =
-      device === 'terra'
-        ? `{"user":{"user_id":"${user}"},"ts":"${time}","heart_rate_data":{"hrv":${hrv}},"sleep_data":{"score":${sleep}},` +
-          `"activity_data":{"steps":${percent * 150},"active_minutes":${level * 12}}}`
-        : `{"user_id":"${user}","timestamp":"${time}","hrv_data":{"rmssd":${hrv}},"sleep":{"score":${sleep}},` +
-          `"recovery":{"score":${percent}},"stress":{"level":${level}}}`;
+    const text = readingText(device, { user, time, hrv: tenths / 10, sleep, percent, level });
     const body = Buffer.from(isMalformed ? text.slice(0, -1 - (at % 40)) : text);
     yield { device, user, body, isMalformed };
   }
+}
+
+/** A reading in the format of a device: Terra's is a dialect of its own. */
+export function readingText(
+  device: Device,
+  reading: { user: string; time: string; hrv: number; sleep: number; percent: number; level: number },
+): string {
+  const { user, time, hrv, sleep, percent, level } = reading;
+  return device === 'terra'
+    ? `{"user":{"user_id":"${user}"},"ts":"${time}","heart_rate_data":{"hrv":${hrv}},"sleep_data":{"score":${sleep}},` +
+        `"activity_data":{"steps":${percent * 150},"active_minutes":${level * 12}}}`
+    : `{"user_id":"${user}","timestamp":"${time}","hrv_data":{"rmssd":${hrv}},"sleep":{"score":${sleep}},` +
+        `"recovery":{"score":${percent}},"stress":{"level":${level}}}`;
 }

@@ -59,6 +59,12 @@ export function median(values: readonly number[]): number | null {
   return above === undefined || below === undefined ? null : (above + below) / 2;
 }
 
+/** The value below which that part of all lies. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;
+}
+
 /** Medians, extremes and the verdict. The ratio is the median of the pairs' own, so that a slow minute hits both sides. */
 export function summarize({ figure, unit, pairs, goals, details }: Figure): FigureLine {
   const ours = pairs.map((pair) => pair.ours.value);

@@ -129,7 +129,7 @@ async function fromOutside(
   const brokerCpuSeconds = brokerCpu();
   for (const code of await Promise.all(started.map((one) => one.stop())))
     if (code !== 0) throw new Error(`an instance ended with ${code} after the run`);
-  for (const one of started) if (!first.cpu.has(one)) readOwnStart(one, first);
+  for (const one of started.filter((each) => !first.cpu.has(each))) readOwnStart(one, first);
   if (first.atMs === undefined) throw new Error('no instance told when it began');
   return {
     records,
