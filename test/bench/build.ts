@@ -7,10 +7,13 @@ import type { Processes } from './processes.ts';
 /** Builds dist/, and the programs of the bench. */
 export async function build(processes: Processes, progress: (line: string) => void): Promise<void> {
   const compiler = join(projectRoot(), 'node_modules', 'typescript', 'bin', 'tsc');
-  for (const project of ['tsconfig.build.json', 'tsconfig.bench.json']) {
-    progress(`building with ${project}`);
-    await processes.run('tsc', { command: process.execPath, args: [compiler, '-p', project] });
-  }
+  progress('building dist and the programs of the bench');
+  const projects = ['tsconfig.build.json', 'tsconfig.bench.json'];
+  await Promise.all(
+    projects.map((project) =>
+      processes.run('tsc', { command: process.execPath, args: [compiler, '-p', project] }),
+    ),
+  );
 }
 
 /** Lets the peer for the topology build itself, which is not to be counted in its first run. */

@@ -19,8 +19,6 @@ export interface Started {
   output(): string;
   /** Calls `listener` with each further line of its standard output. */
   onLine(listener: (line: string) => void): void;
-  /** The first line, so far or to come, that `choose` answers something for. @throws Error when it ends before. */
-  line<T>(choose: (line: string) => T | undefined): Promise<T>;
   /** SIGTERM, and SIGKILL after `deadlineMs`. */
   stop(deadlineMs?: number): Promise<number | string>;
 }
@@ -140,18 +138,6 @@ function watch(name: string, child: ChildProcess, pid: number): Started {
     ended,
     output: () => output,
     onLine: (listener) => void listeners.add(listener),
-    line: (choose) =>
-      new Promise((resolve, reject) => {
-        const look = (line: string): void => {
-          const chosen = choose(line);
-          if (chosen === undefined) return;
-          listeners.delete(look);
-          resolve(chosen);
-        };
-        for (const line of lines) look(line);
-        listeners.add(look);
-        void ended.then((code) => reject(new Error(failure(started, code))));
-      }),
     async stop(deadlineMs = endDeadlineMs) {
       signal('SIGTERM');
       const late = new AbortController();

@@ -12,7 +12,7 @@ const partitions = 4;
 export async function bounds(bench: Bench): Promise<Figure[]> {
   const deployment = await standardPreload(bench);
   const { records } = deployment;
-  const computed = bench.sized(records, 50_000);
+  const computed = bench.sized(records, 20_000);
   if (bench.runs.stateless.length === 0) bench.runs.stateless.push(await runStateless(bench, deployment));
   if (bench.runs.stores.length === 0) bench.runs.stores.push(await runStores(bench, deployment));
   const figures: Figure[] = [];

@@ -1,5 +1,5 @@
 /** Whether a record costs the same with many partitions and several instances, and memory the same with any backlog. */
-import { type Bench } from '../bench.ts';
+import type { Bench } from '../bench.ts';
 import { preloaded } from '../deployment.ts';
 import { median, rounded, type Figure } from '../report.ts';
 import { runStateless, runStatelessInstances, runStores, type TopologyRun } from '../topology-runs.ts';
@@ -13,7 +13,7 @@ type Kind = 'stateless' | 'stores';
 const kinds: readonly Kind[] = ['stateless', 'stores'];
 
 export async function scale(bench: Bench): Promise<Figure[]> {
-  const few = bench.sized(500_000, 50_000);
+  const few = bench.sized(500_000, 20_000);
   const many = 10 * few;
   const runs = { stateless: new Runs(), stores: new Runs() };
   for (let round = 1; round <= bench.options.pairs; round += 1) {

@@ -61,7 +61,8 @@ async function untilDone(client: Admin): Promise<Progress> {
     const now = await progress();
     if (isTold) return now;
     if (expect === undefined || now.records < expect) {
-      await sleep(2);
+      // Threads are asked by messages, which cost something.
+      await sleep(threads === 1 ? 2 : 20);
       continue;
     }
     // Asked only when all has been processed, as the peer does.
