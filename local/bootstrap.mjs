@@ -76,8 +76,13 @@ await patch();
 
 const [command, ...args] = process.argv.slice(2);
 if (command === 'install') process.exit(0);
-const script = { start: 'cli/bridge.mjs', test: 'test/run.ts', long: 'test/long.ts' }[command];
-if (script === undefined) fail('usage: node local/bootstrap.mjs install|start|test|long [arguments]');
+const script = {
+  start: 'cli/bridge.mjs',
+  test: 'test/run.ts',
+  long: 'test/long.ts',
+  bench: 'test/bench/main.ts',
+}[command];
+if (script === undefined) fail('usage: node local/bootstrap.mjs install|start|test|long|bench [arguments]');
 process.argv = [process.execPath, join(root, script), ...(command === 'start' ? ['start'] : []), ...args];
 const { register } = await import('tsx/esm/api');
 register();

@@ -72,7 +72,7 @@ function telling(metrics: StreamsMetrics, log: Logger): StreamsMetrics {
 }
 
 /** Encodes each event under the id that its own topic's subject has. */
-function eventSerde(schemaIds: Readonly<Record<Priority, number>>): Serde<BiometricEvent> {
+export function eventSerde(schemaIds: Readonly<Record<Priority, number>>): Serde<BiometricEvent> {
   const encode = {
     HIGH: createEncoder(schemaIds.HIGH),
     MEDIUM: createEncoder(schemaIds.MEDIUM),

@@ -1,0 +1,180 @@
+/** What all parts of a bench share. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { join } from 'node:path';
+import { livePid } from '../../local/processes.ts';
+import { pidFileOf } from '../../local/part.ts';
+import type { Stack } from '../../local/stack.ts';
+import { projectRoot } from '../../process/root.ts';
+import { kafkaClient, type Admin } from '../../topology/streams/kafka.ts';
+import { cpuSeconds } from './machine.ts';
+import type { Peers } from './peers.ts';
+import { Processes, type Launch } from './processes.ts';
+import type { Figure, Pair, Run } from './report.ts';
+import type { Deployment } from './deployment.ts';
+import type { TopologyRun } from './topology-runs.ts';
+
+/** Where the stack of a bench lives, and what it builds. */
+export const benchDirectory = '.local/bench';
+export const buildDirectory = '.local/bench-build';
+
+export const silentLog = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+
+export interface BenchOptions {
+  readonly quick: boolean;
+  readonly pairs: number;
+  /** Stream threads of either side. */
+  readonly threads: number;
+}
+
+/** A part: measures, and answers its figures. */
+export type BenchPart = (bench: Bench) => Promise<Figure[]>;
+
+export class Bench {
+  readonly options: BenchOptions;
+  readonly stack: Stack;
+  readonly admin: Admin;
+  readonly processes: Processes;
+  readonly peers: Peers;
+  readonly signal: AbortSignal;
+  /** Raw topics that are filled already, by partitions and records. */
+  readonly preloaded = new Map<string, Promise<Deployment>>();
+  /** What part `topology` has measured, for the parts that build on it. */
+  readonly runs: { stateless: TopologyRun[]; stores: TopologyRun[] } = { stateless: [], stores: [] };
+
+  constructor(given: {
+    options: BenchOptions;
+    stack: Stack;
+    admin: Admin;
+    processes: Processes;
+    peers: Peers;
+    signal: AbortSignal;
+  }) {
+    this.options = given.options;
+    this.stack = given.stack;
+    this.admin = given.admin;
+    this.processes = given.processes;
+    this.peers = given.peers;
+    this.signal = given.signal;
+  }
+
+  /** A count, or the smaller one of a quick run. */
+  sized(full: number, quick: number): number {
+    return this.options.quick ? quick : full;
+  }
+
+  get brokers(): string {
+    return this.stack.env['KAFKA_BOOTSTRAP_SERVERS'] ?? '';
+  }
+
+  get registryUrl(): string {
+    return this.stack.env['SCHEMA_REGISTRY_URL'] ?? '';
+  }
+
+  progress(line: string): void {
+    process.stderr.write(`${line}\n`);
+  }
+
+  /** Processor time of the broker so far; undefined when it is no process of this machine. */
+  brokerCpuSeconds(): number | undefined {
+    const pid = livePid(pidFileOf(join(projectRoot(), benchDirectory), 'kafka-1'));
+    return pid === undefined ? undefined : cpuSeconds(pid);
+  }
+
+  /** Answers, when called, what the broker has taken since. */
+  brokerCpuMeter(): () => number | undefined {
+    const before = this.brokerCpuSeconds();
+    return () => {
+      const after = this.brokerCpuSeconds();
+      return before === undefined || after === undefined ? undefined : after - before;
+    };
+  }
+
+  /** A client of its own for long reads, which would hold up the requests of others. */
+  async withAdmin<T>(work: (admin: Admin) => Promise<T>): Promise<T> {
+    const connection = { brokers: this.brokers.split(',') };
+    const admin = kafkaClient(connection, { clientId: 'bench-reader', log: silentLog }).admin();
+    await admin.connect();
+    try {
+      return await work(admin);
+    } finally {
+      await admin.disconnect();
+    }
+  }
+
+  /** A command of the built bridge, as its operators run it. */
+  bridge(command: string, env: Readonly<Record<string, string>>): Launch {
+    const args = [join(projectRoot(), 'dist', 'cli', 'main.js'), command];
+    return { command: process.execPath, args, env };
+  }
+
+  /** One of test/bench/programs, built, with its settings as JSON. */
+  program(name: string, settings: object): Launch {
+    const file = join(projectRoot(), buildDirectory, 'test', 'bench', 'programs', `${name}.js`);
+    return {
+      command: process.execPath,
+      args: [file, JSON.stringify({ brokers: this.brokers, ...settings })],
+    };
+  }
+
+  /** Runs both sides as often as was asked for, each time the other one first. */
+  async inTurn<O, P = O>(
+    what: string,
+    sides: { readonly ours: () => Promise<O>; readonly peer?: (() => Promise<P>) | undefined },
+    pairs = this.options.pairs,
+  ): Promise<{ ours: O; peer: P | undefined }[]> {
+    const { ours, peer } = sides;
+    const measured: { ours: O; peer: P | undefined }[] = [];
+    for (let at = 0; at < pairs; at += 1) {
+      const place = `${what}, pair ${at + 1} of ${pairs}`;
+      const runOurs = (): Promise<O> => {
+        this.progress(`${place}: ours`);
+        return ours();
+      };
+      const runPeer = async (): Promise<P | undefined> => {
+        if (peer === undefined) return undefined;
+        this.progress(`${place}: the peer`);
+        return peer();
+      };
+      if (at % 2 === 0) {
+        const first = await runOurs();
+        measured.push({ ours: first, peer: await runPeer() });
+      } else {
+        const first = await runPeer();
+        measured.push({ ours: await runOurs(), peer: first });
+      }
+    }
+    return measured;
+  }
+
+  /** Asks until `check` answers something. @throws Error after `deadlineMs`, or when the bench is ended. */
+  async until<T>(
+    what: string,
+    check: () => Promise<T | undefined> | T | undefined,
+    { deadlineMs = 60_000, everyMs = 25 } = {},
+  ): Promise<T> {
+    const deadline = performance.now() + deadlineMs;
+    for (;;) {
+      this.signal.throwIfAborted();
+      const answer = await check();
+      if (answer !== undefined) return answer;
+      if (performance.now() > deadline)
+        throw new Error(`${what} did not happen within ${deadlineMs / 1_000} s`);
+      await sleep(everyMs);
+    }
+  }
+}
+
+/** The pairs of one figure, out of runs that measured several. */
+export function pairsOf<T extends { readonly brokerCpuSeconds?: number | undefined }>(
+  runs: readonly { ours: T; peer: T | undefined }[],
+  value: (run: T) => number,
+): Pair[] {
+  const run = (measured: T): Run => ({
+    value: value(measured),
+    brokerCpuSeconds: measured.brokerCpuSeconds,
+  });
+  return runs.map(({ ours, peer }) => ({
+    ours: run(ours),
+    peer: peer === undefined ? undefined : run(peer),
+  }));
+}

@@ -1,0 +1,14 @@
+import type { Admin } from '../../topology/streams/kafka.ts';
+import type { TopicNames } from '../../topology/topics.ts';
+
+/** How many raw records the committed offsets of a group cover, in topics that begin at offset 0 and hold no markers. */
+export async function committedRecords(
+  admin: Admin,
+  groupId: string,
+  { raw }: TopicNames,
+  { isStable }: { readonly isStable: boolean },
+): Promise<number> {
+  const topics = await admin.fetchOffsets({ groupId, topics: Object.values(raw), requireStable: isStable });
+  const offsets = topics.flatMap(({ partitions }) => partitions.map(({ offset }) => Number(offset)));
+  return offsets.reduce((sum, offset) => sum + Math.max(0, offset), 0);
+}

@@ -1,0 +1,97 @@
+/**
+ * Runs the stateless topology until it has committed what it expects, or until SIGTERM, and tells what that took:
+ * from the first record in its source to the moment when the group's stable offsets cover all records.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { StreamWorkers, type ServedStreams } from '../../../topology/streams/index.ts';
+import { kafkaClient, type Admin } from '../../../topology/streams/kafka.ts';
+import { topicNames } from '../../../topology/topics.ts';
+import { committedRecords } from '../committed-offsets.ts';
+import { monotonicMs, peakMiB, residentMiB } from '../machine.ts';
+import { statelessStreams, type Progress, type StatelessSettings } from '../stateless.ts';
+import { answer, settings as given } from './settings.ts';
+
+const settings = given() as StatelessSettings;
+const { brokers, prefix, applicationId, threads, expect } = settings;
+const startedAtMs = monotonicMs() - performance.now();
+const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+
+let isTold = false;
+process.once('SIGTERM', () => (isTold = true));
+
+const { streams, progress } = threads === 1 ? inline() : inThreads();
+let failed: unknown;
+streams.failed.catch((error: unknown) => (failed = error));
+const admin = kafkaClient(
+  { brokers: brokers.split(',') },
+  { clientId: 'bench-offsets', log: silent },
+).admin();
+await admin.connect();
+await streams.start();
+const far = await untilDone(admin);
+const endedAtMs = monotonicMs();
+const { user, system } = process.cpuUsage();
+const cpuSeconds = (user + system) / 1e6;
+const [rss, rssPeak] = [residentMiB('self'), peakMiB('self')];
+await streams.close();
+await admin.disconnect();
+const { records, first } = far;
+if (first === null) {
+  // The other instances were faster.
+  answer({ records, first_record_at: Date.now(), cpu_seconds_before_first_record: cpuSeconds });
+  process.exit(0);
+}
+const seconds = (endedAtMs - first.atMs) / 1_000;
+answer({
+  records,
+  first_record_at: Date.now() - (monotonicMs() - first.atMs),
+  seconds,
+  records_per_s: records / seconds,
+  cpu_seconds: cpuSeconds,
+  cpu_seconds_before_first_record: first.cpuMicroseconds / 1e6,
+  cpu_seconds_since_first_record: cpuSeconds - first.cpuMicroseconds / 1e6,
+  rss_mb: rss,
+  rss_peak_mb: rssPeak,
+  startup_s: (first.atMs - startedAtMs) / 1_000,
+});
+
+async function untilDone(client: Admin): Promise<Progress> {
+  for (;;) {
+    if (failed !== undefined) throw failed as Error;
+    const now = await progress();
+    if (isTold) return now;
+    if (expect === undefined || now.records < expect) {
+      // Threads are asked by messages, which cost something.
+      await sleep(threads === 1 ? 2 : 20);
+      continue;
+    }
+    // Asked only when all has been processed, as the peer does.
+    if ((await committedRecords(client, applicationId, topicNames(prefix), { isStable: true })) >= expect)
+      return now;
+  }
+}
+
+function inline(): { streams: ServedStreams; progress: () => Promise<Progress> } {
+  const { streams: one, progress: own } = statelessStreams(settings, '1');
+  return { streams: one, progress: () => Promise.resolve(own) };
+}
+
+function inThreads(): { streams: ServedStreams; progress: () => Promise<Progress> } {
+  const workers = new StreamWorkers({
+    module: new URL('./stateless-thread.js', import.meta.url),
+    threads,
+    data: settings,
+    closeTimeoutMs: 20_000,
+  });
+  return {
+    streams: workers,
+    progress: async () => {
+      const all = (await workers.metrics()) as Progress[];
+      // The first record of any of them: the processor time is counted for the whole process in each.
+      const first = all
+        .flatMap((one) => one.first ?? [])
+        .reduce<Progress['first']>((a, b) => (a === null || b.atMs < a.atMs ? b : a), null);
+      return { records: all.reduce((sum, one) => sum + one.records, 0), first };
+    },
+  };
+}

@@ -1,0 +1,111 @@
+/**
+ * The part of the bridge's topology that needs no state, which is what the peer does: normalize, triggers, route, with
+ * the same serdes and headers. Without versions there is no hash of the content in an event's id.
+ */
+import type { Priority } from '../../schemas/biometric-event.ts';
+import { toEvent } from '../../topology/events.ts';
+import { buildId, eventHeaders } from '../../topology/headers.ts';
+import { eventSerde } from '../../topology/instance.ts';
+import { normalize } from '../../topology/normalize/index.ts';
+import { rawPayload } from '../../topology/raw-payload.ts';
+import { rawMeta } from '../../topology/reading.ts';
+import {
+  drop,
+  KafkaStreams,
+  noMetrics,
+  serdes,
+  StreamsBuilder,
+  type Serde,
+  type Topology,
+} from '../../topology/streams/index.ts';
+import { devices, topicNames, type TopicNames } from '../../topology/topics.ts';
+import { analyze, defaultRules } from '../../topology/triggers.ts';
+import { monotonicMs } from './machine.ts';
+
+/** What the threads of a process need; can be sent to a worker thread. */
+export interface StatelessSettings {
+  readonly brokers: string;
+  readonly prefix: string;
+  readonly applicationId: string;
+  readonly instanceId: string;
+  readonly threads: number;
+  readonly schemaIds: Readonly<Record<Priority, number>>;
+  /** How many records the process is to commit before it ends; without it, it ends when it is told to. */
+  readonly expect?: number;
+}
+
+/** How far a stream thread is. */
+export interface Progress {
+  /** In committed transactions. */
+  records: number;
+  /** When the first record was processed (monotonicMs), and what the process had taken by then. */
+  first: { readonly atMs: number; readonly cpuMicroseconds: number } | null;
+}
+
+/** @param onFirst - called when the first record comes, and never again. */
+export function statelessTopology(
+  topics: TopicNames,
+  schemaIds: StatelessSettings['schemaIds'],
+  onFirst: () => void = () => undefined,
+): Topology {
+  const byTopic = new Map(devices.map((device) => [topics.raw[device], device]));
+  const builder = new StreamsBuilder();
+  builder
+    .stream('raw', Object.values(topics.raw), { key: serdes.utf8, value: telling(rawPayload, onFirst) })
+    .flatMapValues('normalize', normalize(topics))
+    .mapValues('event', (reading, record) => {
+      const device = byTopic.get(record.topic);
+      if (device === undefined || 'points' in reading) return drop('needs_state');
+      const { receivedAt } = rawMeta(device, record);
+      const revision = reading.revision ?? receivedAt;
+      return toEvent(reading, { device, receivedAt, revision, content: '', supersedes: null }, record);
+    })
+    .mapValues('triggers', analyze(defaultRules))
+    .to('route', (_, event) => topics.priority[event.priority], {
+      value: eventSerde(schemaIds),
+      headers: eventHeaders(buildId({ version: 'bench', rules: defaultRules, schemaId: schemaIds.HIGH })),
+      topics: Object.values(topics.priority),
+    });
+  return builder.build();
+}
+
+/** One stream thread of it. */
+export function statelessStreams(
+  settings: StatelessSettings,
+  threadName: string,
+): { streams: KafkaStreams; progress: Progress } {
+  const topics = topicNames(settings.prefix);
+  const progress: Progress = { records: 0, first: null };
+  const topology = statelessTopology(topics, settings.schemaIds, () => {
+    const { user, system } = process.cpuUsage();
+    progress.first = { atMs: monotonicMs(), cpuMicroseconds: user + system };
+  });
+  const silent = () => undefined;
+  const streams = new KafkaStreams(topology, {
+    connection: { brokers: settings.brokers.split(',') },
+    applicationId: settings.applicationId,
+    instanceId: settings.instanceId,
+    threadName,
+    deadLetterTopic: topics.deadLetters,
+    log: { debug: silent, info: silent, warn: complain, error: complain },
+    metrics: { ...noMetrics, onCommit: ({ records }) => (progress.records += records) },
+  });
+  return { streams, progress };
+}
+
+/** The same serde, which costs nothing more once the first record was told of. */
+function telling<T>(serde: Serde<T>, onFirst: () => void): Serde<T> {
+  const told = {
+    serialize: serde.serialize,
+    deserialize(bytes: Buffer | null): T {
+      told.deserialize = serde.deserialize;
+      onFirst();
+      return serde.deserialize(bytes);
+    },
+  };
+  return told;
+}
+
+function complain(fields: object, message: string): void {
+  process.stderr.write(`${message} ${JSON.stringify(fields)}\n`);
+}
