@@ -95,7 +95,7 @@ function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
     const { status, body } = problemDocument(parserFaults[error.code ?? ''] ?? 'bad_request');
     socket.end(
       `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\n` +
-        `content-length: ${body.length}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n${body.toString()}`,
+        `content-length: ${Buffer.byteLength(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n${body}`,
     );
   }
   // Closing at once would reset the connection under a sender that is still sending.

@@ -74,10 +74,10 @@ export function problemStatus(code: ProblemCode): number {
 export function problemDocument(
   code: ProblemCode,
   detail: string = problems[code][1],
-): { readonly status: number; readonly body: Buffer } {
+): { readonly status: number; readonly body: string } {
   const status = problemStatus(code);
   const document = { type: 'about:blank', title: STATUS_CODES[status], status, detail, code };
-  return { status, body: Buffer.from(JSON.stringify(document)) };
+  return { status, body: JSON.stringify(document) };
 }
 
 /** Answers with a problem document. Every 503 says when to come back. */
@@ -103,7 +103,7 @@ export function sendJson(
   status: number,
   value: unknown,
 ): void {
-  send(request, response, status, { 'content-type': 'application/json' }, Buffer.from(JSON.stringify(value)));
+  send(request, response, status, { 'content-type': 'application/json' }, JSON.stringify(value));
 }
 
 /** Answers with text. */
@@ -114,7 +114,7 @@ export function sendText(
   contentType: string,
   text: string,
 ): void {
-  send(request, response, status, { 'content-type': contentType }, Buffer.from(text));
+  send(request, response, status, { 'content-type': contentType }, text);
 }
 
 /** Unread bodies up to this length are read and thrown away, so that the connection can go on. */
@@ -124,7 +124,7 @@ const lingerBytes = 16 * 1024 * 1024;
 const lingerMs = 5_000;
 
 /**
- * Writes the whole answer. A sender that is still sending its body must get the answer too: closing at once would
+ * Writes the whole answer; as a text, because Node sends that in one piece with the headers. A sender that is still sending its body must get the answer too: closing at once would
  * reset the connection under it, so what still comes is thrown away first, within limits.
  */
 export function send(
@@ -132,14 +132,14 @@ export function send(
   response: ServerResponse,
   status: number,
   headers: Readonly<Record<string, string>>,
-  body: Buffer,
+  body: string,
 ): void {
   if (response.headersSent || response.destroyed) return;
   const unread = unreadBytes(request);
   const close = unread > drainedBytes || response.getHeader('connection') === 'close';
   response.writeHead(status, {
     ...headers,
-    'content-length': body.length,
+    'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
     ...(close ? { connection: 'close' } : {}),
   });

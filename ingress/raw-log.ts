@@ -91,7 +91,8 @@ export function createRawLog(options: RawLogOptions): RawLog {
         clearTimeout(timer);
         resolve(outcome);
       };
-      const entry: Entry = { ...queued(record), settled: false, settle };
+      const { bytes, alone } = queued(record);
+      const entry: Entry = { record, bytes, alone, settled: false, settle };
       // What nobody waits for any more is not sent later: its sender has been told to send it again.
       const timer = setTimeout(() => {
         queue.delete(entry);
@@ -252,7 +253,7 @@ function topicMessages(records: readonly RawRecord[]): TopicMessages[] {
   for (const { topic, partition, key, value, timestampMs, headers } of records) {
     let entry = byTopic.get(topic);
     if (entry === undefined) byTopic.set(topic, (entry = { topic, messages: [] }));
-    entry.messages.push({ partition, key, value, timestamp: String(timestampMs), headers: { ...headers } });
+    entry.messages.push({ partition, key, value, timestamp: timestampMs, headers });
   }
   return [...byTopic.values()];
 }

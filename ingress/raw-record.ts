@@ -97,6 +97,18 @@ const validTraceparent = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{1
 // W3C Trace Context: a request without a usable parent begins a trace of its own.
 function traceparent(header: string | string[] | undefined): string {
   if (typeof header === 'string' && validTraceparent.test(header)) return header;
-  const ids = randomBytes(24).toString('hex');
-  return `00-${ids.slice(0, 32)}-${ids.slice(32)}-00`;
+  return `00-${randomHex(16)}-${randomHex(8)}-00`;
+}
+
+// Random bytes are fetched for some hundred requests at once: the call costs more than the bytes.
+let pool = Buffer.alloc(0);
+let taken = 0;
+
+function randomHex(bytes: number): string {
+  if (taken + bytes > pool.length) {
+    pool = randomBytes(4_096);
+    taken = 0;
+  }
+  taken += bytes;
+  return pool.toString('hex', taken - bytes, taken);
 }

@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { keptHeaderBytes } from '../topology/raw-record.ts';
 import { readBearer } from './bearer.ts';
 import type { SignatureScheme } from './schemes.ts';
@@ -45,7 +45,7 @@ export interface Claim {
   /** The signed texts of the headers, exactly as they came; empty where the scheme has none. */
   readonly timestamp: string;
   readonly user: string;
-  readonly userId?: string;
+  readonly userId: string | undefined;
 }
 
 /**
@@ -91,16 +91,31 @@ export function checkClaim(claim: Claim, body: Buffer, secrets: readonly string[
   for (const [secretIndex, secret] of secrets.entries()) {
     // An empty key is a valid one to HMAC: everybody knows it.
     if (secret === '') continue;
-    const hmac = createHmac(scheme.algorithm, secret);
+    const hmac = createHmac(scheme.algorithm, keyOf(secret));
     for (const part of scheme.signs) {
       hmac.update(part === 'body' ? body : typeof part === 'string' ? claim[part] : part.text);
     }
     const right = hmac.digest();
     if (claim.digests.some((digest) => timingSafeEqual(digest, right))) {
-      return { ok: true, scheme: scheme.name, secretIndex, ...(userId === undefined ? {} : { userId }) };
+      const { name } = scheme;
+      return userId === undefined
+        ? { ok: true, scheme: name, secretIndex }
+        : { ok: true, scheme: name, secretIndex, userId };
     }
   }
   return refused(`${proof(scheme)}_wrong`);
+}
+
+/** The secrets as keys: making one of a text takes as long as the digest of a small body. Only those in use are asked for. */
+const keys = new Map<string, KeyObject>();
+
+function keyOf(secret: string): KeyObject {
+  let key = keys.get(secret);
+  if (key === undefined) {
+    key = createSecretKey(secret, 'utf8');
+    keys.set(secret, key);
+  }
+  return key;
 }
 
 /** Whether at least one usable secret is configured; without one a route is closed. */
@@ -120,8 +135,7 @@ function claimOf(
   const digests = (parts?.digests ?? []).flatMap((text) => decodeDigest(text, scheme.encoding) ?? []);
   if (parts === undefined || digests.length === 0) return refused(`${proof(scheme)}_malformed`);
   const { user = '', userId } = parts;
-  const claim = { ok: true, scheme, digests, user, ...(userId === undefined ? {} : { userId }) } as const;
-  if (scheme.timestamp === undefined) return { ...claim, timestamp: '' };
+  if (scheme.timestamp === undefined) return { ok: true, scheme, digests, timestamp: '', user, userId };
 
   const { header, unitMsByDigits } = scheme.timestamp;
   const sent = header === undefined ? parts.timestamp : headers[header];
@@ -133,7 +147,7 @@ function claimOf(
   const ageMs = nowMs - Number(timestamp) * unitMs;
   if (ageMs > window.pastMs) return refused('timestamp_too_old');
   if (-ageMs > window.futureMs) return refused('timestamp_in_future');
-  return { ...claim, timestamp };
+  return { ok: true, scheme, digests, timestamp, user, userId };
 }
 
 /** The parts of a header, as texts. */

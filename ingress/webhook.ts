@@ -133,7 +133,7 @@ interface Accepted {
 }
 
 function webhook(deps: WebhookDeps, kind: Kind): Handler {
-  const processed = Buffer.from(JSON.stringify({ status: 'processed', device: kind.device }));
+  const processed = JSON.stringify({ status: 'processed', device: kind.device });
   const json = { 'content-type': 'application/json' };
   return async (request, response) => {
     const startedAt = performance.now();

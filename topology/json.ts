@@ -1,4 +1,4 @@
-import { isUtf8 } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 
 /** Why bytes are not JSON. */
 export type JsonFault = 'empty' | 'not_utf8' | 'not_json' | 'too_complex';
@@ -31,17 +31,19 @@ export type ParsedJson =
  * The work is bounded for whatever a body holds: beyond 1,000 levels, or 500,000 arrays and objects, it is `too_complex`.
  */
 export function parseJson(bytes: Buffer): ParsedJson {
-  if (!isUtf8(bytes)) return { ok: false, code: 'not_utf8', at: firstInvalidUtf8(bytes) };
+  const isPlain = isAscii(bytes);
+  if (!isPlain && !isUtf8(bytes)) return { ok: false, code: 'not_utf8', at: firstInvalidUtf8(bytes) };
   const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
   const limit = firstBeyondLimits(bytes);
   if (limit !== undefined) return { ok: false, code: 'too_complex', at: limit };
-  const text = bytes.toString('utf8', start);
+  // Latin-1 is copied, where UTF-8 would be decoded.
+  const text = bytes.toString(isPlain ? 'latin1' : 'utf8', start);
   const value = tryParse(text);
   if (value === invalid) {
     const at = start + firstFault(bytes.subarray(start));
     return { ok: false, code: at === bytes.length && text.trim() === '' ? 'empty' : 'not_json', at };
   }
-  if (!longDigits.test(text)) return { ok: true, value };
+  if (!hasLongDigits(bytes)) return { ok: true, value };
   const exact = tryParse(quoteLongIntegers(text));
   return { ok: true, value: exact === invalid ? value : exact };
 }
@@ -59,8 +61,21 @@ export function idText(value: unknown): string | null {
 
 const loneSurrogate = /\p{Cs}/u;
 const invalid = Symbol('not JSON');
-// 2^53 has 16 digits: shorter integers are always exact.
-const longDigits = /\d{16}/;
+/** 2^53 has 16 digits: shorter integers are always exact. */
+const longDigits = 16;
+
+/** Whether so many digits stand in a row, be it in a text. Each such row has a digit at a multiple of its length. */
+function hasLongDigits(bytes: Buffer): boolean {
+  for (let at = 0; at < bytes.length; at += longDigits) {
+    if (!isDigit(bytes[at])) continue;
+    let first = at;
+    while (isDigit(bytes[first - 1])) first -= 1;
+    let end = at + 1;
+    while (isDigit(bytes[end])) end += 1;
+    if (end - first >= longDigits) return true;
+  }
+  return false;
+}
 
 function tryParse(text: string): unknown {
   try {
@@ -140,8 +155,8 @@ function firstInvalidUtf8(bytes: Buffer): number {
 
 /** The bracket with which the text nests too deep or holds too much. What is not JSON is judged as if it were. */
 function firstBeyondLimits(bytes: Buffer): number | undefined {
-  // Too short for either.
-  if (bytes.length <= maxDepth) return undefined;
+  // Too few of them for either.
+  if (bytes.length <= maxDepth || !hasMoreOpenings(bytes, maxDepth)) return undefined;
   let depth = 0;
   let containers = 0;
   for (let at = 0; at < bytes.length; at += 1) {
@@ -157,6 +172,18 @@ function firstBeyondLimits(bytes: Buffer): number | undefined {
     }
   }
   return undefined;
+}
+
+/** Whether there are more opening brackets and braces than `limit`, those in texts included; it looks no further. */
+function hasMoreOpenings(bytes: Buffer, limit: number): boolean {
+  let count = 0;
+  for (const opening of [openBrace, openBracket]) {
+    for (let at = bytes.indexOf(opening); at !== -1; at = bytes.indexOf(opening, at + 1)) {
+      count += 1;
+      if (count > limit) return true;
+    }
+  }
+  return false;
 }
 
 const openBrace = 0x7b;
