@@ -69,7 +69,9 @@ function fail(message) {
 
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 12) || major === 21) {
-  fail(`Node.js 20.12, or 22 or newer, is needed; this is ${process.version}. Install a newer one and start again.`);
+  fail(
+    `Node.js 20.12, or 22 or newer, is needed; this is ${process.version}. Install a newer one and start again.`,
+  );
 }
 if (!installed()) await install();
 await patch();
