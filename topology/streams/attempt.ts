@@ -6,7 +6,7 @@ import type { Task } from './task.ts';
 import type { TaskSet } from './task-set.ts';
 
 /** Records taken into one send of outputs: enough to fill a request, few enough to leave the event loop in time. */
-const chunkRecords = Number(process.env['CH'] ?? 1_000);
+const chunkRecords = 1_000;
 
 /** Changelog records in one send, of all stores and tasks together: a send of its own for each would cost a round trip each. */
 const flushRecords = 10_000;

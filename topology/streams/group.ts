@@ -62,8 +62,10 @@ export class GroupConsumer {
       rebalanceTimeout: 20_000,
       // A fetch returns as soon as there is data; this is how long an idle one keeps a rebalance waiting.
       maxWaitTimeInMs: 300,
-      maxBytesPerPartition: Number(process.env['MBP'] ?? 128 * 1024),
-      maxBytes: Number(process.env['MB'] ?? 1024 * 1024),
+      // Small fetches are decoded, processed and forgotten before the collector has to move them, and bound the memory
+      // that a backlog takes. Which partitions come first is shuffled, and a larger batch comes whole when it is first.
+      maxBytesPerPartition: 128 * 1024,
+      maxBytes: 1024 * 1024,
       allowAutoTopicCreation: false,
       // Its thread restarts it, so that restarts are bounded and none comes after a stop().
       retry: { ...defaultRetry, restartOnFailure: () => Promise.resolve(false) },

@@ -67,7 +67,10 @@ export class TransactionalProducer implements TransactionalLog {
   async send(records: readonly OutputRecord[]): Promise<void> {
     const transaction = this.#open();
     for (const topicMessages of boundedSends(records)) {
-      await this.#step('send', transaction.sendBatch({ acks: -1, topicMessages }));
+      await this.#step(
+        'send',
+        transaction.sendBatch({ acks: -1, compression: process.env['SN'] ? 2 : 0, topicMessages } as never),
+      );
     }
   }
 
