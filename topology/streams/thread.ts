@@ -1,6 +1,6 @@
 import { noClaim } from './assignor.ts';
 import { Attempt } from './attempt.ts';
-import { commit } from './commit.ts';
+import { commit, type CommitStep } from './commit.ts';
 import type { StreamsConfig } from './config.ts';
 import { StreamsError } from './errors.ts';
 import { Gaps } from './gaps.ts';
@@ -60,6 +60,8 @@ export class StreamThread {
   #crash: Error | undefined;
   #restoreFailure: Error | undefined;
   #isPaused = false;
+  /** The open transaction takes no more records. */
+  #isSealed = false;
   #closing = false;
   #sweptAt = performance.now();
   #beatAt = performance.now();
@@ -213,7 +215,8 @@ export class StreamThread {
   }
 
   #isReady(): boolean {
-    return this.#closing || (this.#isCurrent && this.#tasks.waitingBytes < maxWaitingBytes);
+    if (this.#closing) return true;
+    return this.#isCurrent && !this.#isSealed && this.#tasks.waitingBytes < maxWaitingBytes;
   }
 
   #accept(batch: FetchedBatch): boolean {
@@ -392,7 +395,14 @@ export class StreamThread {
   }
 
   async #transact(producer: TransactionalProducer, attempt: Attempt): Promise<void> {
-    await commit(producer, attempt, this.#config.afterStep);
+    try {
+      await commit(producer, attempt, async (step) => {
+        this.#seal(step);
+        await this.#config.afterStep(step);
+      });
+    } finally {
+      this.#seal('foldIn');
+    }
     this.#policy.onCommit();
     this.#isolation.onCommit(attempt.committing);
     const { metrics } = this.#config;
@@ -410,6 +420,15 @@ export class StreamThread {
       }
       this.#tellStores(task);
     }
+  }
+
+  /**
+   * What comes while the outputs and offsets travel cannot be processed before the next transaction: it is fetched at
+   * once when that is about to begin, and not record by record with a round trip each.
+   */
+  #seal(step: CommitStep): void {
+    this.#isSealed = step === 'outputs' || step === 'changelogs';
+    if (!this.#isSealed) this.#room.notify();
   }
 
   #tellStores(task: Task): void {
