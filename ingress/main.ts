@@ -29,7 +29,14 @@ import { createWaitingLine } from './waiting-line.ts';
 import { testWebhook, vendorWebhook, type Handler, type WebhookDeps } from './webhook.ts';
 import type { Logger } from '../process/log.ts';
 import type { Running } from '../process/run.ts';
-import { kafkaClient, kafkaConnection, type Kafka, type KafkaLog } from '../topology/streams/kafka.ts';
+import {
+  compressionOf,
+  kafkaClient,
+  kafkaConnection,
+  type Compression,
+  type Kafka,
+  type KafkaLog,
+} from '../topology/streams/kafka.ts';
 import { byDevice, devices, topicNames, type Device } from '../topology/topics.ts';
 
 /** A running ingress, and where it listens. */
@@ -104,7 +111,7 @@ export async function startIngress(
     breakerOpen: () => rawLog.breaker.state !== 'closed',
   });
   const rawLog: RawLog = createRawLog({
-    createProducer: () => createProducer(kafka, topicsCheck),
+    createProducer: () => createProducer(kafka, topicsCheck, compressionOf(kafkaConnection(config))),
     // A test body may be as large as a batch of its topic.
     limits: { partitionBytes: (topic) => (topic === names.test ? 64 * 1024 : MiB), sendBytes: 16 * MiB },
     ackDeadlineMs: config.ACK_DEADLINE_MS,
@@ -269,7 +276,7 @@ function lastConnection(count: () => number, graceMs: number): Promise<void> {
   });
 }
 
-function createProducer(kafka: Kafka, topicsCheck: TopicsCheck): RawProducer {
+function createProducer(kafka: Kafka, topicsCheck: TopicsCheck, compression: Compression): RawProducer {
   const producer = kafka.producer({ idempotent: true, allowAutoTopicCreation: false });
   return {
     async connect() {
@@ -277,7 +284,7 @@ function createProducer(kafka: Kafka, topicsCheck: TopicsCheck): RawProducer {
       // Nothing is written before the counts of partitions are known to be those that the keys are spread by.
       await topicsCheck.look();
     },
-    sendBatch: (batch) => producer.sendBatch(batch),
+    sendBatch: (batch) => producer.sendBatch({ ...batch, compression }),
     disconnect: () => producer.disconnect(),
   };
 }

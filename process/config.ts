@@ -148,6 +148,11 @@ export const kafkaVariables = {
     secret: true,
     description: 'SASL password',
   }),
+  KAFKA_COMPRESSION_TYPE: variable<'snappy' | 'none'>({
+    schema: is.oneOf(['snappy', 'none']),
+    default: 'snappy',
+    description: 'how what is written is compressed: snappy, or none where a reader cannot decode that',
+  }),
   TOPIC_PARTITIONS: variable<number>({
     schema: is.integer(1, 10_000),
     default: 12,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stackFrames } from '../../topology/streams/errors.ts';
-import { kafkaClient } from '../../topology/streams/kafka.ts';
+import { compressionOf, CompressionTypes, kafkaClient } from '../../topology/streams/kafka.ts';
 import { recordingLog } from './log.ts';
 
 test('a client that finds no broker says so once, not at every attempt', async () => {
@@ -24,4 +24,11 @@ test('the frames of an error hold nothing of its message, even when that looks l
   error.message = 'changed';
   assert.equal(stackFrames(error), '');
   assert.equal(stackFrames('no error'), '');
+});
+
+test('a connection writes as it was asked to, and plainly when it was not', () => {
+  const brokers = ['127.0.0.1:1'];
+  assert.equal(compressionOf({ brokers, compression: 'snappy' }), CompressionTypes.Snappy);
+  assert.equal(compressionOf({ brokers, compression: 'none' }), CompressionTypes.None);
+  assert.equal(compressionOf({ brokers }), CompressionTypes.None);
 });

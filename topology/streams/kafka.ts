@@ -1,5 +1,11 @@
 /** The only file that imports kafkajs: what the rest of the project may use of it, with our defaults. */
-import kafkajs, { type Kafka, type KafkaConfig, type LogEntry, type SASLOptions } from 'kafkajs';
+import kafkajs, {
+  type CompressionTypes as Compression,
+  type Kafka,
+  type KafkaConfig,
+  type LogEntry,
+  type SASLOptions,
+} from 'kafkajs';
 import snappy from 'snappy';
 export type {
   Admin,
@@ -17,6 +23,7 @@ export type {
   Transaction,
 } from 'kafkajs';
 
+export type { Compression };
 export const { AssignerProtocol: assignerProtocol, CompressionTypes } = kafkajs;
 /** The kind of resource that a topic is, for its configuration. */
 export const topicResource = kafkajs.ConfigResourceTypes.TOPIC;
@@ -29,6 +36,8 @@ export interface KafkaConnection {
   readonly brokers: readonly string[];
   readonly ssl?: boolean;
   readonly sasl?: SASLOptions;
+  /** How records are written. Default none. Whatever Kafka's clients write by default is read. */
+  readonly compression?: 'snappy' | 'none';
 }
 
 /** The part of a pino logger that the client needs. */
@@ -45,13 +54,23 @@ export function kafkaConnection(config: {
   readonly KAFKA_SASL_MECHANISM: 'plain' | 'scram-sha-256' | 'scram-sha-512' | undefined;
   readonly KAFKA_SASL_USERNAME: string | undefined;
   readonly KAFKA_SASL_PASSWORD: string | undefined;
+  readonly KAFKA_COMPRESSION_TYPE: 'snappy' | 'none';
 }): KafkaConnection {
   const mechanism = config.KAFKA_SASL_MECHANISM;
-  const connection = { brokers: config.KAFKA_BOOTSTRAP_SERVERS, ssl: config.KAFKA_SSL };
+  const connection = {
+    brokers: config.KAFKA_BOOTSTRAP_SERVERS,
+    ssl: config.KAFKA_SSL,
+    compression: config.KAFKA_COMPRESSION_TYPE,
+  };
   if (mechanism === undefined) return connection;
   const username = config.KAFKA_SASL_USERNAME ?? '';
   const password = config.KAFKA_SASL_PASSWORD ?? '';
   return { ...connection, sasl: { mechanism, username, password } };
+}
+
+/** What a send is given, so that it compresses as the connection says. */
+export function compressionOf({ compression }: KafkaConnection): Compression {
+  return compression === 'snappy' ? kafkajs.CompressionTypes.Snappy : kafkajs.CompressionTypes.None;
 }
 
 /** How a client retries unless told otherwise: it gives up after about 5 s. */

@@ -2,7 +2,9 @@ import type { GroupMembership, TransactionalLog } from './commit.ts';
 import { settlesWithin, within } from './deadline.ts';
 import { StreamsError } from './errors.ts';
 import {
+  compressionOf,
   kafkaClient,
+  type Compression,
   type KafkaConnection,
   type KafkaLog,
   type Message,
@@ -22,13 +24,15 @@ const maxPartitionBytes = 1024 * 1024;
 export class TransactionalProducer implements TransactionalLog {
   readonly #producer: Producer;
   readonly #timeoutMs: number;
+  readonly #compression: Compression;
   #transaction: Transaction | undefined;
   /** The last call, which may go on after it was given up. */
   #call: Promise<unknown> = Promise.resolve();
 
-  private constructor(producer: Producer, timeoutMs: number) {
+  private constructor(producer: Producer, timeoutMs: number, compression: Compression) {
     this.#producer = producer;
     this.#timeoutMs = timeoutMs;
+    this.#compression = compression;
   }
 
   /** Connects and fences every older producer of the same transactional id; its open transaction is aborted. */
@@ -49,7 +53,11 @@ export class TransactionalProducer implements TransactionalLog {
       transactionTimeout: options.transactionTimeoutMs,
       allowAutoTopicCreation: false,
     });
-    const opened = new TransactionalProducer(producer, options.transactionTimeoutMs);
+    const opened = new TransactionalProducer(
+      producer,
+      options.transactionTimeoutMs,
+      compressionOf(connection),
+    );
     try {
       opened.#call = initialize(producer);
       await within(opened.#call, Math.max(options.transactionTimeoutMs, 10_000), 'opening a producer');
@@ -69,7 +77,7 @@ export class TransactionalProducer implements TransactionalLog {
     for (const topicMessages of boundedSends(records)) {
       await this.#step(
         'send',
-        transaction.sendBatch({ acks: -1, compression: process.env['SN'] ? 2 : 0, topicMessages } as never),
+        transaction.sendBatch({ acks: -1, compression: this.#compression, topicMessages }),
       );
     }
   }
