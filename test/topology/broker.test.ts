@@ -16,9 +16,12 @@ import { expectCases } from './expect-cases.ts';
 
 const registryUrl = process.env['SCHEMA_REGISTRY_URL'] ?? '';
 
-for (const threads of [1, 2]) {
+for (const [threads, compression] of [
+  [1, 'none'],
+  [2, 'snappy'],
+] as const) {
   test(
-    `each webhook of the table leads to what it must, through process, broker and registry, on ${threads} stream thread(s)`,
+    `each webhook of the table leads to what it must, through process, broker and registry, on ${threads} stream thread(s), compression ${compression}`,
     { timeout: 120_000 },
     async (t) => {
       assert.ok(
@@ -45,6 +48,7 @@ for (const threads of [1, 2]) {
         TOPIC_REPLICATION_FACTOR: '1',
         ADMIN_PORT: '0',
         NUM_STREAM_THREADS: String(threads),
+        KAFKA_COMPRESSION_TYPE: compression,
         LOG_LEVEL: 'silent',
       });
       const topology = await startTopology(config, log);
