@@ -71,8 +71,9 @@ export async function startIngress(
     ...devices.map((device) => names.raw[device]),
     ...(config.TEST_WEBHOOK ? [names.test] : []),
   ];
+  const connection = kafkaConnection(config);
   const client = (retries: number): Kafka =>
-    kafkaClient(kafkaConnection(config), {
+    kafkaClient(connection, {
       clientId: `${config.SERVICE_NAME}-ingress`,
       log: quiet(log),
       retry: { initialRetryTime: 50, multiplier: 1.5, maxRetryTime: 250, retries },
@@ -111,7 +112,7 @@ export async function startIngress(
     breakerOpen: () => rawLog.breaker.state !== 'closed',
   });
   const rawLog: RawLog = createRawLog({
-    createProducer: () => createProducer(kafka, topicsCheck, compressionOf(kafkaConnection(config))),
+    createProducer: () => createProducer(kafka, topicsCheck, compressionOf(connection)),
     // A test body may be as large as a batch of its topic.
     limits: { partitionBytes: (topic) => (topic === names.test ? 64 * 1024 : MiB), sendBytes: 16 * MiB },
     ackDeadlineMs: config.ACK_DEADLINE_MS,

@@ -124,7 +124,7 @@ const lingerBytes = 16 * 1024 * 1024;
 const lingerMs = 5_000;
 
 /**
- * Writes the whole answer; as a text, because Node sends that in one piece with the headers. A sender that is still sending its body must get the answer too: closing at once would
+ * Writes the whole answer. A sender that is still sending its body must get the answer too: closing at once would
  * reset the connection under it, so what still comes is thrown away first, within limits.
  */
 export function send(

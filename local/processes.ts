@@ -101,8 +101,8 @@ export async function endProcess(
   return how;
 }
 
-// Names of ours mean other things to other software: the registry ends at a LOG_LEVEL that it does not know.
-function plainEnvironment(): NodeJS.ProcessEnv {
+/** What any program needs. Names of ours mean other things to other software: the registry ends at a LOG_LEVEL that it does not know. */
+export function plainEnvironment(): NodeJS.ProcessEnv {
   const names = [
     'PATH',
     'HOME',

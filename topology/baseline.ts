@@ -1,7 +1,6 @@
 import type { Baseline, BiometricEvent } from '../schemas/biometric-event.ts';
-import { parseInstant } from './instant.ts';
+import { dayMs, parseInstant } from './instant.ts';
 import {
-  dayMs,
   hashBytes,
   isRemembered,
   packedTable,

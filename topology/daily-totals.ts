@@ -1,5 +1,6 @@
 import { noPoints, packedDay, withPoints, type Day, type DayPoints, type PointMetric } from './day-points.ts';
-import { dayMs, sweptAfterMs, rememberedMs, userKey, type UserKey } from './packed.ts';
+import { dayMs } from './instant.ts';
+import { sweptAfterMs, rememberedMs, userKey, type UserKey } from './packed.ts';
 import {
   readingOf,
   hasMeasurement,

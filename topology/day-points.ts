@@ -1,5 +1,6 @@
 import { StreamsError, type Serde } from './streams/index.ts';
-import { dayMs, hashBytes } from './packed.ts';
+import { dayMs } from './instant.ts';
+import { hashBytes } from './packed.ts';
 import type { Device } from './topics.ts';
 
 /** What the points of a day measure. Their places are stored: only ever append. */

@@ -1,3 +1,6 @@
+/** Milliseconds of a day. */
+export const dayMs = 86_400_000;
+
 /** An instant read from a payload. */
 export interface Instant {
   readonly epochMs: number;
@@ -106,7 +109,6 @@ export function instantText(epochMs: number): string {
   return `${lastDayText}${twoDigits[Math.floor(minutes / 60)] ?? ''}:${twoDigits[minutes % 60] ?? ''}:${twoDigits[seconds % 60] ?? ''}.${String(ms % 1_000).padStart(3, '0')}Z`;
 }
 
-const dayMs = 86_400_000;
 const twoDigits = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, '0'));
 let lastDay = NaN;
 let lastDayText = '';

@@ -1,8 +1,6 @@
 import { sha256 } from './identity.ts';
+import { dayMs } from './instant.ts';
 import { StreamsError, type Serde } from './streams/index.ts';
-
-/** Milliseconds of a day. */
-export const dayMs = 86_400_000;
 
 /** How long every store remembers what was last touched, by the `received_at` of the record that looks it up. */
 export const rememberedMs = 35 * dayMs;
@@ -28,9 +26,9 @@ export function userKey(partBytes: number): Serde<UserKey> {
     serialize: ({ device, user, part }) => {
       const owner = `${device}\0${user}\0`;
       const ownerBytes = Buffer.byteLength(owner);
-      const bytes = Buffer.allocUnsafe(ownerBytes + partBytes);
+      const bytes = Buffer.allocUnsafe(ownerBytes + part.length);
       bytes.write(owner);
-      part.copy(bytes, ownerBytes, 0, partBytes);
+      part.copy(bytes, ownerBytes);
       return bytes;
     },
     deserialize: (bytes) => {

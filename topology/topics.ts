@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { kafkaErrorType, type Admin } from './streams/kafka.ts';
+import { dayMs } from './instant.ts';
 
 /** The vendors' routes. Each has a raw topic of its own. */
 export const devices = ['oura', 'whoop', 'terra', 'healthkit'] as const;
@@ -41,7 +42,6 @@ export interface TopicSpec {
 
 const MiB = 1024 * 1024;
 const hourMs = 3_600_000;
-const dayMs = 24 * hourMs;
 
 /** The specification of every topic of the bridge itself (changelogs are the topology's own). */
 export function topicSpecs(names: TopicNames): TopicSpec[] {

@@ -1,11 +1,12 @@
 /** What all parts of a bench share. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
 import { livePid } from '../../local/processes.ts';
 import { pidFileOf } from '../../local/part.ts';
 import type { Stack } from '../../local/stack.ts';
 import { projectRoot } from '../../process/root.ts';
 import { kafkaClient, type Admin } from '../../topology/streams/kafka.ts';
+import { silentLog } from '../streams/log.ts';
+import { until } from '../streams/until.ts';
 import { cpuSeconds } from './machine.ts';
 import type { Peers } from './peers.ts';
 import { Processes, type Launch } from './processes.ts';
@@ -16,8 +17,6 @@ import type { TopologyRun } from './topology-runs.ts';
 /** Where the stack of a bench lives, and what it builds. */
 export const benchDirectory = '.local/bench';
 export const buildDirectory = '.local/bench-build';
-
-export const silentLog = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 
 export interface BenchOptions {
   readonly quick: boolean;
@@ -146,21 +145,17 @@ export class Bench {
     return measured;
   }
 
-  /** Asks until `check` answers something. @throws Error after `deadlineMs`, or when the bench is ended. */
-  async until<T>(
+  /** As `until` of the tests; also rejects when the bench is ended. */
+  until<T>(
     what: string,
     check: () => Promise<T | undefined> | T | undefined,
     { deadlineMs = 60_000, everyMs = 25 } = {},
   ): Promise<T> {
-    const deadline = performance.now() + deadlineMs;
-    for (;;) {
+    const ask = (): Promise<T | undefined> | T | undefined => {
       this.signal.throwIfAborted();
-      const answer = await check();
-      if (answer !== undefined) return answer;
-      if (performance.now() > deadline)
-        throw new Error(`${what} did not happen within ${deadlineMs / 1_000} s`);
-      await sleep(everyMs);
-    }
+      return check();
+    };
+    return until(what, ask, deadlineMs, everyMs);
   }
 }
 

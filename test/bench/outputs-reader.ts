@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { headerText, type Headers } from '../../topology/streams/index.ts';
 import { kafkaClient, type Consumer } from '../../topology/streams/kafka.ts';
-import { silentLog, type Bench } from './bench.ts';
+import { silentLog } from '../streams/log.ts';
+import type { Bench } from './bench.ts';
 import { monotonicMs } from './machine.ts';
 
 export class OutputsReader {

@@ -4,7 +4,7 @@ import { rmSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pidFileOf } from '../../local/part.ts';
-import { writePidFile } from '../../local/processes.ts';
+import { plainEnvironment, writePidFile } from '../../local/processes.ts';
 import { projectRoot } from '../../process/root.ts';
 
 /** A process of the bench. */
@@ -47,7 +47,7 @@ export class Processes {
   start(name: string, { command, args, env = {} }: Launch): Started {
     const child = spawn(command, args, {
       cwd: projectRoot(),
-      env: { ...plainEnvironment(), ...env },
+      env: { ...environment(), ...env },
       // Ctrl-C reaches the terminal's whole group at once: in groups of their own they are ended by us, in order.
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -159,12 +159,11 @@ export function failure(started: Started, code: number | string): string {
   return `${started.name} ended with ${code}. The end of its output:\n${started.output().trimEnd().split('\n').slice(-12).join('\n')}`;
 }
 
-// What the shell of whoever measures says of the bridge must not change what is measured.
-function plainEnvironment(): NodeJS.ProcessEnv {
-  const names = ['PATH', 'HOME', 'USER', 'LANG', 'LC_ALL', 'TMPDIR', 'TZ', 'JAVA_HOME'];
-  const passed = Object.entries(process.env).filter(
-    // A build of the peers may have to find a proxy or certificates.
-    ([name]) => names.includes(name) || /^(https?|no)_proxy$|^(PIP|PYENV|MAVEN|SSL|REQUESTS)_/i.test(name),
+// What the shell of whoever measures says of the bridge must not change what is measured; a build of the peers may have
+// to find a proxy or certificates.
+function environment(): NodeJS.ProcessEnv {
+  const network = Object.entries(process.env).filter(([name]) =>
+    /^(https?|no)_proxy$|^(PIP|PYENV|MAVEN|SSL|REQUESTS)_/i.test(name),
   );
-  return Object.fromEntries(passed);
+  return { ...plainEnvironment(), ...Object.fromEntries(network) };
 }

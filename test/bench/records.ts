@@ -1,10 +1,10 @@
 /** The raw records that are preloaded: the same again for the same seed. */
+import { dayMs } from '../../topology/instant.ts';
 import { seededRandom } from '../../topology/streams/index.ts';
 import { devices, type Device } from '../../topology/topics.ts';
 
 export const users = 20_000;
 const malformedShare = 0.001;
-const dayMs = 86_400_000;
 
 export interface RawBody {
   readonly device: Device;

@@ -20,6 +20,7 @@ import {
 } from '../../topology/streams/index.ts';
 import { devices, topicNames, type TopicNames } from '../../topology/topics.ts';
 import { analyze, defaultRules } from '../../topology/triggers.ts';
+import { silentLog } from '../streams/log.ts';
 import { monotonicMs } from './machine.ts';
 
 /** What the threads of a process need; can be sent to a worker thread. */
@@ -80,14 +81,13 @@ export function statelessStreams(
     const { user, system } = process.cpuUsage();
     progress.first = { atMs: monotonicMs(), cpuMicroseconds: user + system };
   });
-  const silent = () => undefined;
   const streams = new KafkaStreams(topology, {
     connection: { brokers: settings.brokers.split(',') },
     applicationId: settings.applicationId,
     instanceId: settings.instanceId,
     threadName,
     deadLetterTopic: topics.deadLetters,
-    log: { debug: silent, info: silent, warn: complain, error: complain },
+    log: { ...silentLog, warn: complain, error: complain },
     metrics: { ...noMetrics, onCommit: ({ records }) => (progress.records += records) },
   });
   return { streams, progress };

@@ -16,6 +16,7 @@ import { faultSeed, report } from './settings.ts';
 import type { WorkerSettings } from './topology-worker.ts';
 import { Traffic, type TrafficOptions } from './traffic.ts';
 import { WorkerProcess } from './worker-process.ts';
+import { silentLog } from '../streams/log.ts';
 
 const auditor = fileURLToPath(new URL('./auditor.ts', import.meta.url));
 const auditDeadlineMs = 180_000;
@@ -116,8 +117,7 @@ export class Application {
 
   /** Starts to measure how long a reader of committed records waits; by default for events of normal priority. */
   async reader(topic = this.names.priority.NORMAL): Promise<CommittedReader> {
-    const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
-    const admin = kafkaClient(this.cluster.connection, { clientId: 'fault-reader', log }).admin();
+    const admin = kafkaClient(this.cluster.connection, { clientId: 'fault-reader', log: silentLog }).admin();
     this.cluster.after(() => admin.disconnect());
     await admin.connect();
     const reader = new CommittedReader(admin, topic);

@@ -29,6 +29,7 @@ import {
 import { deployedTopology, recompute } from './audit-expected.ts';
 import { account } from './audit-rule.ts';
 import { readCommitted } from './committed.ts';
+import { silentLog } from '../streams/log.ts';
 
 export interface AuditorSettings {
   readonly brokers: readonly string[];
@@ -132,8 +133,7 @@ function wasRefused({ headers }: OutputRecord): boolean {
 }
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as AuditorSettings;
-const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
-const admin = kafkaClient(settings, { clientId: 'auditor', log }).admin();
+const admin = kafkaClient(settings, { clientId: 'auditor', log: silentLog }).admin();
 await admin.connect();
 try {
   const figures = await audit(settings, admin);

@@ -13,12 +13,27 @@ const stuckAfterMs = 30_000;
  */
 export async function readCommitted(admin: Admin, topic: string): Promise<InputRecord[]> {
   const records: InputRecord[] = [];
+  for await (const { partition, messages } of committedMessages(admin, topic))
+    for (const message of messages) records.push(inputRecord(topic, partition, message));
+  return records;
+}
+
+/**
+ * The committed messages of a topic up to its present high watermarks, partition by partition, a fetch at a time.
+ * @throws Error when an open transaction keeps the end out of sight for 30 s.
+ */
+export async function* committedMessages(
+  admin: Admin,
+  topic: string,
+  maxBytes?: number,
+): AsyncGenerator<{ partition: number; messages: readonly KafkaMessage[] }> {
+  const size = maxBytes === undefined ? {} : { maxBytes };
   for (const { partition, low, high } of await admin.fetchTopicOffsets(topic, { isolationLevel: 0 })) {
     let offset = low;
     let deadline = performance.now() + stuckAfterMs;
     while (BigInt(offset) < BigInt(high)) {
-      const answer = await admin.fetchRecords({ topic, partition, offset });
-      for (const message of answer.records) records.push(inputRecord(topic, partition, message));
+      const answer = await admin.fetchRecords({ topic, partition, offset, ...size });
+      yield { partition, messages: answer.records };
       if (answer.nextOffset !== offset) deadline = performance.now() + stuckAfterMs;
       else if (performance.now() > deadline)
         throw new Error(
@@ -28,7 +43,6 @@ export async function readCommitted(admin: Admin, topic: string): Promise<InputR
       offset = answer.nextOffset;
     }
   }
-  return records;
 }
 
 function inputRecord(topic: string, partition: number, message: KafkaMessage): InputRecord {

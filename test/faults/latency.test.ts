@@ -7,10 +7,10 @@ import { Reader } from '../../local/traffic/reader.ts';
 import { sendSteadily } from '../../local/traffic/sender.ts';
 import { byDevice } from '../../topology/topics.ts';
 import { bridge, eventually, secret } from '../bridge/harness.ts';
+import { silentLog } from '../streams/log.ts';
 
 const seed = Number(process.env['FAULT_SEED'] ?? Date.now() % 1_000_000);
 const seconds = process.env['FAULT_ROUNDS'] === undefined ? 10 : 60;
-const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 
 test(
   'at 12 partitions and 500 webhooks a second everything accepted arrives, and how late is reported',
@@ -41,7 +41,7 @@ test(
         connection: { brokers: (process.env['KAFKA_BOOTSTRAP_SERVERS'] ?? '').split(',') },
         topics: names,
         registry: schemaRegistry({ SCHEMA_REGISTRY_URL: process.env['SCHEMA_REGISTRY_URL'] ?? '' }),
-        log: silent,
+        log: silentLog,
         listener: {
           onRaw: (raw) => account.rawRead(raw),
           onEvent: (_, read, at) => account.outputRead(read.raw, at, read),

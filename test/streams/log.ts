@@ -6,6 +6,14 @@ export interface LogEntry {
   readonly message: string;
 }
 
+/** A log that says nothing. */
+export const silentLog: StreamsLog = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
 /** A log that keeps what it is told. */
 export function recordingLog(): StreamsLog & { readonly entries: LogEntry[] } {
   const entries: LogEntry[] = [];

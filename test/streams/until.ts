@@ -8,13 +8,14 @@ export async function until<T>(
   what: string,
   ask: () => T | undefined | Promise<T | undefined>,
   timeoutMs = 30_000,
+  everyMs = 25,
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
     if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
-    await sleep(25);
+    await sleep(everyMs);
   }
 }
 

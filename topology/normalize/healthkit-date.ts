@@ -1,5 +1,5 @@
 import { parseInstant } from '../instant.ts';
-import { dayMs } from '../packed.ts';
+import { dayMs } from '../instant.ts';
 
 /** A time as the export writes it: the instant, and what the person's own clock and calendar showed. */
 export interface LocalInstant {

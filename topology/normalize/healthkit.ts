@@ -1,3 +1,4 @@
+import { instantText } from '../instant.ts';
 import type { DayPoints, Point } from '../day-points.ts';
 import { idText } from '../json.ts';
 import { shortHash } from '../packed.ts';
@@ -135,7 +136,7 @@ function variability(
       timestamp: instant.epochMs,
       local_date: instant.date,
       flags: instant.offsetMinutes === null ? ['zone_assumed_utc'] : [],
-      resource_id: `hrv:${new Date(instant.epochMs).toISOString()}:${source}`,
+      resource_id: `hrv:${instantText(instant.epochMs)}:${source}`,
       revision: null,
       deleted: false,
       origins: {

@@ -1,7 +1,8 @@
 /** How long a new topology process takes until the record that waits for it has come out. */
 import { randomUUID } from 'node:crypto';
 import { kafkaClient, keyPartition } from '../../../topology/streams/kafka.ts';
-import { silentLog, type Bench } from '../bench.ts';
+import { silentLog } from '../../streams/log.ts';
+import type { Bench } from '../bench.ts';
 import { deleteTopicsWith, deploy, renewOutputs, type Deployment } from '../deployment.ts';
 import { monotonicMs } from '../machine.ts';
 import { lastJson, numberOf } from '../processes.ts';

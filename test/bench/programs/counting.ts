@@ -4,6 +4,7 @@
  */
 import { noMetrics, KafkaStreams, serdes, StreamsBuilder } from '../../../topology/streams/index.ts';
 import { kafkaClient, keyPartition } from '../../../topology/streams/kafka.ts';
+import { silentLog } from '../../streams/log.ts';
 import { monotonicMs, peakMiB } from '../machine.ts';
 import { answer, settings } from './settings.ts';
 
@@ -16,8 +17,6 @@ const { brokers, prefix, partitions, keys, mode } = settings() as {
 };
 const [from, to] = [`${prefix}in`, `${prefix}out`];
 const connection = { brokers: brokers.split(',') };
-const silent = () => undefined;
-const quiet = { debug: silent, warn: silent, error: silent };
 /** About what a baseline takes. */
 const valueBytes = 100;
 
@@ -47,7 +46,7 @@ const streams = new KafkaStreams(builder.build(), {
   applicationId: `${prefix}counting`,
   instanceId: mode,
   log: {
-    debug: silent,
+    debug: silentLog.debug,
     info(fields, message) {
       if (message === 'tasks assigned') assigned ??= now();
       if (message !== 'task restored') return;
@@ -87,7 +86,7 @@ function now(): Moment {
 }
 
 async function append(): Promise<void> {
-  const producer = kafkaClient(connection, { clientId: 'bench-keys', log: quiet }).producer({
+  const producer = kafkaClient(connection, { clientId: 'bench-keys', log: silentLog }).producer({
     idempotent: true,
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,

@@ -7,6 +7,7 @@ import {
 } from '../../../topology/streams/kafka.ts';
 import { devices, topicNames } from '../../../topology/topics.ts';
 import { rawBodies } from '../records.ts';
+import { silentLog } from '../../streams/log.ts';
 import { answer, settings } from './settings.ts';
 
 const { brokers, prefix, partitions, count, seed, startMs } = settings() as {
@@ -20,11 +21,10 @@ const { brokers, prefix, partitions, count, seed, startMs } = settings() as {
 
 // About 200 kB a batch, as Java's producer makes them under load; as many in each whatever the count of partitions.
 const recordsPerSend = 1_250 * partitions * devices.length;
-const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 
 const producer = kafkaClient(
   { brokers: brokers.split(',') },
-  { clientId: 'bench-load', log: silent },
+  { clientId: 'bench-load', log: silentLog },
 ).producer({ idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false });
 await producer.connect();
 const names = topicNames(prefix);

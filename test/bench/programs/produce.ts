@@ -1,6 +1,7 @@
 /** One idempotent producer, a batch at a time, over the partitions of a topic; tells what that took. */
 import { kafkaClient, type Message } from '../../../topology/streams/kafka.ts';
 import { monotonicMs } from '../machine.ts';
+import { silentLog } from '../../streams/log.ts';
 import { answer, settings } from './settings.ts';
 
 const { brokers, topic, partitions, records, batch } = settings() as {
@@ -11,7 +12,6 @@ const { brokers, topic, partitions, records, batch } = settings() as {
   batch: number;
 };
 const valueBytes = 200;
-const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 
 // Made beforehand: what is measured is a client that is handed records, not where they come from.
 const messages: Message[] = Array.from({ length: 20_000 }, (_, at) => ({
@@ -28,7 +28,7 @@ const messages: Message[] = Array.from({ length: 20_000 }, (_, at) => ({
 
 const producer = kafkaClient(
   { brokers: brokers.split(',') },
-  { clientId: 'bench-produce', log: silent },
+  { clientId: 'bench-produce', log: silentLog },
 ).producer({ idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false });
 await producer.connect();
 const startedAtMs = monotonicMs();

@@ -9,12 +9,12 @@ import { topicNames } from '../../../topology/topics.ts';
 import { committedRecords } from '../committed-offsets.ts';
 import { monotonicMs, peakMiB, residentMiB } from '../machine.ts';
 import { statelessStreams, type Progress, type StatelessSettings } from '../stateless.ts';
+import { silentLog } from '../../streams/log.ts';
 import { answer, settings as given } from './settings.ts';
 
 const settings = given() as StatelessSettings;
 const { brokers, prefix, applicationId, threads, expect } = settings;
 const startedAtMs = monotonicMs() - performance.now();
-const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 
 let isTold = false;
 process.once('SIGTERM', () => (isTold = true));
@@ -24,7 +24,7 @@ let failed: unknown;
 streams.failed.catch((error: unknown) => (failed = error));
 const admin = kafkaClient(
   { brokers: brokers.split(',') },
-  { clientId: 'bench-offsets', log: silent },
+  { clientId: 'bench-offsets', log: silentLog },
 ).admin();
 await admin.connect();
 await streams.start();

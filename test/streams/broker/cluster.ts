@@ -11,6 +11,7 @@ import type { Headers } from '../../../topology/streams/record.ts';
 import { kafkaClient, type Admin, type Kafka } from '../../../topology/streams/kafka.ts';
 import { recordingLog, type LogEntry } from '../log.ts';
 import { soon, until } from '../until.ts';
+import { silentLog } from '../log.ts';
 
 /** A record to append; what is left out has the defaults told. */
 export interface Appended {
@@ -40,8 +41,6 @@ export function bootstrapServers(): string[] {
   return servers.split(',');
 }
 
-const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
-
 /** Topics under a prefix that nobody else uses, and clients; all of it ends with the test `t`. */
 export class Cluster {
   readonly prefix = `streams-test-${randomUUID().slice(0, 8)}.`;
@@ -52,7 +51,7 @@ export class Cluster {
   readonly after: (undo: () => Promise<unknown>) => void;
 
   private constructor(after: (undo: () => Promise<unknown>) => void) {
-    this.kafka = kafkaClient(this.connection, { clientId: 'streams-test', log: silent });
+    this.kafka = kafkaClient(this.connection, { clientId: 'streams-test', log: silentLog });
     this.admin = this.kafka.admin();
     this.after = after;
   }
