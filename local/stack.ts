@@ -282,7 +282,8 @@ function allParts(parts: Parts): Part[] {
   return [...kafka.brokers, registry, postgres, ...(redis === null ? [] : [redis])];
 }
 
-function newClusterId(): string {
+/** A cluster id for brokers that are to be formatted. */
+export function newClusterId(): string {
   // Kafka refuses ids that begin with a dash: they would look like an option.
   for (;;) {
     const id = randomBytes(16).toString('base64url');

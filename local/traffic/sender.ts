@@ -2,6 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Delivery } from './deliveries.ts';
 
 /**
+ * How many may be under way: a sender has a bounded pool of connections. Without a bound each second of a stall opens as
+ * many new ones as are due, and what waits in the kernel to be accepted runs into the time-out.
+ */
+const maxUnderWay = 200;
+
+/**
  * Posts deliveries at a steady rate until `signal` aborts or `untilMs` is reached, then waits for the answers under way.
  * @param onAnswer - each answer's status, undefined when none came, and the moment it came (performance.now()).
  */
@@ -21,6 +27,7 @@ export async function sendSteadily(options: {
     if (due - started >= options.untilMs) break;
     const wait = due - performance.now();
     if (wait > 0) await sleep(wait, undefined, { signal: options.signal }).catch(() => undefined);
+    if (underWay.size >= maxUnderWay) await Promise.race(underWay);
     const next = options.deliveries.next();
     if (next.done === true || ended()) break;
     const answer = post(options.baseUrl, next.value, options.onAnswer).finally(() => underWay.delete(answer));

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { checkJava, fetchSoftware } from '../../local/maven.ts';
 import { endStrays, pidFileOf, type Part } from '../../local/part.ts';
 import { freePorts } from '../../local/ports.ts';
 import { livePid } from '../../local/processes.ts';
+import { newClusterId } from '../../local/stack.ts';
 import { projectRoot } from '../../process/root.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -41,7 +41,7 @@ async function ownBroker(): Promise<{ part: Part; servers: string; pid(): number
     root,
     index: 0,
     ports,
-    clusterId: randomBytes(16).toString('base64url'),
+    clusterId: newClusterId(),
     durable: false,
     software: () => fetchSoftware({ root, env: process.env, onProgress }),
     onProgress,
