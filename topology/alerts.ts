@@ -1,5 +1,5 @@
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
-import { rememberedMs, sweptAfterMs, userKey, uuidBytes, type UserKey } from './packed.ts';
+import { rememberedMs, sweptAfterMs, userKey, uuidBytes, writeUuid, type UserKey } from './packed.ts';
 import { noteEmitted, type Revisions } from './revisions.ts';
 import { serdes, type KeyValueStore, type RecordContext } from './streams/index.ts';
 
@@ -8,7 +8,7 @@ const raised = Buffer.alloc(0);
 
 /** The alerts of the last 35 days, as declared to the builder. */
 export const alertsStore = {
-  key: userKey(16),
+  key: userKey(uuidBytes),
   value: serdes.bytes,
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
@@ -25,12 +25,15 @@ export function markFirst(
   stores: { readonly alerts: KeyValueStore<UserKey, Buffer | null>; readonly revisions: Revisions },
 ): BiometricEvent[] {
   const { device_type: device, user_id: user } = event;
+  noteEmitted(stores.revisions, event);
+  if (event.triggers.length === 0) return [event];
   const triggers = event.triggers.map((trigger) => {
-    const key: UserKey = { device, user, part: uuidBytes(trigger.alert_id) };
+    const part = Buffer.allocUnsafe(uuidBytes);
+    writeUuid(part, trigger.alert_id, 0);
+    const key: UserKey = { device, user, part };
     const first = stores.alerts.get(key) === undefined;
     stores.alerts.put(key, raised);
     return { ...trigger, first };
   });
-  noteEmitted(stores.revisions, event);
   return [{ ...event, triggers }];
 }

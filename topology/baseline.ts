@@ -79,8 +79,16 @@ export function withBaseline(
     end += rowBytes;
   }
   if (hrv !== null) {
-    const others = table?.subarray(Math.max(1, end - (maxDays - 1) * rowBytes), end) ?? noPart;
-    baselines.put(key, Buffer.concat([Buffer.of(layout), others, newRow(day, hrv, resource, receivedAt)]));
+    const kept = Math.max(1, end - (maxDays - 1) * rowBytes);
+    const at = 1 + end - kept;
+    const next = Buffer.allocUnsafe(at + rowBytes);
+    next[0] = layout;
+    table?.copy(next, 1, kept, end);
+    next.writeInt32BE(day, at);
+    next.writeDoubleBE(hrv, at + hrvAt);
+    resource.copy(next, at + resourceAt);
+    writeInstant(next, receivedAt, at + putAt);
+    baselines.put(key, next);
   } else if (hadOwn && table !== undefined) {
     if (end === 1) baselines.delete(key);
     else baselines.put(key, table.subarray(0, end));
@@ -110,13 +118,4 @@ function sum(values: readonly number[]): number {
 function dayOf({ local_date, timestamp }: BiometricEvent): number {
   const epochMs = parseInstant(local_date)?.epochMs ?? timestamp;
   return Math.floor(epochMs / dayMs);
-}
-
-function newRow(day: number, hrv: number, resource: Buffer, receivedAt: number): Buffer {
-  const row = Buffer.alloc(rowBytes);
-  row.writeInt32BE(day, 0);
-  row.writeDoubleBE(hrv, hrvAt);
-  resource.copy(row, resourceAt);
-  writeInstant(row, receivedAt, putAt);
-  return row;
 }

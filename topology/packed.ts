@@ -117,12 +117,20 @@ export function isRemembered(row: Buffer, at: number, receivedAt: number): boole
   return Math.min(receivedAt, maxInstant) - readInstant(row, at) <= rememberedMs;
 }
 
-/** The 16 bytes of a UUID. */
-export function uuidBytes(uuid: string): Buffer {
-  return Buffer.from(uuid.replaceAll('-', ''), 'hex');
+/** Bytes of a UUID. */
+export const uuidBytes = 16;
+
+/** Writes a UUID. */
+export function writeUuid(row: Buffer, uuid: string, at: number): void {
+  row.write(
+    uuid.slice(0, 8) + uuid.slice(9, 13) + uuid.slice(14, 18) + uuid.slice(19, 23) + uuid.slice(24),
+    at,
+    'hex',
+  );
 }
 
-/** The text of a UUID of 16 bytes. */
-export function uuidText(bytes: Buffer): string {
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+/** The text of the UUID that stands at `at`. */
+export function readUuid(row: Buffer, at: number): string {
+  const hex = row.toString('hex', at, at + uuidBytes);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }

@@ -7,14 +7,14 @@ import {
   maxInstant,
   packedTable,
   readInstant,
+  readUuid,
   rowsOf,
   rememberedMs,
   shortHash,
   sweptAfterMs,
   userKey,
-  uuidBytes,
-  uuidText,
   writeInstant,
+  writeUuid,
   type UserKey,
 } from './packed.ts';
 import { rawMeta, type Reading } from './reading.ts';
@@ -75,30 +75,29 @@ export function newestRevision(
     const { receivedAt } = rawMeta(device, record);
     const resource = shortHash(reading.resource_id);
     const key = bucketKey(device, reading.user_id, resource);
-    const table = revisions.get(key);
-    const last = rememberedRow(table, resource, receivedAt);
-    const lastRevision = last === undefined ? 0 : readInstant(last, revisionAt);
+    const before = revisions.get(key);
+    const last = rememberedRow(before, resource, receivedAt);
+    const lastRevision = last === undefined ? 0 : readInstant(last.table, last.at + revisionAt);
     // A revision of 0 would be older than anything.
     const given = reading.revision === null ? null : clamp(reading.revision);
     const revision = given ?? Math.max(clamp(receivedAt), lastRevision);
-    const hash = contentHash(reading);
-    const content = Buffer.from(hash, 'hex').subarray(0, hashBytes);
+    const content = contentHash(reading);
+    const shortContent = content.slice(0, 2 * hashBytes);
 
     const isOlder = revision < lastRevision;
-    const saysTheSame = last?.subarray(contentAt, contentAt + hashBytes).equals(content) ?? false;
+    const saysTheSame = last !== undefined && contentOf(last) === shortContent;
     const isUnchanged = saysTheSame && !(given !== null && given > lastRevision);
     const supersedes = last === undefined ? null : emitted(last);
-    // `last` lies in the memory of `table`, which is ours alone.
-    const row = last ?? newRow(resource);
-    writeInstant(row, receivedAt, touchedAt);
+    const { table, at } = last ?? withRow(before, resource, receivedAt);
+    writeInstant(table, receivedAt, at + touchedAt);
     if (!isOlder && !isUnchanged) {
-      writeInstant(row, revision, revisionAt);
-      content.copy(row, contentAt);
+      writeInstant(table, revision, at + revisionAt);
+      table.write(shortContent, at + contentAt, 'hex');
     }
-    revisions.put(key, last === undefined || table === undefined ? withRow(table, row, receivedAt) : table);
+    revisions.put(key, table);
     if (isOlder) return drop('older_revision');
     if (isUnchanged) return drop('unchanged');
-    return [toEvent(reading, { device, receivedAt, revision, content: hash, supersedes }, record)];
+    return [toEvent(reading, { device, receivedAt, revision, content, supersedes }, record)];
   };
 }
 
@@ -113,43 +112,57 @@ export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   const at = table === undefined ? -1 : findRow(table, rowBytes, resource);
   if (table === undefined || at === -1)
     throw new Error('an event came by whose version was not taken in before: wire newest-revision in front');
-  uuidBytes(event.event_id).copy(table, at + eventIdAt);
+  writeUuid(table, event.event_id, at + eventIdAt);
   table[at + priorityAt] = 1 + priorities.indexOf(event.priority);
   revisions.put(key, table);
 }
 
-/** The row of a resource; undefined when there is none, or when it lies too far back. */
-function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: number): Buffer | undefined {
-  const at = table === undefined ? -1 : findRow(table, rowBytes, resource);
-  const row = at === -1 ? undefined : table?.subarray(at, at + rowBytes);
-  return row !== undefined && isRemembered(row, touchedAt, receivedAt) ? row : undefined;
+/** Where a row stands; the table is ours alone to write to. */
+interface Row {
+  readonly table: Buffer;
+  readonly at: number;
 }
 
-/** The table with a new row, and without those that lie too far back. */
-function withRow(before: Buffer | undefined, row: Buffer, receivedAt: number): Buffer {
-  const table = before ?? Buffer.of(layout);
-  for (let at = 1; at < table.length; at += rowBytes) {
-    if (isRemembered(table, at + touchedAt, receivedAt)) continue;
-    const remembered = rowsOf(table, rowBytes).filter((other) => isRemembered(other, touchedAt, receivedAt));
-    return Buffer.concat([Buffer.of(layout), ...remembered, row]);
-  }
-  return Buffer.concat([table, row]);
+/** The row of a resource; undefined when there is none, or when it lies too far back. */
+function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: number): Row | undefined {
+  if (table === undefined) return undefined;
+  const at = findRow(table, rowBytes, resource);
+  return at !== -1 && isRemembered(table, at + touchedAt, receivedAt) ? { table, at } : undefined;
+}
+
+/** A new row, behind those of the table that do not lie too far back. */
+function withRow(before: Buffer | undefined, resource: Buffer, receivedAt: number): Row {
+  const remembered =
+    before === undefined
+      ? []
+      : rowsOf(before, rowBytes).filter((row) => isRemembered(row, touchedAt, receivedAt));
+  const at = 1 + remembered.length * rowBytes;
+  const table = Buffer.alloc(at + rowBytes);
+  table[0] = layout;
+  remembered.forEach((row, place) => row.copy(table, 1 + place * rowBytes));
+  resource.copy(table, at);
+  return { table, at };
 }
 
 function bucketKey(device: string, user: string, resource: Buffer): UserKey {
-  return { device, user, part: Buffer.of((resource[0] ?? 0) >> 2) };
+  const part = buckets[(resource[0] ?? 0) >> 2] ?? noBucket;
+  // All operators of a record ask for the same bucket: one key, which the store knows again.
+  if (lastKey.part !== part || lastKey.user !== user || lastKey.device !== device)
+    lastKey = { device, user, part };
+  return lastKey;
 }
 
-function newRow(resource: Buffer): Buffer {
-  const row = Buffer.alloc(rowBytes);
-  resource.copy(row);
-  return row;
+const buckets = Array.from({ length: 64 }, (_, bucket) => Buffer.of(bucket));
+const noBucket = Buffer.alloc(0);
+let lastKey: UserKey = { device: '', user: '', part: noBucket };
+
+function contentOf({ table, at }: Row): string {
+  return table.toString('hex', at + contentAt, at + contentAt + hashBytes);
 }
 
-function emitted(row: Buffer): Superseded | null {
-  const priority = priorities[(row[priorityAt] ?? 0) - 1];
-  if (priority === undefined) return null;
-  return { event_id: uuidText(row.subarray(eventIdAt, priorityAt)), priority };
+function emitted({ table, at }: Row): Superseded | null {
+  const priority = priorities[(table[at + priorityAt] ?? 0) - 1];
+  return priority === undefined ? null : { event_id: readUuid(table, at + eventIdAt), priority };
 }
 
 function clamp(revision: number): number {

@@ -4,12 +4,13 @@ import fc from 'fast-check';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import {
   packedTable,
+  readUuid,
   rememberedMs,
   rowsOf,
   shortHash,
   userKey,
   uuidBytes,
-  uuidText,
+  writeUuid,
 } from '../../topology/packed.ts';
 import { devices } from '../../topology/topics.ts';
 import { aDeletion, aReading, dayMs, readingRecord, ReadingsDriver, receivedAt } from './support.ts';
@@ -226,7 +227,9 @@ test('keys and ids read back as they were written', () => {
   const whole = { device: 'oura', user: 'u', part: Buffer.alloc(0) };
   assert.deepEqual(userKey(0).deserialize(userKey(0).serialize(whole)), whole);
   const uuid = '6f1c2a52-5d0e-8b86-9d0c-0d6f4f6f2b11';
-  assert.equal(uuidText(uuidBytes(uuid)), uuid);
+  const row = Buffer.alloc(1 + uuidBytes);
+  writeUuid(row, uuid, 1);
+  assert.equal(readUuid(row, 1), uuid);
 });
 
 const someone = fc.constantFrom(

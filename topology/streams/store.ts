@@ -6,7 +6,7 @@ import type { Serde } from './serdes.ts';
 export interface KeyValueStore<K, V> {
   /** The value of `key`; undefined when there is none, or when it is older than the store's retention. */
   get(key: K): V | undefined;
-  /** Sets the value, as of the record that is processed. */
+  /** Sets the value, as of the record that is processed. Key and value may not be changed afterwards. */
   put(key: K, value: V): void;
   delete(key: K): void;
 }
@@ -49,16 +49,21 @@ export const changelogConfig: Readonly<Record<string, string>> = {
   'max.message.bytes': String(4 * 1024 * 1024),
 };
 
+/** What the open transaction does to a key. */
 interface Write {
   /** Undefined for a deletion. */
-  readonly entry: string | undefined;
+  readonly value: Buffer | undefined;
   readonly timestamp: number;
+  /** Which record wrote it, by onRecord(). */
+  readonly record: number;
+  /** What the key's write was before that record; undefined when there was none. */
+  before: Write | undefined;
 }
 
 /**
  * One partition of a store. Writes stay in an overlay until the transaction that carries them into the changelog is
- * committed; inside it, those of one record can be taken back. Keys and values are kept as one-byte strings, a value
- * with its timestamp in front: half the memory of buffers, and nothing that an operator could change behind our back.
+ * committed; inside it, those of one record can be taken back. What is committed is kept as one-byte strings, a value
+ * with its timestamp in front: half the memory of buffers. An operator gets copies, which are its own to change.
  */
 export class StateStore implements KeyValueStore<unknown, unknown> {
   readonly name: string;
@@ -67,11 +72,14 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   readonly #partition: number;
   readonly #entries = new Map<string, string>();
   readonly #overlay = new Map<string, Write>();
-  /** What the overlay held of each key before the record that is processed now wrote to it. */
-  readonly #undo = new Map<string, Write | undefined>();
+  /** The keys that the record that is processed now has written to. */
+  readonly #touched: string[] = [];
+  #record = 0;
   #sweeper: Iterator<[string, string], undefined> | undefined;
   #recordTimestamp = 0;
   #bytes = 0;
+  #lastKey: unknown;
+  #lastName = '';
 
   constructor(spec: StoreSpec, changelog: string, partition: number) {
     this.name = spec.name;
@@ -83,13 +91,12 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   get(key: unknown): unknown {
     const name = this.#keyName(key);
     const write = this.#overlay.get(name);
-    const entry = write === undefined ? this.#entries.get(name) : write.entry;
-    if (entry === undefined) return undefined;
-    const { retentionMs } = this.#spec;
-    if (retentionMs !== undefined && this.#recordTimestamp - timestampOf(entry) > retentionMs) {
-      this.#write(name, undefined);
-      return undefined;
+    if (write !== undefined) {
+      if (write.value === undefined || this.#isForgotten(name, write.timestamp)) return undefined;
+      return this.#spec.value.deserialize(Buffer.from(write.value));
     }
+    const entry = this.#entries.get(name);
+    if (entry === undefined || this.#isForgotten(name, timestampOf(entry))) return undefined;
     return this.#spec.value.deserialize(valueOf(entry));
   }
 
@@ -97,7 +104,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     const bytes = this.#spec.value.serialize(value);
     const name = this.#keyName(key);
     if (bytes === null) this.#delete(name);
-    else this.#write(name, entryOf(bytes, this.#recordTimestamp));
+    else this.#write(name, bytes);
   }
 
   delete(key: unknown): void {
@@ -107,16 +114,18 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   /** The writes that follow are those of a record of this time, until the next call. */
   onRecord(timestamp: number): void {
     this.#recordTimestamp = Math.min(Math.max(0, timestamp), maxTimestamp);
-    if (this.#undo.size > 0) this.#undo.clear();
+    this.#record += 1;
+    this.#touched.length = 0;
   }
 
   /** Takes back what was written since onRecord(). */
   undoRecord(): void {
-    for (const [key, before] of this.#undo) {
+    for (const key of this.#touched) {
+      const before = this.#overlay.get(key)?.before;
       if (before === undefined) this.#overlay.delete(key);
       else this.#overlay.set(key, before);
     }
-    this.#undo.clear();
+    this.#touched.length = 0;
   }
 
   /** Whether the overlay holds anything. */
@@ -126,27 +135,28 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
 
   /** The changelog records of the overlay, one per key. */
   *flush(): Generator<OutputRecord> {
-    for (const [key, { entry, timestamp }] of this.#overlay) {
+    for (const [key, { value = null, timestamp }] of this.#overlay) {
       yield {
         topic: this.changelog,
         partition: this.#partition,
         timestamp,
         key: Buffer.from(key, 'latin1'),
-        value: entry === undefined ? null : valueOf(entry),
-        headers: {},
+        value,
+        headers: noHeaders,
       };
     }
   }
 
   /** The transaction was committed: the overlay becomes the state. */
   foldIn(): void {
-    for (const [key, { entry }] of this.#overlay) this.#set(key, entry);
+    for (const [key, { value, timestamp }] of this.#overlay)
+      this.#set(key, value === undefined ? undefined : entryOf(value, timestamp));
     this.dropOverlay();
   }
 
   /** The transaction was not committed: the overlay is forgotten. */
   dropOverlay(): void {
-    this.#undo.clear();
+    this.#touched.length = 0;
     this.#overlay.clear();
   }
 
@@ -176,13 +186,13 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
       }
       const [key, entry] = value;
       if (nowMs - timestampOf(entry) > sweepAfterMs && !this.#overlay.has(key))
-        this.#overlay.set(key, { entry: undefined, timestamp: nowMs });
+        this.#overlay.set(key, deletion(nowMs));
     }
   }
 
   /** Deletes every entry, with tombstones in the overlay. */
   clear(nowMs: number): void {
-    for (const key of this.#entries.keys()) this.#overlay.set(key, { entry: undefined, timestamp: nowMs });
+    for (const key of this.#entries.keys()) this.#overlay.set(key, deletion(nowMs));
   }
 
   /** Committed entries. */
@@ -201,15 +211,33 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
       yield [Buffer.from(key, 'latin1'), valueOf(entry), timestampOf(entry)];
   }
 
+  /** Whether a value is older than the retention; its key is deleted then. */
+  #isForgotten(name: string, timestamp: number): boolean {
+    const { retentionMs } = this.#spec;
+    if (retentionMs === undefined || this.#recordTimestamp - timestamp <= retentionMs) return false;
+    this.#write(name, undefined);
+    return true;
+  }
+
   #delete(name: string): void {
     const write = this.#overlay.get(name);
-    const isThere = write === undefined ? this.#entries.has(name) : write.entry !== undefined;
+    const isThere = write === undefined ? this.#entries.has(name) : write.value !== undefined;
     if (isThere) this.#write(name, undefined);
   }
 
-  #write(key: string, entry: string | undefined): void {
-    if (!this.#undo.has(key)) this.#undo.set(key, this.#overlay.get(key));
-    this.#overlay.set(key, { entry, timestamp: this.#recordTimestamp });
+  #write(key: string, value: Buffer | undefined): void {
+    const last = this.#overlay.get(key);
+    const isAgain = last?.record === this.#record;
+    const write = {
+      value,
+      timestamp: this.#recordTimestamp,
+      record: this.#record,
+      before: isAgain ? last.before : last,
+    };
+    // Only the record that is processed now can be taken back: what lies before the last one would pile up.
+    if (!isAgain && last !== undefined) last.before = undefined;
+    if (!isAgain) this.#touched.push(key);
+    this.#overlay.set(key, write);
   }
 
   #set(key: string, entry: string | undefined): void {
@@ -224,11 +252,22 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   }
 
   #keyName(key: unknown): string {
+    // What is put has mostly been looked up right before, by the same key.
+    if (key === this.#lastKey && key !== undefined) return this.#lastName;
     const bytes = this.#spec.key.serialize(key);
     if (bytes === null)
       throw new StreamsError('INVALID_TOPOLOGY', `the key of an entry of store ${this.name} is null`);
-    return bytes.toString('latin1');
+    this.#lastKey = key;
+    this.#lastName = bytes.toString('latin1');
+    return this.#lastName;
   }
+}
+
+const noHeaders = {};
+
+/** A write that no record made, and none takes back. */
+function deletion(timestamp: number): Write {
+  return { value: undefined, timestamp, record: 0, before: undefined };
 }
 
 const timestampBytes = 6;
