@@ -149,9 +149,9 @@ export const kafkaVariables = {
     description: 'SASL password',
   }),
   KAFKA_COMPRESSION_TYPE: variable<'snappy' | 'none'>({
-    schema: is.oneOf(['none', 'snappy']),
-    default: 'none',
-    description: 'how what is written is compressed: none, or snappy where every reader can decode that',
+    schema: is.oneOf(['snappy', 'none']),
+    default: 'snappy',
+    description: 'how what is written is compressed: snappy, or none where a reader cannot decode that',
   }),
   TOPIC_PARTITIONS: variable<number>({
     schema: is.integer(1, 10_000),

@@ -82,7 +82,8 @@ export function statelessStreams(
     progress.first = { atMs: monotonicMs(), cpuMicroseconds: user + system };
   });
   const streams = new KafkaStreams(topology, {
-    connection: { brokers: settings.brokers.split(',') },
+    // Compressed as ours is by default, and as the peer's.
+    connection: { brokers: settings.brokers.split(','), compression: 'snappy' },
     applicationId: settings.applicationId,
     instanceId: settings.instanceId,
     threadName,

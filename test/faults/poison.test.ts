@@ -16,7 +16,8 @@ test(
   { timeout: 120_000 + times * 60_000 },
   async (t) => {
     seeded(t, 'poison');
-    const application = await Application.create(t);
+    // Sizes are to be what they look like.
+    const application = await Application.create(t, { env: { KAFKA_COMPRESSION_TYPE: 'none' } });
     const { cluster, names, partitions } = application;
     // Room for some ordinary events in one batch, but not for one of a user whose name takes so much that it alone is too large.
     await application.configure(names.priority.HIGH, { 'max.message.bytes': '2500' });

@@ -21,7 +21,7 @@ describe('large bodies', { timeout: 120_000 }, () => {
 
   before(async () => {
     topics = await testTopics();
-    ingress = await testIngress(topics, { KAFKA_COMPRESSION_TYPE: 'snappy' });
+    ingress = await testIngress(topics);
     port = ingress.port;
   });
   after(async () => {
