@@ -64,8 +64,8 @@ export class GroupConsumer {
       maxWaitTimeInMs: 300,
       // Small fetches are decoded, processed and forgotten before the collector has to move them, and bound the memory
       // that a backlog takes. Which partitions come first is shuffled, and a larger batch comes whole when it is first.
-      maxBytesPerPartition: 128 * 1024,
-      maxBytes: 1024 * 1024,
+      maxBytesPerPartition: 64 * 1024,
+      maxBytes: 256 * 1024,
       allowAutoTopicCreation: false,
       // Its thread restarts it, so that restarts are bounded and none comes after a stop().
       retry: { ...defaultRetry, restartOnFailure: () => Promise.resolve(false) },

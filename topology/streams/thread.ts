@@ -19,7 +19,7 @@ import { TaskSet } from './task-set.ts';
 import type { Topology } from './topology.ts';
 
 /** What may wait for processing; beyond it the fetch loop rests. A second's work or so; as objects it takes some times that. */
-const maxWaitingBytes = 2 * 1024 * 1024;
+const maxWaitingBytes = 1024 * 1024;
 /** Entries of each store that one round looks at for outdated ones: a few milliseconds. */
 const sweepEntries = 50_000;
 
