@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseJson } from '../topology/json.ts';
+import { parseMembers } from '../topology/json.ts';
 import type { ByteBudget, Lease } from './byte-budget.ts';
 import { problemStatus, send, sendProblem, type ProblemCode } from './problems.ts';
 import type { Appended, RawLog } from './raw-log.ts';
@@ -86,7 +86,7 @@ export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
       return (body) => {
         const verified = prove(body);
         if (!verified.ok) return verified.reason;
-        const json = parseJson(body);
+        const json = parseMembers(body, route.vendor.members);
         const named = json.ok ? route.vendor.userId(json.value) : null;
         if (named !== null && verified.userId !== undefined && named !== verified.userId)
           return 'token_of_another_user';

@@ -1,15 +1,18 @@
 import { isAscii, isUtf8 } from 'node:buffer';
+import { jsonFault, type JsonLimits, type OnMember } from './json-scan.ts';
 
 /** Why bytes are not JSON. */
 export type JsonFault = 'empty' | 'not_utf8' | 'not_json' | 'too_complex';
 
-/** Arrays and objects within one another; RFC 8259, 9 lets a parser limit them. No vendor's bodies reach ten. */
-const maxDepth = 1_000;
-/**
- * Arrays and objects in all. Each costs the engine some hundred bytes and as many nanoseconds, so ten million brackets
- * would hold the process for seconds. A body of 10 MiB has room for 20 bytes to each; vendors' take 50 and more.
- */
-const maxContainers = 500_000;
+export const jsonLimits: JsonLimits = {
+  /** RFC 8259, 9 lets a parser limit it. No vendor's bodies reach ten. */
+  depth: 1_000,
+  /**
+   * Each costs the engine some hundred bytes and as many nanoseconds, so ten million brackets would hold the process for
+   * seconds. A body of 10 MiB has room for 20 bytes to each; vendors' take 50 and more.
+   */
+  containers: 500_000,
+};
 
 export type ParsedJson =
   | { readonly ok: true; readonly value: unknown }
@@ -33,19 +36,52 @@ export type ParsedJson =
 export function parseJson(bytes: Buffer): ParsedJson {
   const isPlain = isAscii(bytes);
   if (!isPlain && !isUtf8(bytes)) return { ok: false, code: 'not_utf8', at: firstInvalidUtf8(bytes) };
-  const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+  const start = afterMark(bytes);
   const limit = firstBeyondLimits(bytes);
   if (limit !== undefined) return { ok: false, code: 'too_complex', at: limit };
   // Latin-1 is copied, where UTF-8 would be decoded.
   const text = bytes.toString(isPlain ? 'latin1' : 'utf8', start);
   const value = tryParse(text);
   if (value === invalid) {
-    const at = start + firstFault(bytes.subarray(start));
+    const at = jsonFault(bytes, start, jsonLimits) ?? bytes.length;
     return { ok: false, code: at === bytes.length && text.trim() === '' ? 'empty' : 'not_json', at };
   }
   if (!hasLongDigits(bytes)) return { ok: true, value };
   const exact = tryParse(quoteLongIntegers(text));
   return { ok: true, value: exact === invalid ? value : exact };
+}
+
+/** Shorter texts are parsed sooner than looked through. */
+const shortBytes = 8 * 1024;
+
+/**
+ * As `parseJson`, but of an object only the named members are needed, with the values that `parseJson` gives them. Building
+ * the others would take several times as long as looking at them, and memory of several times the text.
+ */
+export function parseMembers(
+  bytes: Buffer,
+  names: readonly string[],
+): { readonly ok: true; readonly value: unknown } | { readonly ok: false } {
+  if (bytes.length < shortBytes) return parseJson(bytes);
+  if (!isUtf8(bytes)) return { ok: false };
+  const found = new Map<string, Buffer>();
+  const onMember: OnMember = (nameStart, nameEnd, valueStart, valueEnd) => {
+    const quoted = bytes.toString('utf8', nameStart, nameEnd);
+    // One name can be written in many ways; where it stands twice, the last counts.
+    const name = quoted.includes('\\') ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
+    if (names.includes(name)) found.set(name, bytes.subarray(valueStart, valueEnd));
+  };
+  if (jsonFault(bytes, afterMark(bytes), jsonLimits, onMember) !== undefined) return { ok: false };
+  const members = [...found].map(([name, text]) => {
+    const parsed = parseJson(text);
+    return [name, parsed.ok ? parsed.value : undefined] as const;
+  });
+  return { ok: true, value: Object.fromEntries(members) };
+}
+
+/** Behind a byte order mark. */
+function afterMark(bytes: Buffer): number {
+  return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
 }
 
 /**
@@ -156,7 +192,7 @@ function firstInvalidUtf8(bytes: Buffer): number {
 /** The bracket with which the text nests too deep or holds too much. What is not JSON is judged as if it were. */
 function firstBeyondLimits(bytes: Buffer): number | undefined {
   // Too few of them for either.
-  if (bytes.length <= maxDepth || !hasMoreOpenings(bytes, maxDepth)) return undefined;
+  if (bytes.length <= jsonLimits.depth || !hasMoreOpenings(bytes, jsonLimits.depth)) return undefined;
   let depth = 0;
   let containers = 0;
   for (let at = 0; at < bytes.length; at += 1) {
@@ -166,7 +202,7 @@ function firstBeyondLimits(bytes: Buffer): number | undefined {
     } else if (byte === openBrace || byte === openBracket) {
       depth += 1;
       containers += 1;
-      if (depth > maxDepth || containers > maxContainers) return at;
+      if (depth > jsonLimits.depth || containers > jsonLimits.containers) return at;
     } else if (byte === closeBrace || byte === closeBracket) {
       depth -= 1;
     }
@@ -190,126 +226,3 @@ const openBrace = 0x7b;
 const closeBrace = 0x7d;
 const openBracket = 0x5b;
 const closeBracket = 0x5d;
-const comma = 0x2c;
-const colon = 0x3a;
-
-/** The position of the first byte at which valid UTF-8 stops being JSON, looking at each byte once. */
-function firstFault(bytes: Buffer): number {
-  const open: number[] = [];
-  let at = 0;
-  /** What may stand next: a value, a member's name, or what follows a value. `end` tells a closing mark may too. */
-  let next: 'value' | 'name' | 'after' = 'value';
-  let mayClose = false;
-  for (;;) {
-    while (isSpace(bytes[at])) at += 1;
-    if (at >= bytes.length) return bytes.length;
-    const byte = bytes[at];
-    const inside = open.at(-1);
-    if (next === 'after' || mayClose) {
-      if (
-        (byte === closeBrace && inside === openBrace) ||
-        (byte === closeBracket && inside === openBracket)
-      ) {
-        open.pop();
-        at += 1;
-        next = 'after';
-        mayClose = false;
-        continue;
-      }
-      if (next === 'after') {
-        if (byte !== comma || inside === undefined) return at;
-        at += 1;
-        next = inside === openBrace ? 'name' : 'value';
-        continue;
-      }
-    }
-    mayClose = false;
-    if (next === 'name') {
-      at = afterText(bytes, at);
-      if (at < 0) return ~at;
-      while (isSpace(bytes[at])) at += 1;
-      if (bytes[at] !== colon) return at;
-      at += 1;
-      next = 'value';
-    } else if (byte === openBrace || byte === openBracket) {
-      open.push(byte);
-      at += 1;
-      next = byte === openBrace ? 'name' : 'value';
-      mayClose = true;
-    } else {
-      at = byte === quote ? afterText(bytes, at) : afterWord(bytes, at);
-      if (at < 0) return ~at;
-      next = 'after';
-    }
-  }
-}
-
-// The two below answer where a token ends, or `~` of its first wrong byte: millions of tokens leave no garbage.
-
-function afterText(bytes: Buffer, start: number): number {
-  if (bytes[start] !== quote) return ~start;
-  for (let at = start + 1; at < bytes.length; at += 1) {
-    const byte = bytes[at] ?? 0;
-    if (byte === quote) return at + 1;
-    if (byte < 0x20) return ~at;
-    if (byte !== backslash) continue;
-    at += 1;
-    const escape = bytes[at] ?? 0;
-    if (escape === 0x75) {
-      for (let digit = at + 1; digit <= at + 4; digit += 1) if (!isHexDigit(bytes[digit])) return ~at;
-      at += 4;
-    } else if (!escapes.includes(escape)) {
-      return ~at;
-    }
-  }
-  return ~bytes.length;
-}
-
-const escapes = [...Buffer.from('"\\/bfnrt')];
-const words = ['true', 'false', 'null'].map((word) => Buffer.from(word));
-
-/** Behind true, false, null or a number that ends where a token may end. */
-function afterWord(bytes: Buffer, start: number): number {
-  const first = bytes[start];
-  const word = words.find((one) => one[0] === first);
-  let at = start;
-  if (word !== undefined) {
-    at += word.length;
-    if (!word.equals(bytes.subarray(start, at))) return ~start;
-  } else {
-    if (first === minus) at += 1;
-    const whole = afterDigits(bytes, at);
-    // No digit, or a zero in front of others.
-    if (whole === at || (bytes[at] === 0x30 && whole > at + 1)) return ~start;
-    at = whole;
-    if (bytes[at] === 0x2e) {
-      const fraction = afterDigits(bytes, at + 1);
-      if (fraction === at + 1) return ~start;
-      at = fraction;
-    }
-    if (bytes[at] === 0x65 || bytes[at] === 0x45) {
-      at += 1;
-      if (bytes[at] === 0x2b || bytes[at] === minus) at += 1;
-      const exponent = afterDigits(bytes, at);
-      if (exponent === at) return ~start;
-      at = exponent;
-    }
-  }
-  return at >= bytes.length || endsWord.includes(bytes[at] ?? 0) ? at : ~start;
-}
-
-const endsWord = [...Buffer.from(' \t\r\n,:[]{}"')];
-
-function afterDigits(bytes: Buffer, start: number): number {
-  let at = start;
-  while (isDigit(bytes[at])) at += 1;
-  return at;
-}
-
-function isHexDigit(byte: number | undefined): boolean {
-  return isDigit(byte) || (byte !== undefined && (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66);
-}
-
-function isSpace(byte: number | undefined): boolean {
-  return byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d;
-}

@@ -4,6 +4,7 @@ import { member, type Vendor } from './vendor.ts';
 
 export const terra: Vendor = {
   schemes: [schemes.terra],
+  members: ['user', 'user_id'],
   /** Our own name for the user if Terra was told one, else Terra's; the simple format may name it at the top. */
   userId(body) {
     const user = member(body, 'user');

@@ -4,6 +4,8 @@ import type { SignatureScheme } from '../schemes.ts';
 export interface Vendor {
   /** The vendor's own schemes, strongest first; the plain one is added behind them where it is switched on. */
   readonly schemes: readonly SignatureScheme[];
+  /** The members of a body that `userId` looks into: of a large one no others are read. */
+  readonly members: readonly string[];
   /**
    * The user a parsed body is about, which becomes the record's key; null when it names none (control events,
    * bodies of another shape, and anything else that is JSON).

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { idText, parseJson } from '../../topology/json.ts';
+import { idText, parseJson, parseMembers } from '../../topology/json.ts';
 
 function parse(text: string | Buffer) {
   return parseJson(Buffer.from(text));
@@ -22,6 +22,41 @@ test('what JSON.parse accepts has the same value here', () => {
   );
 });
 
+/** Long enough that its members are looked for, not parsed. */
+const padding = `,"padding":"${'p'.repeat(10_000)}"`;
+
+test('of a long body the named members have the values that all of it has, parsed', () => {
+  const names = ['user_id', 'user'];
+  // The names in other words too, twice, within others and beside them; and what only resembles them.
+  const name = fc.constantFrom(
+    '"user_id"',
+    '"user"',
+    '"us\\u0065r_id"',
+    '"\\"user_id"',
+    '"__proto__"',
+    '"é"',
+    '""',
+  );
+  const object = fc
+    .array(fc.tuple(name, fc.oneof(fc.json(), fc.constant('{"user":{"user_id":9007199254740993}}'))))
+    .map((members) => members.map(([key, text]) => `${key} :${text}\n`).join());
+  fc.assert(
+    fc.property(object, fc.boolean(), (members, hasMark) => {
+      const text = `${hasMark ? '\ufeff' : ''}{${members}${members === '' ? padding.slice(1) : padding}}`;
+      const all = value(text) as Record<string, unknown>;
+      const found = parseMembers(Buffer.from(text), names);
+      assert.deepEqual(found, {
+        ok: true,
+        value: Object.fromEntries(names.flatMap((one) => (Object.hasOwn(all, one) ? [[one, all[one]]] : []))),
+      });
+    }),
+  );
+  assert.deepEqual(parseMembers(Buffer.from(`[1${padding.replace(':', ',')}]`), names), {
+    ok: true,
+    value: {},
+  });
+});
+
 test('what JSON.parse refuses is refused at a byte of the text, whatever stands there', () => {
   const almostJson = fc
     .tuple(fc.json(), fc.nat(), fc.string({ maxLength: 3 }))
@@ -40,6 +75,8 @@ test('what JSON.parse refuses is refused at a byte of the text, whatever stands 
         accepted = false;
       }
       assert.equal(parsed.ok, accepted);
+      const long = Buffer.concat([bytes, Buffer.alloc(10_000, ' ')]);
+      assert.equal(parseMembers(long, []).ok, accepted);
       if (!parsed.ok) {
         assert.ok(parsed.at >= 0 && parsed.at <= bytes.length);
         // What stands before the fault has no fault but that it ends.
@@ -123,6 +160,31 @@ test('arrays and objects may nest 1,000 levels deep, and be 500,000 in all', () 
   assert.deepEqual(parse(`{"a":${'['.repeat(9_000_000)}`), { ok: false, code: 'too_complex', at: 1_004 });
   // What stands in texts nests nothing.
   assert.equal(parse(JSON.stringify('["\\{'.repeat(10_000))).ok, true);
+});
+
+test('a long body is judged in the same way when only its members are looked for', () => {
+  const nested = (depth: number): string =>
+    `{"a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}${padding}}`;
+  const many = (objects: number): string => `{"a":[${'{},'.repeat(objects - 3)}{}]${padding}}`;
+  const invalid = Buffer.concat([
+    Buffer.from(`{"a":1${padding},"b":"`),
+    Buffer.from([0xc3, 0x28]),
+    Buffer.from('"}'),
+  ]);
+  for (const [bytes, ok] of [
+    [nested(1_000), true],
+    [nested(1_001), false],
+    [many(500_000), true],
+    [many(500_001), false],
+    [invalid, false],
+    [`{"a":1${padding}`, false],
+    [`{"a":1${padding}}}`, false],
+    [`{"a":1${padding},}`, false],
+    [' '.repeat(10_000), false],
+  ] as const) {
+    assert.equal(parseMembers(Buffer.from(bytes), ['a']).ok, ok);
+    assert.equal(parseJson(Buffer.from(bytes)).ok, ok);
+  }
 });
 
 test('a long body of replacement characters is looked through once', () => {
