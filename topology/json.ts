@@ -1,18 +1,21 @@
 import { isAscii, isUtf8 } from 'node:buffer';
-import { jsonFault, type JsonLimits, type OnMember } from './json-scan.ts';
+import {
+  backslash,
+  closeBrace,
+  closeBracket,
+  isDigit,
+  jsonFault,
+  maxContainers,
+  maxDepth,
+  minus,
+  openBrace,
+  openBracket,
+  quote,
+  type OnMember,
+} from './json-scan.ts';
 
 /** Why bytes are not JSON. */
 export type JsonFault = 'empty' | 'not_utf8' | 'not_json' | 'too_complex';
-
-export const jsonLimits: JsonLimits = {
-  /** RFC 8259, 9 lets a parser limit it. No vendor's bodies reach ten. */
-  depth: 1_000,
-  /**
-   * Each costs the engine some hundred bytes and as many nanoseconds, so ten million brackets would hold the process for
-   * seconds. A body of 10 MiB has room for 20 bytes to each; vendors' take 50 and more.
-   */
-  containers: 500_000,
-};
 
 export type ParsedJson =
   | { readonly ok: true; readonly value: unknown }
@@ -43,7 +46,7 @@ export function parseJson(bytes: Buffer): ParsedJson {
   const text = bytes.toString(isPlain ? 'latin1' : 'utf8', start);
   const value = tryParse(text);
   if (value === invalid) {
-    const at = jsonFault(bytes, start, jsonLimits) ?? bytes.length;
+    const at = jsonFault(bytes, start) ?? bytes.length;
     return { ok: false, code: at === bytes.length && text.trim() === '' ? 'empty' : 'not_json', at };
   }
   if (!hasLongDigits(bytes)) return { ok: true, value };
@@ -71,7 +74,7 @@ export function parseMembers(
     const name = quoted.includes('\\') ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
     if (names.includes(name)) found.set(name, bytes.subarray(valueStart, valueEnd));
   };
-  if (jsonFault(bytes, afterMark(bytes), jsonLimits, onMember) !== undefined) return { ok: false };
+  if (jsonFault(bytes, afterMark(bytes), onMember) !== undefined) return { ok: false };
   const members = [...found].map(([name, text]) => {
     const parsed = parseJson(text);
     return [name, parsed.ok ? parsed.value : undefined] as const;
@@ -148,10 +151,6 @@ function quoteLongIntegers(text: string): string {
   return pieces.join('');
 }
 
-const quote = 0x22;
-const backslash = 0x5c;
-const minus = 0x2d;
-
 function afterString(text: string, start: number): number {
   for (let at = start + 1; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
@@ -172,10 +171,6 @@ function afterNumber(text: string, start: number): number {
   return at;
 }
 
-function isDigit(code: number | undefined): boolean {
-  return code !== undefined && code >= 0x30 && code <= 0x39;
-}
-
 /** The position of the first byte that is not UTF-8. */
 function firstInvalidUtf8(bytes: Buffer): number {
   const text = bytes.toString('utf8');
@@ -192,7 +187,7 @@ function firstInvalidUtf8(bytes: Buffer): number {
 /** The bracket with which the text nests too deep or holds too much. What is not JSON is judged as if it were. */
 function firstBeyondLimits(bytes: Buffer): number | undefined {
   // Too few of them for either.
-  if (bytes.length <= jsonLimits.depth || !hasMoreOpenings(bytes, jsonLimits.depth)) return undefined;
+  if (bytes.length <= maxDepth || !hasMoreOpenings(bytes, maxDepth)) return undefined;
   let depth = 0;
   let containers = 0;
   for (let at = 0; at < bytes.length; at += 1) {
@@ -202,7 +197,7 @@ function firstBeyondLimits(bytes: Buffer): number | undefined {
     } else if (byte === openBrace || byte === openBracket) {
       depth += 1;
       containers += 1;
-      if (depth > jsonLimits.depth || containers > jsonLimits.containers) return at;
+      if (depth > maxDepth || containers > maxContainers) return at;
     } else if (byte === closeBrace || byte === closeBracket) {
       depth -= 1;
     }
@@ -221,8 +216,3 @@ function hasMoreOpenings(bytes: Buffer, limit: number): boolean {
   }
   return false;
 }
-
-const openBrace = 0x7b;
-const closeBrace = 0x7d;
-const openBracket = 0x5b;
-const closeBracket = 0x5d;
