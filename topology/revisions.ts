@@ -132,16 +132,20 @@ function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: 
 
 /** A new row, behind those of the table that do not lie too far back. */
 function withRow(before: Buffer | undefined, resource: Buffer, receivedAt: number): Row {
-  const remembered =
-    before === undefined
-      ? []
-      : rowsOf(before, rowBytes).filter((row) => isRemembered(row, touchedAt, receivedAt));
-  const at = 1 + remembered.length * rowBytes;
-  const table = Buffer.alloc(at + rowBytes);
-  table[0] = layout;
-  remembered.forEach((row, place) => row.copy(table, 1 + place * rowBytes));
-  resource.copy(table, at);
-  return { table, at };
+  const others = remembered(before ?? Buffer.of(layout), receivedAt);
+  const table = Buffer.alloc(others.length + rowBytes);
+  others.copy(table);
+  resource.copy(table, others.length);
+  return { table, at: others.length };
+}
+
+/** The table without the rows that lie too far back; mostly there are none. */
+function remembered(table: Buffer, receivedAt: number): Buffer {
+  const isKept = (row: Buffer): boolean => isRemembered(row, touchedAt, receivedAt);
+  for (let at = 1; at < table.length; at += rowBytes)
+    if (!isRemembered(table, at + touchedAt, receivedAt))
+      return Buffer.concat([Buffer.of(layout), ...rowsOf(table, rowBytes).filter(isKept)]);
+  return table;
 }
 
 function bucketKey(device: string, user: string, resource: Buffer): UserKey {
