@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { hashKey } from '../ingress/raw-record.ts';
 import { vendors } from '../ingress/vendors/all.ts';
-import { member } from '../ingress/vendors/vendor.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import {
   explain,
@@ -12,7 +11,7 @@ import {
   type Explained,
   type Explanation,
 } from '../topology/explain.ts';
-import { isEnvelopeForm, isObject } from '../topology/normalize/payload.ts';
+import { firstId, isEnvelopeForm, isObject, valueAt } from '../topology/normalize/payload.ts';
 import { parseJson } from '../topology/json.ts';
 import { collectorScheme, rawHeader } from '../topology/raw-record.ts';
 import { errorHeader, headerText } from '../topology/streams/index.ts';
@@ -134,7 +133,8 @@ function asDelivery(device: Device, { body, headers }: Request, user: string | u
   const value = json.ok ? json.value : undefined;
   const isEnvelope = isEnvelopeForm(value);
   const { userId } = vendors[device];
-  const named = userId(value) ?? (isEnvelope ? userId(member(value, 'notification')) : null);
+  const named =
+    firstId(value, userId) ?? (isEnvelope ? firstId(valueAt(value, ['notification']), userId) : null);
   const key = named ?? (device === 'healthkit' ? user : undefined);
   const given = headers[rawHeader.receivedAt];
   const receivedAt = given === undefined ? Date.now() : Number(given);

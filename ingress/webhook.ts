@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseMembers } from '../topology/json.ts';
+import { firstId } from '../topology/normalize/payload.ts';
 import type { ByteBudget, Lease } from './byte-budget.ts';
 import { problemStatus, send, sendProblem, type ProblemCode } from './problems.ts';
 import type { Appended, RawLog } from './raw-log.ts';
@@ -64,6 +65,7 @@ const testBodyBytes = 64 * 1024;
 export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
   const window = { pastMs: route.toleranceS * 1000, futureMs };
   const keptHeaders = ['signature', ...route.vendor.keptHeaders];
+  const userMembers = route.vendor.userId.map(([name = '']) => name);
   return webhook(deps, {
     device: route.device,
     maxBodyBytes: route.maxBodyBytes,
@@ -86,8 +88,8 @@ export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
       return (body) => {
         const verified = prove(body);
         if (!verified.ok) return verified.reason;
-        const json = parseMembers(body, route.vendor.members);
-        const named = json.ok ? route.vendor.userId(json.value) : null;
+        const json = parseMembers(body, userMembers);
+        const named = json.ok ? firstId(json.value, route.vendor.userId) : null;
         if (named !== null && verified.userId !== undefined && named !== verified.userId)
           return 'token_of_another_user';
         const userId = json.ok ? (verified.userId ?? named) : null;

@@ -18,6 +18,7 @@ import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { VendorSecrets } from '../../ingress/config.ts';
 import { projectRoot } from '../../process/root.ts';
+import { firstId } from '../../topology/normalize/payload.ts';
 
 // The document is followed in a copy of the sources, block by block and in its order.
 
@@ -181,6 +182,6 @@ describe('a vendor added as docs/adding-a-vendor.md says', () => {
     assert.deepEqual(taken(body), { ok: true, scheme: 'acme', secretIndex: 0 });
     assert.deepEqual(taken(Buffer.from('{}')), { ok: false, reason: 'signature_wrong' });
     assert.deepEqual(taken(body, 3_600_001), { ok: false, reason: 'timestamp_too_old' });
-    assert.equal(vendors['acme']!.userId(JSON.parse(body.toString())), '7');
+    assert.equal(firstId(JSON.parse(body.toString()), vendors['acme']!.userId), '7');
   });
 });

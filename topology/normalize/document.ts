@@ -1,6 +1,5 @@
 /** What the documents of the vendors have in common: values at paths, an owner, an id, a time and a revision. */
 import { parseInstant, type Instant } from '../instant.ts';
-import { idText } from '../json.ts';
 import {
   activityMetrics,
   hasMeasurement,
@@ -11,7 +10,7 @@ import {
   type Origins,
 } from '../reading.ts';
 import { drop, reject, Rejected, type Dropped } from '../streams/index.ts';
-import { numberAt, valueAt, type Path, type Payload } from './payload.ts';
+import { firstId, numberAt, valueAt, type Path, type Payload } from './payload.ts';
 
 type ScalarField = Exclude<keyof Measurements, 'activity_data'>;
 type Field = ScalarField | ActivityMetric;
@@ -164,15 +163,6 @@ function sum(document: Payload, paths: readonly Path[]): number | null | undefin
 
 function isActivity(field: Field): field is ActivityMetric {
   return (activityMetrics as readonly string[]).includes(field);
-}
-
-/** The first usable id at one of the paths. */
-export function firstId(payload: Payload, paths: readonly Path[]): string | null {
-  for (const path of paths) {
-    const id = idText(valueAt(payload, path));
-    if (id !== null) return id;
-  }
-  return null;
 }
 
 function names(paths: readonly Path[]): string {

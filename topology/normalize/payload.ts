@@ -1,3 +1,5 @@
+import { idText } from '../json.ts';
+
 /** A JSON object as it came. */
 export type Payload = Readonly<Record<string, unknown>>;
 
@@ -22,6 +24,15 @@ export function valueAt(payload: unknown, path: Path): unknown {
     value = own(value, key);
   }
   return value;
+}
+
+/** The first usable id at one of the paths; null when there is none, as in any other JSON than an object. */
+export function firstId(payload: unknown, paths: readonly Path[]): string | null {
+  for (const path of paths) {
+    const id = idText(valueAt(payload, path));
+    if (id !== null) return id;
+  }
+  return null;
 }
 
 /**

@@ -1,4 +1,3 @@
-import { firstId } from './document.ts';
 import { instantText, parseInstant, type Instant } from '../instant.ts';
 import {
   activityMetrics,
@@ -11,7 +10,7 @@ import {
   type Reading,
 } from '../reading.ts';
 import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
-import { isObject, own, valueAt, type Path, type Payload } from './payload.ts';
+import { firstId, isObject, own, valueAt, type Path, type Payload } from './payload.ts';
 
 /** Where the simple format keeps each value: the path of keys from the root. */
 interface SimpleFields {
