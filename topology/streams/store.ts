@@ -2,11 +2,14 @@ import { StreamsError } from './errors.ts';
 import type { OutputRecord } from './record.ts';
 import type { Serde } from './serdes.ts';
 
-/** What an operator may do with a store: a map of its task, whose writes are committed with the record that led to them. */
+/**
+ * What an operator may do with a store: a map of its task, whose writes are committed with the record that led to them.
+ * A key that was asked for and a value that was put may not be changed afterwards; what get() gives is the operator's own.
+ */
 export interface KeyValueStore<K, V> {
   /** The value of `key`; undefined when there is none, or when it is older than the store's retention. */
   get(key: K): V | undefined;
-  /** Sets the value, as of the record that is processed. Key and value may not be changed afterwards. */
+  /** Sets the value, as of the record that is processed. */
   put(key: K, value: V): void;
   delete(key: K): void;
 }
