@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { brokerClient, newName, newTopic, readAll } from './broker.ts';
+import { brokerClient, newName, newTopic, readAll, withAdmin } from './broker.ts';
 import { type CoordinatorRequest, ERROR, FakeCluster, TOPIC } from './fake-cluster.ts';
 import { fakeProducer } from './fake-producer.ts';
 import { collectingLogger, createEosManager, type EosManager } from './kafkajs-internals.ts';
@@ -82,6 +82,33 @@ for (const [name, code] of [
   }
 }
 
+test('a group is added to each transaction once, though its offsets be sent later', async () => {
+  const cluster = new FakeCluster({ 0: 1 });
+  const eosManager = await initialized(cluster);
+  const requests: CoordinatorRequest[] = [];
+  cluster.onCoordinatorRequest = (request) => void requests.push(request);
+  for (let i = 0; i < 2; i++) {
+    eosManager.beginTransaction();
+    await eosManager.addOffsetsToTransaction(OFFSETS.consumerGroupId);
+    await eosManager.addPartitionsToTransaction(PARTITIONS);
+    await eosManager.sendOffsets(OFFSETS);
+    await eosManager.commit();
+  }
+  const one = ['addOffsets', 'addPartitions', 'commitOffsets', 'endTxn'];
+  assert.deepEqual(requests, [...one, ...one]);
+});
+
+test('a transaction that has only a group is ended at the coordinator', async () => {
+  const cluster = new FakeCluster({ 0: 1 });
+  const eosManager = await initialized(cluster);
+  const requests: CoordinatorRequest[] = [];
+  cluster.onCoordinatorRequest = (request) => void requests.push(request);
+  eosManager.beginTransaction();
+  await eosManager.addOffsetsToTransaction(OFFSETS.consumerGroupId);
+  await eosManager.abort();
+  assert.deepEqual(requests, ['addOffsets', 'endTxn']);
+});
+
 test('an abort is repeated after CONCURRENT_TRANSACTIONS as a commit is', async () => {
   const cluster = new FakeCluster({ 0: 1 });
   const eosManager = await initialized(cluster);
@@ -148,6 +175,31 @@ test('a send of several partitions adds them to the transaction in one request',
   };
   await producer.send({ 0: 'A', 1: 'B' });
   assert.equal(requests, 1);
+});
+
+test('a transaction with its group begins on a real broker when the one before is written', { timeout: 60_000 }, async (t) => {
+  const kafka = brokerClient();
+  const topic = await newTopic(kafka, 1);
+  const consumerGroupId = newName('group');
+  const producer = kafka.producer({
+    transactionalId: newName('transactional-id'),
+    idempotent: true,
+    maxInFlightRequests: 1,
+  });
+  t.after(() => producer.disconnect());
+  await producer.connect();
+  for (let i = 1; i <= 5; i++) {
+    const transaction = await producer.transaction({ consumerGroupId });
+    const { high, low } = (await withAdmin(kafka, (admin) => admin.fetchTopicOffsets(topic)))[0]!;
+    // The records and markers of those before: what is committed can be read up to there.
+    assert.equal(Number(high) - Number(low), 2 * (i - 1));
+    await Promise.all([
+      transaction.send({ topic, messages: [{ value: String(i) }] }),
+      transaction.sendOffsets({ consumerGroupId, topics: [{ topic, partitions: [{ partition: 0, offset: String(i) }] }] }),
+    ]);
+    await transaction.commit();
+  }
+  assert.deepEqual(await readAll(kafka, topic), { 0: ['1', '2', '3', '4', '5'] });
 });
 
 test('transactions back to back on a real broker look up two coordinators and log no error', { timeout: 60_000 }, async (t) => {

@@ -54,6 +54,7 @@ export interface EosManager {
   addPartitionsToTransaction(
     topics: readonly { topic: string; partitions: readonly { partition: number }[] }[],
   ): Promise<void>;
+  addOffsetsToTransaction(consumerGroupId: string): Promise<void>;
   sendOffsets(offsets: OffsetsOfGroup): Promise<void>;
   commit(): Promise<void>;
   abort(): Promise<void>;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { brokerClient, newTopic } from './broker.ts';
+import { brokerClient, newName, newTopic } from './broker.ts';
 
 test('fetches that come at the same time share one connection, and disconnect() closes all there are', async () => {
   const sockets: Socket[] = [];
@@ -19,4 +19,35 @@ test('fetches that come at the same time share one connection, and disconnect() 
   assert.ok(sockets.length - before <= 2, `${sockets.length - before} new connections`);
   await admin.disconnect();
   assert.ok(sockets.every(({ writableEnded }) => writableEnded));
+});
+
+test('the offsets of a transaction have a connection of their own beside the records', async (t) => {
+  const apiKeys = new Map<Socket, Set<number>>();
+  const kafka = brokerClient(undefined, ({ host, port, onConnect }) => {
+    const socket = connect(port, host, onConnect);
+    const seen = new Set<number>();
+    apiKeys.set(socket, seen);
+    const write = socket.write.bind(socket) as (...args: unknown[]) => boolean;
+    socket.write = (...args: unknown[]) => {
+      // The client writes each request at once: its size, then the key of its kind.
+      seen.add((args[0] as Buffer).readInt16BE(4));
+      return write(...args);
+    };
+    return socket;
+  });
+  const topic = await newTopic(kafka, 1);
+  const consumerGroupId = newName('group');
+  const producer = kafka.producer({ transactionalId: newName('transactional-id'), idempotent: true });
+  t.after(() => producer.disconnect());
+  await producer.connect();
+  const transaction = await producer.transaction({ consumerGroupId });
+  await Promise.all([
+    transaction.send({ topic, messages: [{ value: 'A' }] }),
+    transaction.sendOffsets({ consumerGroupId, topics: [{ topic, partitions: [{ partition: 0, offset: '1' }] }] }),
+  ]);
+  await transaction.commit();
+  const [produce, txnOffsetCommit] = [0, 28];
+  const socketOf = (apiKey: number) => [...apiKeys].find(([, seen]) => seen.has(apiKey))?.[0];
+  assert.ok(socketOf(produce) !== undefined && socketOf(txnOffsetCommit) !== undefined);
+  assert.notEqual(socketOf(produce), socketOf(txnOffsetCommit));
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
   commit,
+  worthASend,
   type CommitStep,
   type GroupMembership,
   type TransactionalLog,
@@ -16,6 +17,9 @@ function outputTo(topic: string): OutputRecord {
   return { topic, partition: 0, timestamp: 0, key: null, value: null, headers: {} };
 }
 
+/** Enough for a request of their own. */
+const manyOutputs = [...Array.from({ length: worthASend - 1 }, () => outputTo('out')), outputTo('dlq')];
+
 /** A log, a store and work that write down in which order they are used; the call named `failing` rejects. */
 function recording(failing?: string) {
   const calls: string[] = [];
@@ -23,9 +27,10 @@ function recording(failing?: string) {
     calls.push(name);
     return name === failing ? Promise.reject(new Error(`${name} failed`)) : Promise.resolve();
   };
-  const topics = (records: readonly OutputRecord[]): string => records.map(({ topic }) => topic).join(' ');
+  const topics = (records: readonly OutputRecord[]): string =>
+    [...new Set(records.map(({ topic }) => topic))].join(' ');
   const log: TransactionalLog = {
-    begin: () => call('begin'),
+    begin: (groupId) => call(`begin ${groupId}`),
     send: (records) => call(`send ${topics(records)}`),
     sendOffsets: (offsets, { groupId, memberId, generationId }) =>
       call(`offsets ${offsets.map(({ offset }) => offset).join(' ')} ${groupId} ${memberId} ${generationId}`),
@@ -42,7 +47,7 @@ function recording(failing?: string) {
     membership,
     *outputs() {
       calls.push('process 1');
-      yield [outputTo('out'), outputTo('dlq')];
+      yield manyOutputs;
       calls.push('process 2');
       yield [];
       calls.push('process 3');
@@ -64,18 +69,18 @@ function recording(failing?: string) {
 }
 
 const order = [
-  'begin',
-  '| begin',
+  'begin group',
   'process 1',
+  '| begin',
   'process 2',
   'send out dlq',
   'process 3',
   '| outputs',
+  'ask offsets',
+  'offsets 12 34 group member 7',
   'flush',
   'send out changelog',
   '| changelogs',
-  'ask offsets',
-  'offsets 12 34 group member 7',
   '| offsets',
   'commit',
   '| commit',
@@ -90,16 +95,32 @@ describe('a commit', () => {
     assert.deepEqual(calls, order);
   });
 
-  test('takes a step only once the one before is answered', async () => {
+  test('takes a step only once those before are answered', async () => {
     const { log, work, calls } = recording();
-    const slow = (name: string, step: () => Promise<void>) => async (): Promise<void> => {
-      await new Promise((resolve) => setImmediate(resolve));
-      await step();
-      calls.push(`${name} answered`);
-    };
-    await commit({ ...log, begin: slow('begin', log.begin), commit: slow('commit', log.commit) }, work);
-    assert.deepEqual(calls.slice(0, 3), ['begin', 'begin answered', 'process 1']);
-    assert.deepEqual(calls.slice(-3), ['commit', 'commit answered', 'fold in']);
+    const slow =
+      <A extends unknown[]>(name: string, step: (...args: A) => Promise<void>) =>
+      async (...args: A): Promise<void> => {
+        await step(...args);
+        for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+        calls.push(`${name} answered`);
+      };
+    await commit(
+      {
+        begin: slow('begin', log.begin),
+        send: log.send,
+        sendOffsets: slow('offsets', log.sendOffsets),
+        commit: slow('commit', log.commit),
+      },
+      work,
+    );
+    assert.deepEqual(calls.slice(0, 4), ['begin group', 'process 1', 'begin answered', 'process 2']);
+    assert.deepEqual(calls.slice(-5), [
+      'send out changelog',
+      'offsets answered',
+      'commit',
+      'commit answered',
+      'fold in',
+    ]);
   });
 
   test('sends nothing for an empty list of outputs, but lets the event loop turn', async () => {
@@ -110,7 +131,7 @@ describe('a commit', () => {
   });
 
   for (const failing of [
-    'begin',
+    'begin group',
     'send out dlq',
     'send out changelog',
     'offsets 12 34 group member 7',
@@ -122,8 +143,13 @@ describe('a commit', () => {
         commit(log, work, (step) => void calls.push(`| ${step}`)),
         { message: `${failing} failed` },
       );
-      // What is processed while the outputs travel is forgotten with the rest of the transaction.
-      const reached = failing === 'send out dlq' ? 'process 3' : failing;
+      // What is done while a call is under way is forgotten with the rest of the transaction.
+      const meanwhile: Partial<Record<string, string>> = {
+        'begin group': 'process 1',
+        'send out dlq': 'process 3',
+        'offsets 12 34 group member 7': '| changelogs',
+      };
+      const reached = meanwhile[failing] ?? failing;
       assert.deepEqual(calls, order.slice(0, order.indexOf(reached) + 1));
     });
   }
@@ -138,7 +164,7 @@ describe('a commit', () => {
       ...log,
       send: async (records) => {
         await log.send(records);
-        if (records.length === 2) await travelling;
+        if (records.length === worthASend) await travelling;
       },
     };
     const committed = commit(slow, work);
@@ -150,6 +176,37 @@ describe('a commit', () => {
     assert.deepEqual(
       calls,
       order.filter((call) => !call.startsWith('| ')),
+    );
+  });
+
+  for (const [failing, slow] of [
+    ['offsets', 'send'],
+    ['send', 'offsets'],
+  ] as const)
+    test(`that fails at its ${failing} ends only when its ${slow} is over`, async () => {
+      const { log, work, calls } = recording();
+      const fail = (): Promise<void> => Promise.reject(new Error(`${failing} failed`));
+      const linger = async (): Promise<void> => {
+        for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+        calls.push(`${slow} is over`);
+      };
+      const travelling: TransactionalLog = {
+        ...log,
+        send: failing === 'send' ? fail : linger,
+        sendOffsets: failing === 'offsets' ? fail : linger,
+      };
+      const few: Work = { ...work, outputs: () => [[outputTo('out')]] };
+      await assert.rejects(commit(travelling, few), { message: `${failing} failed` });
+      assert.equal(calls.at(-1), `${slow} is over`);
+    });
+
+  test('gathers few outputs for one send', async () => {
+    const { log, work, calls } = recording();
+    const few: Work = { ...work, outputs: () => [[outputTo('a')], [outputTo('b')], [outputTo('c')]] };
+    await commit(log, few);
+    assert.deepEqual(
+      calls.filter((call) => call.startsWith('send ')),
+      ['send a b c changelog'],
     );
   });
 
@@ -170,13 +227,13 @@ describe('a commit', () => {
     const faulty: Work = {
       ...work,
       *outputs() {
-        yield [outputTo('out'), outputTo('dlq')];
+        yield manyOutputs;
         yield [];
         throw new Error('operator');
       },
     };
     await assert.rejects(commit(log, faulty), { message: 'operator' });
-    assert.deepEqual(calls, ['begin', 'send out dlq']);
+    assert.deepEqual(calls, ['begin group', 'send out dlq']);
   });
 
   for (const [what, last, changelogs, sends] of [

@@ -52,7 +52,7 @@ export class Attempt implements Work {
   *outputs(): Generator<readonly OutputRecord[]> {
     const { tasks, isolation, commitIntervalMs, isOver, onChunk } = this.#options;
     for (const task of tasks.dirty) this.tasks.add(task);
-    for (;;) {
+    for (let isFirst = true; ; isFirst = false) {
       const outputs: OutputRecord[] = [];
       const begun = performance.now();
       const ended = this.#processChunk(outputs);
@@ -62,7 +62,9 @@ export class Attempt implements Work {
       yield outputs;
       const isLate = performance.now() - this.startedAt >= commitIntervalMs;
       const isFull = this.records >= isolation.limit;
-      if (ended || isLate || isFull || isOver() || !tasks.hasRecords) return;
+      // The first chunk waits until the transaction has begun: what comes in meanwhile is taken along.
+      const isDrained = (ended && !isFirst) || !tasks.hasRecords;
+      if (isDrained || isLate || isFull || isOver()) return;
     }
   }
 

@@ -9,7 +9,8 @@ export interface GroupMembership {
 
 /** A transactional producer, reduced to what a commit needs. Each call resolves once the cluster has answered. */
 export interface TransactionalLog {
-  begin(): Promise<void>;
+  /** Resolves when the transaction before is all written: what comes in until then can still be part of this one. */
+  begin(groupId: string): Promise<void>;
   send(records: readonly OutputRecord[]): Promise<void>;
   sendOffsets(offsets: readonly PartitionOffset[], membership: GroupMembership): Promise<void>;
   commit(): Promise<void>;
@@ -28,6 +29,9 @@ export interface Work {
   foldIn(): void;
 }
 
+/** Outputs that are worth a request of their own; fewer wait for those that come next. */
+export const worthASend = 500;
+
 /** Where in the commit order a transaction is; tests crash it at each. */
 export type CommitStep = 'begin' | 'outputs' | 'changelogs' | 'offsets' | 'commit' | 'foldIn';
 
@@ -43,30 +47,38 @@ export async function commit(
   work: Work,
   afterStep: (step: CommitStep) => void | Promise<void> = () => undefined,
 ): Promise<void> {
-  // 1. Begin.
-  await log.begin();
-  await afterStep('begin');
-  // 2. Outputs and dead letters, while more records are processed. The last of them wait for the changelogs.
-  let unsent: readonly OutputRecord[] = [];
-  let sending: Promise<void> = Promise.resolve();
-  for (const records of work.outputs()) {
+  // 1. Begin. While the transaction before is still being written, step 2 goes on processing.
+  let sending = meanwhile(log.begin(work.membership.groupId).then(() => afterStep('begin')));
+  let sendingOffsets = Promise.resolve();
+  try {
+    // 2. Outputs and dead letters, while more records are processed. The last of them wait for the changelogs.
+    let unsent: readonly OutputRecord[] = [];
+    for (const records of work.outputs()) {
+      await sending;
+      if (unsent.length < worthASend) unsent = [...unsent, ...records];
+      else {
+        sending = meanwhile(log.send(unsent));
+        unsent = records;
+      }
+      await giveWay();
+    }
     await sending;
-    if (unsent.length > 0) sending = sendMeanwhile(log, unsent);
-    unsent = records;
-    await giveWay();
+    await afterStep('outputs');
+    // 4. Offsets, with member and generation: a zombie is refused here. They go another way and need not wait for step 3.
+    sendingOffsets = meanwhile(log.sendOffsets(work.offsets(), work.membership));
+    // 3. Changelogs of the stores.
+    for (const records of work.changelogs()) {
+      await log.send([...unsent, ...records]);
+      unsent = [];
+    }
+    if (unsent.length > 0) await log.send(unsent);
+    await afterStep('changelogs');
+    await sendingOffsets;
+    await afterStep('offsets');
+  } finally {
+    // After a failure too: whoever settles the transaction finds nothing of it under way.
+    await Promise.allSettled([sending, sendingOffsets]);
   }
-  await sending;
-  await afterStep('outputs');
-  // 3. Changelogs of the stores.
-  for (const records of work.changelogs()) {
-    await log.send([...unsent, ...records]);
-    unsent = [];
-  }
-  if (unsent.length > 0) await log.send(unsent);
-  await afterStep('changelogs');
-  // 4. Offsets, with member and generation: a zombie is refused here.
-  await log.sendOffsets(work.offsets(), work.membership);
-  await afterStep('offsets');
   // 5. Commit.
   await log.commit();
   await afterStep('commit');
@@ -75,11 +87,10 @@ export async function commit(
   await afterStep('foldIn');
 }
 
-/** A send to be awaited later: its failure is no unhandled rejection until then. */
-function sendMeanwhile(log: TransactionalLog, records: readonly OutputRecord[]): Promise<void> {
-  const sending = log.send(records);
-  sending.catch(() => undefined);
-  return sending;
+/** A call to be awaited later: its failure is no unhandled rejection until then. */
+function meanwhile(call: Promise<void>): Promise<void> {
+  call.catch(() => undefined);
+  return call;
 }
 
 // Lets the send write its request before the next records keep the process busy, and heartbeats and fetches happen.

@@ -26,8 +26,8 @@ export class TransactionalProducer implements TransactionalLog {
   readonly #timeoutMs: number;
   readonly #compression: Compression;
   #transaction: Transaction | undefined;
-  /** The last call, which may go on after it was given up. */
-  #call: Promise<unknown> = Promise.resolve();
+  /** Settles with the last of the calls so far: they may go on after they were given up. */
+  #calls: Promise<unknown> = Promise.resolve();
 
   private constructor(producer: Producer, timeoutMs: number, compression: Compression) {
     this.#producer = producer;
@@ -59,8 +59,9 @@ export class TransactionalProducer implements TransactionalLog {
       compressionOf(connection),
     );
     try {
-      opened.#call = initialize(producer);
-      await within(opened.#call, Math.max(options.transactionTimeoutMs, 10_000), 'opening a producer');
+      const initialized = initialize(producer);
+      opened.#calls = initialized;
+      await within(initialized, Math.max(options.transactionTimeoutMs, 10_000), 'opening a producer');
     } catch (error) {
       await opened.close(1_000);
       throw error;
@@ -68,8 +69,8 @@ export class TransactionalProducer implements TransactionalLog {
     return opened;
   }
 
-  async begin(): Promise<void> {
-    this.#transaction = await this.#step('begin', this.#producer.transaction());
+  async begin(groupId: string): Promise<void> {
+    this.#transaction = await this.#step('begin', this.#producer.transaction({ consumerGroupId: groupId }));
   }
 
   async send(records: readonly OutputRecord[]): Promise<void> {
@@ -101,13 +102,17 @@ export class TransactionalProducer implements TransactionalLog {
   async close(timeoutMs: number): Promise<void> {
     // A call that was given up goes on trying for a while, and opens the connections again that are closed now.
     const disconnect = (): Promise<void> => this.#producer.disconnect().catch(() => undefined);
-    void this.#call.then(disconnect, disconnect);
+    void this.#calls.then(disconnect, disconnect);
     await settlesWithin(this.#producer.disconnect(), timeoutMs);
   }
 
   // kafkajs may retry one call for minutes; the broker gives the whole transaction up after this time.
   #step<T>(name: string, call: Promise<T>): Promise<T> {
-    this.#call = call;
+    const before = this.#calls;
+    this.#calls = call.then(
+      () => before,
+      () => before,
+    );
     return within(call, this.#timeoutMs, `${name} of a transaction`);
   }
 
