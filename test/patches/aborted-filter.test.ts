@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { brokerClient, newName, newTopic, readAll } from './broker.ts';
+import { brokerClient, newTopic, readAll, transactionalProducer } from './broker.ts';
 import { FetchedBatch, type FetchedMessage } from './kafkajs-internals.ts';
 
 const ABORT_MARKER = Buffer.from([0, 0, 0, 0]);
@@ -60,13 +60,7 @@ test('a reader of a real broker who begins within two aborted transactions gets 
   const kafka = brokerClient();
   const topic = await newTopic(kafka, 1);
   const begin = async () => {
-    const producer = brokerClient().producer({
-      transactionalId: newName('transactional-id'),
-      idempotent: true,
-      maxInFlightRequests: 1,
-    });
-    t.after(() => producer.disconnect());
-    await producer.connect();
+    const producer = await transactionalProducer(t, brokerClient());
     return producer.transaction();
   };
   const [first, second, third] = [await begin(), await begin(), await begin()];

@@ -1,6 +1,7 @@
 /** The real broker of the tests that need one. */
 import { randomUUID } from 'node:crypto';
-import kafkajs, { type Admin, type Consumer, type ISocketFactory, type Kafka } from 'kafkajs';
+import type { TestContext } from 'node:test';
+import kafkajs, { type Admin, type Consumer, type ISocketFactory, type Kafka, type Producer } from 'kafkajs';
 
 /** Where the broker listens: KAFKA_BOOTSTRAP_SERVERS, which the test runner sets. */
 export function bootstrapServers(): string[] {
@@ -48,6 +49,18 @@ export async function withAdmin<T>(kafka: Kafka, use: (admin: Admin) => Promise<
   } finally {
     await admin.disconnect();
   }
+}
+
+/** A connected producer of transactions, for the time of the test. */
+export async function transactionalProducer(t: TestContext, kafka: Kafka): Promise<Producer> {
+  const producer = kafka.producer({
+    transactionalId: newName('transactional-id'),
+    idempotent: true,
+    maxInFlightRequests: 1,
+  });
+  t.after(() => producer.disconnect());
+  await producer.connect();
+  return producer;
 }
 
 /** A fresh topic of that many partitions. */

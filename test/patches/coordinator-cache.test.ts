@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { brokerClient, newName, newTopic, readAll, withAdmin } from './broker.ts';
+import { brokerClient, newName, newTopic, readAll, withAdmin, transactionalProducer } from './broker.ts';
 import { type CoordinatorRequest, ERROR, FakeCluster, TOPIC } from './fake-cluster.ts';
 import { fakeProducer } from './fake-producer.ts';
 import { collectingLogger, createEosManager, type EosManager } from './kafkajs-internals.ts';
@@ -181,13 +181,7 @@ test('a transaction with its group begins on a real broker when the one before i
   const kafka = brokerClient();
   const topic = await newTopic(kafka, 1);
   const consumerGroupId = newName('group');
-  const producer = kafka.producer({
-    transactionalId: newName('transactional-id'),
-    idempotent: true,
-    maxInFlightRequests: 1,
-  });
-  t.after(() => producer.disconnect());
-  await producer.connect();
+  const producer = await transactionalProducer(t, kafka);
   for (let i = 1; i <= 5; i++) {
     const transaction = await producer.transaction({ consumerGroupId });
     const { high, low } = (await withAdmin(kafka, (admin) => admin.fetchTopicOffsets(topic)))[0]!;
@@ -208,13 +202,7 @@ test('transactions back to back on a real broker look up two coordinators and lo
   const topic = await newTopic(kafka, 2);
   const groupId = newName('group');
   const transactions = 20;
-  const producer = kafka.producer({
-    transactionalId: newName('transactional-id'),
-    idempotent: true,
-    maxInFlightRequests: 1,
-  });
-  t.after(() => producer.disconnect());
-  await producer.connect();
+  const producer = await transactionalProducer(t, kafka);
   const transactOnce = async (value: string): Promise<void> => {
     const transaction = await producer.transaction();
     await transaction.send({ topic, messages: [0, 1].map((partition) => ({ partition, value })) });

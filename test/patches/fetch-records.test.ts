@@ -10,7 +10,7 @@ import kafkajs, {
   type Transaction,
 } from 'kafkajs';
 import { until } from '../streams/until.ts';
-import { brokerClient, newName, newTopic, withAdmin } from './broker.ts';
+import { brokerClient, newName, newTopic, withAdmin, transactionalProducer } from './broker.ts';
 
 const { None, GZIP } = kafkajs.CompressionTypes;
 const OPTIONS = { timeout: 60_000 };
@@ -68,13 +68,7 @@ async function send(
 
 /** Begins transactions of one producer, with a client of its own. */
 async function transactions(t: TestContext): Promise<() => Promise<Transaction>> {
-  const producer = brokerClient().producer({
-    transactionalId: newName('transactional-id'),
-    idempotent: true,
-    maxInFlightRequests: 1,
-  });
-  t.after(() => producer.disconnect());
-  await producer.connect();
+  const producer = await transactionalProducer(t, brokerClient());
   return () => producer.transaction();
 }
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Consumer, ConsumerGroupJoinEvent, Kafka, Producer, Transaction } from 'kafkajs';
+import type { Consumer, ConsumerGroupJoinEvent, Kafka, Transaction } from 'kafkajs';
 import { until } from '../streams/until.ts';
-import { brokerClient, newName, newTopic, readAll, withAdmin } from './broker.ts';
+import { brokerClient, newName, newTopic, readAll, withAdmin, transactionalProducer } from './broker.ts';
 
 const OPTIONS = { timeout: 60_000 };
 // Long enough for several answers of the broker, were they not held back.
@@ -35,17 +35,6 @@ async function run(consumer: Consumer, topic: string, onRecord: (offset: string)
   return joined;
 }
 
-async function connectedProducer(t: TestContext, kafka: Kafka): Promise<Producer> {
-  const producer = kafka.producer({
-    transactionalId: newName('transactional-id'),
-    idempotent: true,
-    maxInFlightRequests: 1,
-  });
-  t.after(() => producer.disconnect());
-  await producer.connect();
-  return producer;
-}
-
 function sendOffset(
   transaction: Transaction,
   to: { groupId: string; topic: string; offset: string; memberId?: string; generationId?: number },
@@ -71,7 +60,7 @@ test('the current member of the current generation commits its offsets', OPTIONS
   const topic = await newTopic(kafka, 1);
   const { memberId, generationId } = await join(t, kafka, groupId, topic);
   assert.equal(generationId, 1);
-  const transaction = await (await connectedProducer(t, brokerClient())).transaction();
+  const transaction = await (await transactionalProducer(t, brokerClient())).transaction();
   await transaction.send({ topic, messages: [{ value: 'A' }] });
   await sendOffset(transaction, { groupId, topic, offset: '5', memberId, generationId });
   await transaction.commit();
@@ -84,7 +73,7 @@ test('a commit of an older generation is refused and none of it is visible', OPT
   const groupId = newName('group');
   const topic = await newTopic(kafka, 1);
   const { memberId, generationId } = await join(t, kafka, groupId, topic);
-  const transaction = await (await connectedProducer(t, brokerClient())).transaction();
+  const transaction = await (await transactionalProducer(t, brokerClient())).transaction();
   await transaction.send({ topic, messages: [{ value: 'of a zombie' }] });
   await assert.rejects(
     sendOffset(transaction, { groupId, topic, offset: '5', memberId, generationId: generationId - 1 }),
@@ -100,7 +89,7 @@ test('a commit of a member that the group does not know is refused', OPTIONS, as
   const groupId = newName('group');
   const topic = await newTopic(kafka, 1);
   const { generationId } = await join(t, kafka, groupId, topic);
-  const transaction = await (await connectedProducer(t, brokerClient())).transaction();
+  const transaction = await (await transactionalProducer(t, brokerClient())).transaction();
   await assert.rejects(
     sendOffset(transaction, { groupId, topic, offset: '5', memberId: 'expelled', generationId }),
     { name: 'KafkaJSProtocolError', type: 'UNKNOWN_MEMBER_ID' },
@@ -113,7 +102,7 @@ test('without a member the offsets are committed unchecked, as kafkajs always di
   const kafka = brokerClient();
   const groupId = newName('group');
   const topic = await newTopic(kafka, 1);
-  const transaction = await (await connectedProducer(t, brokerClient())).transaction();
+  const transaction = await (await transactionalProducer(t, brokerClient())).transaction();
   await sendOffset(transaction, { groupId, topic, offset: '5' });
   await transaction.commit();
   assert.equal(await committedOffset(kafka, groupId, topic, true), '5');
@@ -123,7 +112,7 @@ test('stable offsets are answered only when the transaction that carries newer o
   const kafka = brokerClient();
   const groupId = newName('group');
   const topic = await newTopic(kafka, 1);
-  const transaction = await (await connectedProducer(t, brokerClient())).transaction();
+  const transaction = await (await transactionalProducer(t, brokerClient())).transaction();
   await sendOffset(transaction, { groupId, topic, offset: '5' });
   assert.equal(await committedOffset(kafka, groupId, topic), '-1');
   let isCommitted = false;
@@ -139,7 +128,7 @@ test('a consumer waits for the open transaction of the previous owner and begins
   const kafka = brokerClient(errors);
   const groupId = newName('group');
   const topic = await newTopic(kafka, 1);
-  const producer = await connectedProducer(t, brokerClient());
+  const producer = await transactionalProducer(t, brokerClient());
   const setup = await producer.transaction();
   await setup.send({ topic, messages: ['A', 'B', 'C'].map((value) => ({ value })) });
   await setup.commit();
@@ -164,7 +153,7 @@ test('a consumer waits for the open transaction of the previous owner and begins
 test('the high watermark and the last stable offset differ while a transaction is open', OPTIONS, async (t) => {
   const kafka = brokerClient();
   const topic = await newTopic(kafka, 1);
-  const transaction = await (await connectedProducer(t, brokerClient())).transaction();
+  const transaction = await (await transactionalProducer(t, brokerClient())).transaction();
   await transaction.send({ topic, messages: [{ value: 'A' }, { value: 'B' }] });
   await withAdmin(kafka, async (admin) => {
     const end = async (options?: { isolationLevel: 0 | 1 }): Promise<string | undefined> =>
@@ -181,7 +170,7 @@ test('the high watermark and the last stable offset differ while a transaction i
 test('the events of a batch without records tell from where it was fetched', OPTIONS, async (t) => {
   const kafka = brokerClient();
   const topic = await newTopic(kafka, 1);
-  const producer = await connectedProducer(t, brokerClient());
+  const producer = await transactionalProducer(t, brokerClient());
   const transaction = await producer.transaction();
   await transaction.send({ topic, messages: [{ value: 'A' }] });
   await transaction.abort();

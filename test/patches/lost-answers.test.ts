@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import type { ISocketFactory } from 'kafkajs';
-import { brokerClient, newName, newTopic, readAll, withAdmin } from './broker.ts';
+import { brokerClient, newName, newTopic, readAll, withAdmin, transactionalProducer } from './broker.ts';
 
 /** The numbers of the requests in Kafka's protocol. */
 const REQUESTS = {
@@ -46,13 +46,7 @@ for (const [name, request] of Object.entries(REQUESTS)) {
       const topic = await newTopic(kafka, 1);
       const groupId = newName('group');
       const { factory, lost } = losesAnswerTo(request, end);
-      const producer = brokerClient([], factory).producer({
-        transactionalId: newName('transactional-id'),
-        idempotent: true,
-        maxInFlightRequests: 1,
-      });
-      t.after(() => producer.disconnect());
-      await producer.connect();
+      const producer = await transactionalProducer(t, brokerClient([], factory));
       for (const [offset, value] of ['A', 'B'].entries()) {
         const transaction = await producer.transaction();
         await transaction.send({ topic, messages: [{ value }] });

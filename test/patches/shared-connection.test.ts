@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { brokerClient, newName, newTopic } from './broker.ts';
+import { brokerClient, newName, newTopic, transactionalProducer } from './broker.ts';
 
 test('fetches that come at the same time share one connection, and disconnect() closes all there are', async () => {
   const sockets: Socket[] = [];
@@ -37,9 +37,7 @@ test('the offsets of a transaction have a connection of their own beside the rec
   });
   const topic = await newTopic(kafka, 1);
   const consumerGroupId = newName('group');
-  const producer = kafka.producer({ transactionalId: newName('transactional-id'), idempotent: true });
-  t.after(() => producer.disconnect());
-  await producer.connect();
+  const producer = await transactionalProducer(t, kafka);
   const transaction = await producer.transaction({ consumerGroupId });
   await Promise.all([
     transaction.send({ topic, messages: [{ value: 'A' }] }),

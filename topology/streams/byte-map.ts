@@ -251,11 +251,15 @@ export class ByteMap {
 
   #bury(place: number): void {
     const { page, word } = this.#at(place);
+    this.#markDead(page, word);
+    this.#tidy(Math.floor(place / maxPageUnits));
+  }
+
+  #markDead(page: Page, word: number): void {
     const units = page.words[word] ?? 0;
     page.words[word + 1] = 0;
     page.living -= units;
     this.#livingUnits -= units;
-    this.#tidy(Math.floor(place / maxPageUnits));
   }
 
   /** Moves the living out of a page that is mostly dead, and gives the page back. */
@@ -281,9 +285,7 @@ export class ByteMap {
     let slot = hashOf(page.bytes, start, end) & mask;
     while (this.#places[slot] !== place + 1) slot = (slot + 1) & mask;
     this.#places[slot] = this.#append(key, value, this.timestampAt(place), units) + 1;
-    page.words[word + 1] = 0;
-    page.living -= units;
-    this.#livingUnits -= units;
+    this.#markDead(page, word);
   }
 }
 

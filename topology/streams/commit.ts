@@ -36,10 +36,10 @@ export const worthASend = 500;
 export type CommitStep = 'begin' | 'outputs' | 'changelogs' | 'offsets' | 'commit' | 'foldIn';
 
 /**
- * One transaction, in the only order that keeps exactly-once. Everything a record led to, its outputs, the state it
- * changed and the offset behind it, becomes visible together at step 5 or not at all; memory follows in step 6 only
- * after the log. When a step rejects, the caller settles the transaction with a new producer and asks the group's
- * committed offsets whether step 5 had happened.
+ * One transaction, in the only order that keeps exactly-once; only steps 3 and 4 are under way at once. Everything a
+ * record led to, its outputs, the state it changed and the offset behind it, becomes visible together at step 5 or not
+ * at all; memory follows in step 6 only after the log. When a step rejects, the caller settles the transaction with a
+ * new producer and asks the group's committed offsets whether step 5 had happened.
  * @param afterStep - called after each step; a test throws from it or ends the process.
  */
 export async function commit(
