@@ -6,7 +6,19 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const folders = ['cli', 'consumers', 'ingress', 'local', 'process', 'schemas', 'topology'];
+const folders = [
+  'cli',
+  'consumers',
+  'ingress',
+  'kafka',
+  'local',
+  'postgres',
+  'process',
+  'schemas',
+  'streams',
+  'topology',
+  'vendors',
+];
 
 function newestSource(folder) {
   let newest = 0;

@@ -1,4 +1,4 @@
-import { sinkVariables } from '../consumers/main.ts';
+import { sinkVariables } from '../consumers/postgres/main.ts';
 import { ingressVariables } from '../ingress/config.ts';
 import { describeConfig, readConfig, type VariableTable } from '../process/config.ts';
 import { topologyVariables } from '../topology/config.ts';

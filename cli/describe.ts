@@ -1,6 +1,6 @@
 import { biometrics } from '../topology/biometrics.ts';
-import { describe as describeTopology, writeOnly } from '../topology/streams/index.ts';
-import { topicNames } from '../topology/topics.ts';
+import { describe as describeTopology, writeOnly } from '../streams/index.ts';
+import { topicNames } from '../kafka/topics.ts';
 import { defaultRules } from '../topology/triggers.ts';
 import { UsageError, type Command } from './command.ts';
 import { withLocalEnv } from '../local/env.ts';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { hashKey } from '../ingress/raw-record.ts';
-import { vendors } from '../ingress/vendors/all.ts';
+import { vendors } from '../vendors/index.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import {
   explain,
@@ -11,11 +11,11 @@ import {
   type Explained,
   type Explanation,
 } from '../topology/explain.ts';
-import { firstId, isEnvelopeForm, isObject, valueAt } from '../topology/normalize/payload.ts';
-import { parseJson } from '../topology/json.ts';
-import { collectorScheme, rawHeader } from '../topology/raw-record.ts';
-import { errorHeader, headerText } from '../topology/streams/index.ts';
-import { devices, topicNames, type Device } from '../topology/topics.ts';
+import { firstId, isEnvelopeForm, isObject, valueAt } from '../vendors/payload.ts';
+import { parseJson } from '../vendors/json.ts';
+import { collectorScheme, rawHeader } from '../schemas/raw-record.ts';
+import { errorHeader, headerText } from '../streams/index.ts';
+import { devices, topicNames, type Device } from '../kafka/topics.ts';
 import { defaultRules, readRules } from '../topology/triggers.ts';
 import { withLocalEnv } from '../local/env.ts';
 import { UsageError, type Command } from './command.ts';

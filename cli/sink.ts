@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
-import { migrateDatabase, postgresVariables, sinkVariables, startSink } from '../consumers/main.ts';
-import { postgresPool } from '../consumers/postgres.ts';
+import { migrateDatabase, postgresVariables, sinkVariables, startSink } from '../consumers/postgres/main.ts';
+import { postgresPool } from '../postgres/pool.ts';
 import { withLocalEnv } from '../local/env.ts';
 import { readConfig } from '../process/config.ts';
 import { createLog } from '../process/log.ts';

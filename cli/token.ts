@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { bearerToken } from '../ingress/bearer.ts';
 import { ingressVariables } from '../ingress/config.ts';
 import { ConfigError } from '../process/config.ts';
-import { idText } from '../topology/json.ts';
+import { idText } from '../vendors/json.ts';
 import { UsageError, type Command } from './command.ts';
 import { configured } from './environment.ts';
 

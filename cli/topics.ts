@@ -1,8 +1,8 @@
 import { kafkaVariables } from '../process/config.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
-import { kafkaClient, kafkaConnection } from '../topology/streams/kafka.ts';
-import { checkTopics, createTopics, TopicError, topicNames, topicSpecs } from '../topology/topics.ts';
+import { kafkaClient, kafkaConnection } from '../kafka/client.ts';
+import { checkTopics, createTopics, TopicError, topicNames, topicSpecs } from '../kafka/topics.ts';
 import { UsageError, type Command } from './command.ts';
 import { configured } from './environment.ts';
 

@@ -1,4 +1,4 @@
-import type { Consumer } from '../topology/streams/kafka.ts';
+import type { Consumer } from '../kafka/client.ts';
 
 /** Which partitions the consumer holds, and whether it still holds one since a certain moment. */
 export interface Membership {

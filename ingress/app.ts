@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import express from 'express';
-import { devices, type Device } from '../topology/topics.ts';
-import { sendProblem } from './problems.ts';
+import { devices, type Device } from '../kafka/topics.ts';
+import { sendProblem } from './errors.ts';
 import type { Handler } from './webhook.ts';
 
 /** A path and what answers its methods. HEAD is answered as GET, OPTIONS by the methods themselves. */

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { createHmac } from 'node:crypto';
-import { idText } from '../topology/json.ts';
+import { idText } from '../vendors/json.ts';
 
 /**
  * The token that speaks for a user: `<u>.<HMAC-SHA256 over the text u>` with u = the user's id, both in base64url

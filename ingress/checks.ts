@@ -1,4 +1,4 @@
-import { within } from '../topology/streams/deadline.ts';
+import { within } from '../process/deadline.ts';
 
 /** Something that is looked at now and then in the background, so that asking costs nothing and cannot hang. */
 export interface Check {

@@ -7,9 +7,9 @@ import {
   type Config,
   type Variable,
 } from '../process/config.ts';
-import { byDevice, devices, type Device } from '../topology/topics.ts';
+import { byDevice, devices, type Device } from '../kafka/topics.ts';
 import { readRevokedUsers } from './revocations.ts';
-import { vendors } from './vendors/all.ts';
+import { vendors } from '../vendors/index.ts';
 
 const MiB = 1024 * 1024;
 

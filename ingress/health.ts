@@ -1,7 +1,7 @@
 import type { Registry } from 'prom-client';
 import type { Check } from './checks.ts';
 import { summarize, wantsText } from './metrics.ts';
-import { sendJson, sendProblem, sendText } from './problems.ts';
+import { sendJson, sendProblem, sendText } from './errors.ts';
 import type { RawLog } from './raw-log.ts';
 import type { Health } from './status.ts';
 import type { Handler } from './webhook.ts';

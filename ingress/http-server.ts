@@ -8,7 +8,7 @@ import {
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { problemDocument, sendProblem, type ProblemCode } from './problems.ts';
+import { problemDocument, sendProblem, type ProblemCode } from './errors.ts';
 
 /** What a connection may cost. Not settings: none depends on the deployment. */
 export interface ConnectionLimits {

@@ -1,9 +1,9 @@
 import type { RequestListener, Server } from 'node:http';
 import { adminRoutes, createListener, publicRoutes } from './app.ts';
-import { createByteBudget } from './byte-budget.ts';
+import { createByteBudget } from './admission.ts';
 import { startCheck } from './checks.ts';
 import { shortSecrets, vendorSecrets, type IngressConfig } from './config.ts';
-import { ouraHandshake } from './handshake.ts';
+import { ouraHandshake } from './challenge.ts';
 import {
   health,
   healthOf,
@@ -21,9 +21,9 @@ import { createRawLog, type RawLog, type RawProducer } from './raw-log.ts';
 import { groupHealth, groupMetrics, type GroupStatus, type Status } from './status.ts';
 import { occasionalLog } from '../process/occasional-log.ts';
 import { startRevocations, type Revocations } from './revocations.ts';
-import { schemes } from './schemes.ts';
+import { schemes } from '../vendors/signature.ts';
 import { createTopicsCheck, describeTopicsFault, type TopicsCheck } from './topics-check.ts';
-import { vendors } from './vendors/all.ts';
+import { vendors } from '../vendors/index.ts';
 import { version } from '../process/version.ts';
 import { createWaitingLine } from './waiting-line.ts';
 import { testWebhook, vendorWebhook, type Handler, type WebhookDeps } from './webhook.ts';
@@ -36,8 +36,8 @@ import {
   type Compression,
   type Kafka,
   type KafkaLog,
-} from '../topology/streams/kafka.ts';
-import { byDevice, devices, topicNames, type Device } from '../topology/topics.ts';
+} from '../kafka/client.ts';
+import { byDevice, devices, topicNames, type Device } from '../kafka/topics.ts';
 
 /** A running ingress, and where it listens. */
 export interface RunningIngress extends Running {

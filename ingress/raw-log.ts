@@ -1,9 +1,9 @@
-import { DeadlineError, within } from '../topology/streams/deadline.ts';
+import { DeadlineError, within } from '../process/deadline.ts';
 import { nextBatch, queued, type BatchLimits, type Queued } from './batch.ts';
 import { createBreaker, type Breaker } from './breaker.ts';
 import type { RawRecord } from './raw-record.ts';
 import type { Logger } from '../process/log.ts';
-import { causes, kafkaErrorType, type TopicMessages } from '../topology/streams/kafka.ts';
+import { causes, kafkaErrorType, type TopicMessages } from '../kafka/client.ts';
 
 /** What became of a record. Only `acknowledged` says that it is in the log; after `failed` and `late` it still may be. */
 export type Appended = 'acknowledged' | 'too_large' | 'late' | 'failed' | 'breaker_open' | 'stopped';

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import { keptHeaderBytes, noScheme, rawHeader } from '../topology/raw-record.ts';
-import { keyPartition } from '../topology/streams/kafka.ts';
+import { keptHeaderBytes, noScheme, rawHeader } from '../schemas/raw-record.ts';
+import { keyPartition } from '../kafka/client.ts';
 
 /** A record of a raw topic, ready to be sent. */
 export interface RawRecord {

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Lease } from './byte-budget.ts';
+import type { Lease } from './admission.ts';
 
 /** Bodies up to this size are bounded by the number of webhooks in hand alone. */
 export const smallBodyBytes = 64 * 1024;

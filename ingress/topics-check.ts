@@ -1,6 +1,6 @@
-import { within } from '../topology/streams/deadline.ts';
-import { causes, kafkaErrorType, type Admin, type Kafka } from '../topology/streams/kafka.ts';
-import { checkTopics, TopicError } from '../topology/topics.ts';
+import { within } from '../process/deadline.ts';
+import { causes, kafkaErrorType, type Admin, type Kafka } from '../kafka/client.ts';
+import { checkTopics, TopicError } from '../kafka/topics.ts';
 
 /** Looks whether Kafka is reachable and the topics are as expected, on a connection that it keeps. */
 export interface TopicsCheck {

@@ -1,15 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseMembers } from '../topology/json.ts';
-import { firstId } from '../topology/normalize/payload.ts';
-import type { ByteBudget, Lease } from './byte-budget.ts';
-import { problemStatus, send, sendProblem, type ProblemCode } from './problems.ts';
+import { parseMembers } from '../vendors/json.ts';
+import { firstId } from '../vendors/payload.ts';
+import type { ByteBudget, Lease } from './admission.ts';
+import { problemStatus, send, sendProblem, type ProblemCode } from './errors.ts';
 import type { Appended, RawLog } from './raw-log.ts';
 import { hashKey, rawRecord, testRecord, type RawRecord } from './raw-record.ts';
 import { declaredLength, readBody, type Patience } from './read-body.ts';
-import type { SignatureScheme } from './schemes.ts';
+import type { SignatureScheme } from '../vendors/signature.ts';
 import { checkClaim, hasSecret, readClaim } from './verify.ts';
-import type { Vendor } from './vendors/vendor.ts';
+import type { Vendor } from '../vendors/vendor.ts';
 import type { WaitingLine } from './waiting-line.ts';
 
 /** A handler on Node's own request and response, so that it can be served with or without Express. */

@@ -2,7 +2,7 @@ import cluster from 'node:cluster';
 import type { IngressConfig } from './config.ts';
 import { startIngress, type Group } from './main.ts';
 import type { GroupStatus, Status } from './status.ts';
-import { within } from '../topology/streams/deadline.ts';
+import { within } from '../process/deadline.ts';
 import type { Logger } from '../process/log.ts';
 import type { Running } from '../process/run.ts';
 

@@ -6,7 +6,7 @@ import { docker } from './docker.ts';
 import { embedded, type Parts, type Runner } from './embedded.ts';
 import { stackDirectory, vendorSecrets, writeLocalEnv } from './env.ts';
 import { StackError } from './errors.ts';
-import { given, isGiven } from './given.ts';
+import { given, isGiven } from './existing.ts';
 import { takeLock } from './lock.ts';
 import { endStrays, shown, type Part } from './part.ts';
 import { fixedPorts, freePorts } from './ports.ts';

@@ -1,7 +1,7 @@
 /** The contract in the registry: registering it, checking it, and finding its ids at run time. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { topicNames } from '../topology/topics.ts';
+import { topicNames } from '../kafka/topics.ts';
 import { avroType } from './avro.ts';
 import { biometricEventAvsc } from './biometric-event.ts';
 import { RegistryError, type SchemaRegistry } from './registry.ts';

@@ -1,7 +1,7 @@
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { rememberedMs, sweptAfterMs, userKey, uuidBytes, writeUuid, type UserKey } from './packed.ts';
 import { noteEmitted, type Revisions } from './revisions.ts';
-import { serdes, type KeyValueStore, type RecordContext } from './streams/index.ts';
+import { serdes, type KeyValueStore, type RecordContext } from '../streams/index.ts';
 
 /** Nothing but that the alert was raised. */
 const raised = Buffer.alloc(0);

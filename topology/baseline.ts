@@ -1,5 +1,5 @@
 import type { Baseline, BiometricEvent } from '../schemas/biometric-event.ts';
-import { dayMs, parseInstant } from './instant.ts';
+import { dayMs, parseInstant } from '../vendors/instant.ts';
 import {
   hashBytes,
   isRemembered,
@@ -11,7 +11,7 @@ import {
   writeInstant,
   type UserKey,
 } from './packed.ts';
-import type { KeyValueStore, RecordContext } from './streams/index.ts';
+import type { KeyValueStore, RecordContext } from '../streams/index.ts';
 
 /*
  * All days of a user in one entry, because every event reads them all. The rows stand in the order they were put.

@@ -3,11 +3,11 @@ import { alertsStore, markFirst } from './alerts.ts';
 import { baselinesStore, withBaseline } from './baseline.ts';
 import { dailyTotals, pointsStore } from './daily-totals.ts';
 import { eventHeaders } from './headers.ts';
-import { normalize } from './normalize/index.ts';
+import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
 import { newestRevision, revisionsStore } from './revisions.ts';
-import { serdes, StreamsBuilder, type Serde, type Topology } from './streams/index.ts';
-import type { TopicNames } from './topics.ts';
+import { serdes, StreamsBuilder, type Serde, type Topology } from '../streams/index.ts';
+import type { TopicNames } from '../kafka/topics.ts';
 import { analyze, type TriggerRule } from './triggers.ts';
 
 /** What the topology is made with. */

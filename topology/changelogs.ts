@@ -1,6 +1,6 @@
 import { biometrics } from './biometrics.ts';
-import { changelogConfig, changelogTopic, describeNodes, writeOnly } from './streams/index.ts';
-import { topicNames, type TopicSpec } from './topics.ts';
+import { changelogConfig, changelogTopic, describeNodes, writeOnly } from '../streams/index.ts';
+import { topicNames, type TopicSpec } from '../kafka/topics.ts';
 import { defaultRules } from './triggers.ts';
 
 /** The consumer group of the topology, which is the first part of its changelogs' names. */

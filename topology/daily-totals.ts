@@ -1,5 +1,5 @@
 import { noPoints, packedDay, withPoints, type Day, type DayPoints, type PointMetric } from './day-points.ts';
-import { dayMs } from './instant.ts';
+import { dayMs } from '../vendors/instant.ts';
 import { sweptAfterMs, rememberedMs, userKey, type UserKey } from './packed.ts';
 import {
   readingOf,
@@ -8,8 +8,8 @@ import {
   type ActivityMetric,
   type Origins,
   type Reading,
-} from './reading.ts';
-import { drop, type Dropped, type KeyValueStore, type RecordContext } from './streams/index.ts';
+} from '../vendors/reading.ts';
+import { drop, type Dropped, type KeyValueStore, type RecordContext } from '../streams/index.ts';
 
 /** How long the points of a day are kept after the last payload that touched it: exports reach back a week. */
 const keptMs = 9 * dayMs;

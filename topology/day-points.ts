@@ -1,7 +1,7 @@
-import { StreamsError, type Serde } from './streams/index.ts';
-import { dayMs } from './instant.ts';
+import { StreamsError, type Serde } from '../streams/index.ts';
+import { dayMs } from '../vendors/instant.ts';
 import { hashBytes } from './packed.ts';
-import type { Device } from './topics.ts';
+import type { Device } from '../kafka/topics.ts';
 
 /** What the points of a day measure. Their places are stored: only ever append. */
 export const pointMetrics = [

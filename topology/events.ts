@@ -1,8 +1,8 @@
 import type { BiometricEvent, Superseded } from '../schemas/biometric-event.ts';
 import { nameUuid, sha256 } from './identity.ts';
-import type { Reading } from './reading.ts';
-import type { RecordContext } from './streams/index.ts';
-import type { Device } from './topics.ts';
+import type { Reading } from '../vendors/reading.ts';
+import type { RecordContext } from '../streams/index.ts';
+import type { Device } from '../kafka/topics.ts';
 
 const hourMs = 3_600_000;
 const staleAfterMs = 48 * hourMs;

@@ -4,9 +4,9 @@ import { version } from '../process/version.ts';
 import { biometrics } from './biometrics.ts';
 import { dailyOrigins } from './daily-totals.ts';
 import { buildId } from './headers.ts';
-import { normalize } from './normalize/index.ts';
+import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
-import type { Origins, Reading } from './reading.ts';
+import type { Origins, Reading } from '../vendors/reading.ts';
 import {
   TopologyTestDriver,
   writeOnly,
@@ -14,8 +14,8 @@ import {
   type OutputHeaders,
   type OutputRecord,
   type RecordContext,
-} from './streams/index.ts';
-import type { Device, TopicNames } from './topics.ts';
+} from '../streams/index.ts';
+import type { Device, TopicNames } from '../kafka/topics.ts';
 import type { TriggerRule } from './triggers.ts';
 
 /** A webhook as it lies in a raw topic. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
-import type { OutputHeaders } from './streams/index.ts';
+import type { OutputHeaders } from '../streams/index.ts';
 import type { TriggerRule } from './triggers.ts';
 
 const noTriggers = '{"triggers":[]}';

@@ -8,7 +8,7 @@ import { biometrics } from './biometrics.ts';
 import { applicationIdOf } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
 import { buildId } from './headers.ts';
-import { kafkaConnection } from './streams/kafka.ts';
+import { kafkaConnection } from '../kafka/client.ts';
 import {
   KafkaStreams,
   promMetrics,
@@ -17,8 +17,8 @@ import {
   type Serde,
   type StreamsMetrics,
   type StreamsOptions,
-} from './streams/index.ts';
-import { topicNames } from './topics.ts';
+} from '../streams/index.ts';
+import { topicNames } from '../kafka/topics.ts';
 import type { TriggerRule } from './triggers.ts';
 
 /** What one stream thread needs; all of it can be sent to a worker thread. */

@@ -8,9 +8,9 @@ import { schemaRegistry } from '../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
 import { biometricStreams, type InstanceSettings } from './instance.ts';
-import { kafkaConnection, kafkaClient } from './streams/kafka.ts';
-import { StreamWorkers, type ServedStreams, type StreamsOptions } from './streams/index.ts';
-import { checkTopics, topicNames, type TopicNames } from './topics.ts';
+import { kafkaConnection, kafkaClient } from '../kafka/client.ts';
+import { StreamWorkers, type ServedStreams, type StreamsOptions } from '../streams/index.ts';
+import { checkTopics, topicNames, type TopicNames } from '../kafka/topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
 
 /** A thread that makes no step, or whose consumer shows no life, for this long is stuck: both do so every second. */

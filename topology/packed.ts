@@ -1,6 +1,6 @@
 import { sha256 } from './identity.ts';
-import { dayMs } from './instant.ts';
-import { StreamsError, type Serde } from './streams/index.ts';
+import { dayMs } from '../vendors/instant.ts';
+import { StreamsError, type Serde } from '../streams/index.ts';
 
 /** How long every store remembers what was last touched, by the `received_at` of the record that looks it up. */
 export const rememberedMs = 35 * dayMs;

@@ -1,5 +1,5 @@
-import { parseJson, type JsonFault } from './json.ts';
-import { SerdeError, type Serde } from './streams/index.ts';
+import { parseJson, type JsonFault } from '../vendors/json.ts';
+import { SerdeError, type Serde } from '../streams/index.ts';
 
 const codes: Readonly<Record<JsonFault, string>> = {
   empty: 'EMPTY_BODY',

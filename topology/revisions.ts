@@ -17,9 +17,9 @@ import {
   writeUuid,
   type UserKey,
 } from './packed.ts';
-import { rawMeta, type Reading } from './reading.ts';
-import { drop, type Dropped, type KeyValueStore, type RecordContext } from './streams/index.ts';
-import { devices, type TopicNames } from './topics.ts';
+import { rawMeta, type Reading } from '../vendors/reading.ts';
+import { drop, type Dropped, type KeyValueStore, type RecordContext } from '../streams/index.ts';
+import { devices, type TopicNames } from '../kafka/topics.ts';
 
 /*
  * The resources of a user lie in 64 buckets, by the first 6 bits of the hash of their id: one entry for each resource

@@ -2,7 +2,7 @@
 import { Registry } from 'prom-client';
 import { createLog } from '../process/log.ts';
 import { biometricStreams, type InstanceSettings } from './instance.ts';
-import { serveStreamWorker } from './streams/index.ts';
+import { serveStreamWorker } from '../streams/index.ts';
 
 await serveStreamWorker((data, threadName) => {
   const settings = data as InstanceSettings & { readonly logName: string };

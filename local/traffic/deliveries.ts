@@ -1,5 +1,5 @@
-import { seededRandom } from '../../topology/streams/index.ts';
-import type { Device } from '../../topology/topics.ts';
+import { seededRandom } from '../../streams/index.ts';
+import type { Device } from '../../kafka/topics.ts';
 import {
   healthkitToken,
   ouraSignature,

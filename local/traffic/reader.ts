@@ -2,15 +2,15 @@ import { randomUUID } from 'node:crypto';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, UnknownSchemaId } from '../../schemas/codec.ts';
 import type { SchemaRegistry } from '../../schemas/registry.ts';
-import { errorHeader, headerText, type Headers } from '../../topology/streams/index.ts';
+import { errorHeader, headerText, type Headers } from '../../streams/index.ts';
 import {
   kafkaClient,
   type Admin,
   type Consumer,
   type KafkaConnection,
   type KafkaLog,
-} from '../../topology/streams/kafka.ts';
-import { devices, type TopicNames } from '../../topology/topics.ts';
+} from '../../kafka/client.ts';
+import { devices, type TopicNames } from '../../kafka/topics.ts';
 import { hashOf, type ReadEvent, type ReadRaw } from './account.ts';
 
 /** What a reader hears, in the order of each partition. */

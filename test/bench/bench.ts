@@ -4,7 +4,7 @@ import { livePid } from '../../local/processes.ts';
 import { pidFileOf } from '../../local/part.ts';
 import type { Stack } from '../../local/stack.ts';
 import { projectRoot } from '../../process/root.ts';
-import { kafkaClient, type Admin } from '../../topology/streams/kafka.ts';
+import { kafkaClient, type Admin } from '../../kafka/client.ts';
 import { silentLog } from '../streams/log.ts';
 import { until } from '../streams/until.ts';
 import { cpuSeconds } from './machine.ts';

@@ -1,5 +1,5 @@
 /** Bodies of webhooks of a given size, in the simple format. */
-import { seededRandom } from '../../topology/streams/index.ts';
+import { seededRandom } from '../../streams/index.ts';
 import { preloadStartMs } from './records.ts';
 
 /**

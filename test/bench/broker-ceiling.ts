@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { fetchSoftware } from '../../local/maven.ts';
 import { projectRoot } from '../../process/root.ts';
-import { createTopics } from '../../topology/topics.ts';
+import { createTopics } from '../../kafka/topics.ts';
 import type { Bench } from './bench.ts';
 import { countAppended } from './committed.ts';
 import { deleteTopicsWith } from './deployment.ts';

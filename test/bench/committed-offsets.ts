@@ -1,5 +1,5 @@
-import type { Admin } from '../../topology/streams/kafka.ts';
-import type { TopicNames } from '../../topology/topics.ts';
+import type { Admin } from '../../kafka/client.ts';
+import type { TopicNames } from '../../kafka/topics.ts';
 
 /** How many raw records the committed offsets of a group cover, in topics that begin at offset 0 and hold no markers. */
 export async function committedRecords(

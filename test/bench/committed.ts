@@ -1,5 +1,5 @@
 /** Counting what stands in topics, as a reader of committed records sees it: end offsets count markers as well. */
-import type { Admin } from '../../topology/streams/kafka.ts';
+import type { Admin } from '../../kafka/client.ts';
 import { committedMessages } from '../faults/committed.ts';
 
 const fetchBytes = 8 * 1024 * 1024;

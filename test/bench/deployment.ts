@@ -2,13 +2,7 @@
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
-import {
-  createTopics,
-  topicNames,
-  topicSpecs,
-  type TopicNames,
-  type TopicSpec,
-} from '../../topology/topics.ts';
+import { createTopics, topicNames, topicSpecs, type TopicNames, type TopicSpec } from '../../kafka/topics.ts';
 import type { Bench } from './bench.ts';
 import { lastJson, numberOf } from './processes.ts';
 import { preloadStartMs } from './records.ts';

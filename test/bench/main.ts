@@ -6,7 +6,7 @@ import { appendFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { resetStack, startStack, type Stack } from '../../local/stack.ts';
 import { stackDirectory } from '../../local/env.ts';
-import { kafkaClient } from '../../topology/streams/kafka.ts';
+import { kafkaClient } from '../../kafka/client.ts';
 import { silentLog } from '../streams/log.ts';
 import { Bench, benchDirectory, type BenchOptions, type BenchPart } from './bench.ts';
 import { build, buildPeers } from './build.ts';

@@ -1,7 +1,7 @@
 /** Reads events as they are committed, and notes when each was here. */
 import { randomUUID } from 'node:crypto';
-import { headerText, type Headers } from '../../topology/streams/index.ts';
-import { kafkaClient, type Consumer } from '../../topology/streams/kafka.ts';
+import { headerText, type Headers } from '../../streams/index.ts';
+import { kafkaClient, type Consumer } from '../../kafka/client.ts';
 import { silentLog } from '../streams/log.ts';
 import type { Bench } from './bench.ts';
 import { monotonicMs } from './machine.ts';

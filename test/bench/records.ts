@@ -1,7 +1,7 @@
 /** The raw records that are preloaded: the same again for the same seed. */
-import { dayMs } from '../../topology/instant.ts';
-import { seededRandom } from '../../topology/streams/index.ts';
-import { devices, type Device } from '../../topology/topics.ts';
+import { dayMs } from '../../vendors/instant.ts';
+import { seededRandom } from '../../streams/index.ts';
+import { devices, type Device } from '../../kafka/topics.ts';
 
 export const users = 20_000;
 const malformedShare = 0.001;

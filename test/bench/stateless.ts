@@ -6,9 +6,9 @@ import type { Priority } from '../../schemas/biometric-event.ts';
 import { toEvent } from '../../topology/events.ts';
 import { buildId, eventHeaders } from '../../topology/headers.ts';
 import { eventSerde } from '../../topology/instance.ts';
-import { normalize } from '../../topology/normalize/index.ts';
+import { normalize } from '../../topology/normalize.ts';
 import { rawPayload } from '../../topology/raw-payload.ts';
-import { rawMeta } from '../../topology/reading.ts';
+import { rawMeta } from '../../vendors/reading.ts';
 import {
   drop,
   KafkaStreams,
@@ -17,8 +17,8 @@ import {
   StreamsBuilder,
   type Serde,
   type Topology,
-} from '../../topology/streams/index.ts';
-import { devices, topicNames, type TopicNames } from '../../topology/topics.ts';
+} from '../../streams/index.ts';
+import { devices, topicNames, type TopicNames } from '../../kafka/topics.ts';
 import { analyze, defaultRules } from '../../topology/triggers.ts';
 import { silentLog } from '../streams/log.ts';
 import { monotonicMs } from './machine.ts';

@@ -9,9 +9,9 @@ import { pino } from 'pino';
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { projectRoot } from '../../process/root.ts';
-import { kafkaClient, type Admin, type Kafka } from '../../topology/streams/kafka.ts';
+import { kafkaClient, type Admin, type Kafka } from '../../kafka/client.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
-import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../topology/topics.ts';
+import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../kafka/topics.ts';
 
 /** One process of the bridge, started as an operator would start it. */
 export interface BridgeProcess {

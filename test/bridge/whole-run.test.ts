@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { errorHeader } from '../../topology/streams/index.ts';
+import { errorHeader } from '../../streams/index.ts';
 import { bridge, eventually, type Bridge, type BridgeProcess } from './harness.ts';
 
 // Stands in every body, good and bad, and in a user's id: it may come out in keys and values only.

@@ -18,7 +18,7 @@ import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { VendorSecrets } from '../../ingress/config.ts';
 import { projectRoot } from '../../process/root.ts';
-import { firstId } from '../../topology/normalize/payload.ts';
+import { firstId } from '../../vendors/payload.ts';
 
 // The document is followed in a copy of the sources, block by block and in its order.
 
@@ -150,13 +150,13 @@ describe('a vendor added as docs/adding-a-vendor.md says', () => {
 
   test('has a route, a topic and a secret, and only what it signed is taken', async () => {
     type Config = typeof import('../../ingress/config.ts');
-    type Topics = typeof import('../../topology/topics.ts');
+    type Topics = typeof import('../../kafka/topics.ts');
     const { readIngressConfig, vendorSecrets } = await inCopy<Config>('ingress/config.ts');
-    const { topicNames, topicSpecs } = await inCopy<Topics>('topology/topics.ts');
+    const { topicNames, topicSpecs } = await inCopy<Topics>('kafka/topics.ts');
     const { publicRoutes } = await inCopy<typeof import('../../ingress/app.ts')>('ingress/app.ts');
     const { vendors } = await inCopy<{
-      vendors: Record<string, import('../../ingress/vendors/vendor.ts').Vendor>;
-    }>('ingress/vendors/all.ts');
+      vendors: Record<string, import('../../vendors/vendor.ts').Vendor>;
+    }>('vendors/index.ts');
     const { verify } = await inCopy<typeof import('../../ingress/verify.ts')>('ingress/verify.ts');
 
     assert.ok(topicSpecs(topicNames('')).some(({ name }) => name === 'raw.acme'));

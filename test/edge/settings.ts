@@ -1,7 +1,7 @@
 /** What a run of the edge tests is given. Figures go where those of the fault tests go. */
 import { randomInt } from 'node:crypto';
 import type { TestContext } from 'node:test';
-import { seededRandom } from '../../topology/streams/index.ts';
+import { seededRandom } from '../../streams/index.ts';
 import { report as tell } from '../faults/settings.ts';
 
 /** Whether this is the run at length, `npm run test:edge`, rather than the part of it that `npm test` has time for. */

@@ -1,8 +1,8 @@
 /** What an audit compares: outputs by the raw record they came from, and the entries of stores. */
 import { createHash } from 'node:crypto';
 import { schemaIdOf, type Decoder } from '../../schemas/codec.ts';
-import { errorHeader } from '../../topology/streams/errors.ts';
-import { headerText, type OutputHeaders, type OutputRecord } from '../../topology/streams/index.ts';
+import { errorHeader } from '../../streams/errors.ts';
+import { headerText, type OutputHeaders, type OutputRecord } from '../../streams/index.ts';
 
 /** Where a raw record stands. */
 export interface Place {

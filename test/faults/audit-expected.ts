@@ -11,8 +11,8 @@ import {
   writeOnly,
   type InputRecord,
   type Topology,
-} from '../../topology/streams/index.ts';
-import type { TopicNames } from '../../topology/topics.ts';
+} from '../../streams/index.ts';
+import type { TopicNames } from '../../kafka/topics.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import type { Place } from './audit-compare.ts';
 

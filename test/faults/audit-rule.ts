@@ -1,5 +1,5 @@
 /** What has to become of raw records, by a rule that shares nothing with the topology. */
-import type { InputRecord } from '../../topology/streams/index.ts';
+import type { InputRecord } from '../../streams/index.ts';
 import { Findings, placeName, type Place } from './audit-compare.ts';
 
 /** The rule's figures. */

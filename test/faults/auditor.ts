@@ -6,16 +6,16 @@
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
-import { errorHeader } from '../../topology/streams/errors.ts';
+import { errorHeader } from '../../streams/errors.ts';
 import {
   changelogTopic,
   describeNodes,
   headerText,
   type InputRecord,
   type OutputRecord,
-} from '../../topology/streams/index.ts';
-import { kafkaClient, type Admin } from '../../topology/streams/kafka.ts';
-import { topicNames } from '../../topology/topics.ts';
+} from '../../streams/index.ts';
+import { kafkaClient, type Admin } from '../../kafka/client.ts';
+import { topicNames } from '../../kafka/topics.ts';
 import {
   compacted,
   compareEntries,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { seededRandom } from '../../topology/streams/index.ts';
+import { seededRandom } from '../../streams/index.ts';
 import { until } from '../streams/until.ts';
 import { Application } from './application.ts';
 import { rounds, seeded } from './settings.ts';

@@ -1,8 +1,8 @@
 /** Reading topics without a group, as a reader of committed records gets them. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { InputRecord } from '../../topology/streams/index.ts';
-import type { Admin, KafkaMessage } from '../../topology/streams/kafka.ts';
-import type { Headers } from '../../topology/streams/record.ts';
+import type { InputRecord } from '../../streams/index.ts';
+import type { Admin, KafkaMessage } from '../../kafka/client.ts';
+import type { Headers } from '../../streams/record.ts';
 import { until } from '../streams/until.ts';
 
 const stuckAfterMs = 30_000;

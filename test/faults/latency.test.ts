@@ -5,7 +5,7 @@ import { Account } from '../../local/traffic/account.ts';
 import { deliveries } from '../../local/traffic/deliveries.ts';
 import { Reader } from '../../local/traffic/reader.ts';
 import { sendSteadily } from '../../local/traffic/sender.ts';
-import { byDevice } from '../../topology/topics.ts';
+import { byDevice } from '../../kafka/topics.ts';
 import { bridge, eventually, secret } from '../bridge/harness.ts';
 import { silentLog } from '../streams/log.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { rawHeader } from '../../topology/raw-record.ts';
-import { errorHeader } from '../../topology/streams/errors.ts';
-import { headerText } from '../../topology/streams/index.ts';
-import { keyPartition } from '../../topology/streams/kafka.ts';
+import { rawHeader } from '../../schemas/raw-record.ts';
+import { errorHeader } from '../../streams/errors.ts';
+import { headerText } from '../../streams/index.ts';
+import { keyPartition } from '../../kafka/client.ts';
 import { Application } from './application.ts';
 import { readCommitted } from './committed.ts';
 import { rounds, seeded } from './settings.ts';

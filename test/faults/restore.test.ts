@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
-import { topicResource } from '../../topology/streams/kafka.ts';
+import { topicResource } from '../../kafka/client.ts';
 import { Cluster, messagesByTopic, type Appended } from '../streams/broker/cluster.ts';
 import { Counting } from '../streams/broker/counting.ts';
 import { until } from '../streams/until.ts';

@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { appendFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
-import { seededRandom } from '../../topology/streams/index.ts';
+import { seededRandom } from '../../streams/index.ts';
 
 /** The transaction timeout of a topology process. */
 export const transactionTimeoutMs = 10_000;

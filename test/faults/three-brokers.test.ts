@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Part } from '../../local/stack.ts';
-import type { Admin } from '../../topology/streams/kafka.ts';
+import type { Admin } from '../../kafka/client.ts';
 import { until } from '../streams/until.ts';
 import { Application } from './application.ts';
 import { stackOf } from './broken-stack.ts';

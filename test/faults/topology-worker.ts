@@ -8,7 +8,7 @@ import { readConfig } from '../../process/config.ts';
 import { runUntilSignal } from '../../process/run.ts';
 import { topologyVariables } from '../../topology/config.ts';
 import { startTopology } from '../../topology/main.ts';
-import type { CommitStep, StreamsOptions } from '../../topology/streams/index.ts';
+import type { CommitStep, StreamsOptions } from '../../streams/index.ts';
 
 /** When a worker kills itself. */
 export interface Crash {

@@ -1,9 +1,9 @@
 /** A steady flow of raw records, as the ingress would append them. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { rawHeader } from '../../topology/raw-record.ts';
-import { seededRandom } from '../../topology/streams/index.ts';
-import { keyPartition, type Producer } from '../../topology/streams/kafka.ts';
-import { devices, type Device, type TopicNames } from '../../topology/topics.ts';
+import { rawHeader } from '../../schemas/raw-record.ts';
+import { seededRandom } from '../../streams/index.ts';
+import { keyPartition, type Producer } from '../../kafka/client.ts';
+import { devices, type Device, type TopicNames } from '../../kafka/topics.ts';
 import { messagesByTopic, type Appended, type Cluster } from '../streams/broker/cluster.ts';
 
 export interface TrafficOptions {

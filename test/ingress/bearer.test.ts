@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { bearerToken } from '../../ingress/bearer.ts';
-import { schemes, type SignatureScheme } from '../../ingress/schemes.ts';
+import { schemes, type SignatureScheme } from '../../vendors/signature.ts';
 import { verify, type Headers } from '../../ingress/verify.ts';
 
 const secret = 'healthkit_secret_example';

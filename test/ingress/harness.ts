@@ -6,8 +6,8 @@ import { pino } from 'pino';
 import { readIngressConfig } from '../../ingress/config.ts';
 import { startIngress, type RunningIngress } from '../../ingress/main.ts';
 import type { Logger } from '../../process/log.ts';
-import { kafkaClient, type Admin, type Kafka, type KafkaMessage } from '../../topology/streams/kafka.ts';
-import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../topology/topics.ts';
+import { kafkaClient, type Admin, type Kafka, type KafkaMessage } from '../../kafka/client.ts';
+import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../kafka/topics.ts';
 
 export const secrets = {
   OURA_WEBHOOK_SECRET: 'oura-secret-of-the-tests,oura-older-secret',

@@ -3,7 +3,7 @@ import { createServer as createTcpServer, connect, type AddressInfo } from 'node
 import type { Server } from 'node:http';
 import { test, type TestContext } from 'node:test';
 import { createListener } from '../../ingress/app.ts';
-import { createByteBudget } from '../../ingress/byte-budget.ts';
+import { createByteBudget } from '../../ingress/admission.ts';
 import {
   connectionLimits,
   createHttpServer,
@@ -11,7 +11,7 @@ import {
   type ConnectionLimits,
 } from '../../ingress/http-server.ts';
 import { readBody, type ReadBody } from '../../ingress/read-body.ts';
-import { sendText } from '../../ingress/problems.ts';
+import { sendText } from '../../ingress/errors.ts';
 import { call, until } from './harness.ts';
 
 /** A server that reads every body to its end; its limits are shortened, so that a test may wait for them. */

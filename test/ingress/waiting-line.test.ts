@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createByteBudget } from '../../ingress/byte-budget.ts';
+import { createByteBudget } from '../../ingress/admission.ts';
 import { createWaitingLine } from '../../ingress/waiting-line.ts';
 
 const limits = { places: 2, maxWaiting: 2, maxWaitMs: 5_000 };

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { keyPartition } from '../../topology/streams/kafka.ts';
+import { keyPartition } from '../../kafka/client.ts';
 import {
   call,
   hex,

@@ -4,7 +4,7 @@ import kafkajs from 'kafkajs';
 import { createLog } from '../../process/log.ts';
 import { liveBrokers } from '../../local/metadata-request.ts';
 import { startStack } from '../../local/stack.ts';
-import { kafkaClient } from '../../topology/streams/kafka.ts';
+import { kafkaClient } from '../../kafka/client.ts';
 import { separateStack } from './support.ts';
 
 test('three brokers replicate records of 16 MiB and go on when one is killed', async (t) => {

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import kafkajs, { type Message } from 'kafkajs';
-import '../../topology/streams/kafka.ts'; // registers the snappy codec
+import '../../kafka/client.ts'; // registers the snappy codec
 import { encodeProduce, kafkajsCrc32c, murmur2, type Produce } from './kafkajs-internals.ts';
 import { crc32c, encodeProduceRequest, type BatchRecord, type Bytes } from './record-batch.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { assignTasks, noClaim, taskAssigner, type TaskClaim } from '../../topology/streams/assignor.ts';
-import { assignerProtocol, type PartitionAssigner } from '../../topology/streams/kafka.ts';
+import { assignTasks, noClaim, taskAssigner, type TaskClaim } from '../../streams/assignor.ts';
+import { assignerProtocol, type PartitionAssigner } from '../../kafka/client.ts';
 
 type Claims = ReadonlyMap<string, TaskClaim>;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { describeNodes, serdes, StreamsBuilder, TopologyTestDriver } from '../../topology/streams/index.ts';
+import { describeNodes, serdes, StreamsBuilder, TopologyTestDriver } from '../../streams/index.ts';
 
 const raw = { key: serdes.utf8, value: serdes.utf8 };
 const out = { value: serdes.utf8 };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { ByteMap } from '../../topology/streams/byte-map.ts';
-import { seededRandom } from '../../topology/streams/index.ts';
+import { ByteMap } from '../../streams/byte-map.ts';
+import { seededRandom } from '../../streams/index.ts';
 
 const pageBytes = 2 ** 20;
 

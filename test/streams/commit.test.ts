@@ -7,8 +7,8 @@ import {
   type GroupMembership,
   type TransactionalLog,
   type Work,
-} from '../../topology/streams/commit.ts';
-import type { OutputRecord } from '../../topology/streams/index.ts';
+} from '../../streams/commit.ts';
+import type { OutputRecord } from '../../streams/index.ts';
 
 const membership: GroupMembership = { groupId: 'group', memberId: 'member', generationId: 7 };
 const steps: readonly CommitStep[] = ['begin', 'outputs', 'changelogs', 'offsets', 'commit', 'foldIn'];

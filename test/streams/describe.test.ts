@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { describe, serdes, StreamsBuilder } from '../../topology/streams/index.ts';
+import { describe, serdes, StreamsBuilder } from '../../streams/index.ts';
 
 const builder = new StreamsBuilder();
 const kinds = builder

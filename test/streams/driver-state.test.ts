@@ -7,7 +7,7 @@ import {
   StreamsBuilder,
   TopologyTestDriver,
   type Topology,
-} from '../../topology/streams/index.ts';
+} from '../../streams/index.ts';
 
 const steps = ['begin', 'outputs', 'changelogs', 'offsets', 'commit', 'foldIn'] as const;
 

@@ -1,4 +1,4 @@
-import type { StreamsLog } from '../../topology/streams/index.ts';
+import type { StreamsLog } from '../../streams/index.ts';
 
 export interface LogEntry {
   readonly level: 'debug' | 'info' | 'warn' | 'error';

@@ -1,5 +1,5 @@
-import { drop, reject, serdes, SerdeError, StreamsBuilder, writeOnly } from '../../topology/streams/index.ts';
-import type { Serde } from '../../topology/streams/index.ts';
+import { drop, reject, serdes, SerdeError, StreamsBuilder, writeOnly } from '../../streams/index.ts';
+import type { Serde } from '../../streams/index.ts';
 import { now, type Line, type PipelineCase } from './pipeline.ts';
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'utf8');

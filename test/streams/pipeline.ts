@@ -1,10 +1,5 @@
 /** One table of cases for the whole library, run in the test driver and on a real broker: both must say the same. */
-import {
-  headerText,
-  TopologyTestDriver,
-  type OutputRecord,
-  type Topology,
-} from '../../topology/streams/index.ts';
+import { headerText, TopologyTestDriver, type OutputRecord, type Topology } from '../../streams/index.ts';
 import type { Appended } from './broker/cluster.ts';
 
 export interface PipelineCase {

@@ -16,8 +16,8 @@ import {
   type OutputRecord,
   type RecordFailure,
   type Serde,
-} from '../../topology/streams/index.ts';
-import { RecordProcessor } from '../../topology/streams/processor.ts';
+} from '../../streams/index.ts';
+import { RecordProcessor } from '../../streams/processor.ts';
 
 /** What must never come out: it stands in records and in the messages of errors that are not ours. */
 const planted = 'planted-51c0';

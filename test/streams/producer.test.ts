@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { OutputRecord } from '../../topology/streams/index.ts';
-import { boundedSends } from '../../topology/streams/producer.ts';
-import { partitionName, recordBytes } from '../../topology/streams/record.ts';
+import type { OutputRecord } from '../../streams/index.ts';
+import { boundedSends } from '../../streams/producer.ts';
+import { partitionName, recordBytes } from '../../streams/record.ts';
 
 const mebibyte = 1024 * 1024;
 // One buffer for all: what counts is lengths.

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 test('the example of the README prints what it says', (t) => {
-  const readme = new URL('../../topology/streams/README.md', import.meta.url);
+  const readme = new URL('../../streams/README.md', import.meta.url);
   const [, code = '', printed = ''] =
     /```ts\n(.*?)```\n\nprints\n\n```\n(.*?)```/s.exec(readFileSync(readme, 'utf8')) ?? [];
   assert.ok(code.includes('processValues'));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { DeadlineError, settlesWithin, within } from '../../topology/streams/deadline.ts';
-import { Signal } from '../../topology/streams/signal.ts';
+import { DeadlineError, settlesWithin, within } from '../../process/deadline.ts';
+import { Signal } from '../../streams/signal.ts';
 import { soon } from './until.ts';
 
 const never = new Promise<never>(() => undefined);

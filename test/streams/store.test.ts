@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { serdes } from '../../topology/streams/index.ts';
-import { StateStore, type StoreOptions } from '../../topology/streams/store.ts';
+import { serdes } from '../../streams/index.ts';
+import { StateStore, type StoreOptions } from '../../streams/store.ts';
 
 function storeOf(options: Partial<StoreOptions<string | null, string | null>> = {}): StateStore {
   const spec = { name: 's', key: serdes.utf8, value: serdes.utf8, ...options };

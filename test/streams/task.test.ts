@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import type { InputRecord } from '../../topology/streams/index.ts';
-import { deadLetterAlways, serdes, StreamsBuilder } from '../../topology/streams/index.ts';
-import { RecordProcessor } from '../../topology/streams/processor.ts';
-import { Task, type FetchedBatch } from '../../topology/streams/task.ts';
+import type { InputRecord } from '../../streams/index.ts';
+import { deadLetterAlways, serdes, StreamsBuilder } from '../../streams/index.ts';
+import { RecordProcessor } from '../../streams/processor.ts';
+import { Task, type FetchedBatch } from '../../streams/task.ts';
 
 const record = (topic: string, offset: bigint): InputRecord => ({
   topic,

@@ -13,7 +13,7 @@ import {
   type CommitStep,
   type DriverInput,
   type OutputRecord,
-} from '../../topology/streams/index.ts';
+} from '../../streams/index.ts';
 
 const partitions = 3;
 const topics = ['a', 'b'];

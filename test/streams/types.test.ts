@@ -8,7 +8,7 @@ import {
   writeOnly,
   type KStream,
   type Serde,
-} from '../../topology/streams/index.ts';
+} from '../../streams/index.ts';
 
 // What the compiler must refuse stands behind a directive that is itself an error where nothing is refused:
 // `npm run typecheck` is the test. At run time the wrong programs are only built, never run.

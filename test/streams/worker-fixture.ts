@@ -1,5 +1,5 @@
 /** What the tests of StreamWorkers run in their worker threads: streams that do as they are told, without a broker. */
-import { serveStreamWorker, StreamsError, type State } from '../../topology/streams/index.ts';
+import { serveStreamWorker, StreamsError, type State } from '../../streams/index.ts';
 
 export interface FixtureData {
   /** What thread 2 does; thread 1 is always well. */

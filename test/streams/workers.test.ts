@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
-import { StreamWorkers } from '../../topology/streams/index.ts';
+import { StreamWorkers } from '../../streams/index.ts';
 import { until } from './until.ts';
 import type { FixtureData } from './worker-fixture.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rememberedMs } from '../../topology/packed.ts';
-import type { Reading } from '../../topology/reading.ts';
+import type { Reading } from '../../vendors/reading.ts';
 import { aDeletion, aReading, dayMs, ReadingsDriver, receivedAt } from './support.ts';
 
 /** A reading of `day` days after the reference day, measured at noon. */

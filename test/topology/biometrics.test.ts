@@ -13,8 +13,8 @@ import {
   TopologyTestDriver,
   writeOnly,
   type DriverInput,
-} from '../../topology/streams/index.ts';
-import { devices } from '../../topology/topics.ts';
+} from '../../streams/index.ts';
+import { devices } from '../../kafka/topics.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { dayMs, receivedAt, topics } from './support.ts';
 

@@ -8,7 +8,7 @@ import { schemaRegistry } from '../../schemas/registry.ts';
 import { topologyVariables } from '../../topology/config.ts';
 import { startTopology } from '../../topology/main.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
-import { createTopics, topicNames, topicSpecs } from '../../topology/topics.ts';
+import { createTopics, topicNames, topicSpecs } from '../../kafka/topics.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { soon, until } from '../streams/until.ts';
 import { rawRecord, webhookCases } from './cases.ts';

@@ -2,9 +2,9 @@
 import type { BiometricEvent, Priority } from '../../schemas/biometric-event.ts';
 import { contentHash } from '../../topology/events.ts';
 import { nameUuid } from '../../topology/identity.ts';
-import { rawHeader } from '../../topology/raw-record.ts';
-import type { OutputRecord } from '../../topology/streams/index.ts';
-import type { Device } from '../../topology/topics.ts';
+import { rawHeader } from '../../schemas/raw-record.ts';
+import type { OutputRecord } from '../../streams/index.ts';
+import type { Device } from '../../kafka/topics.ts';
 import { aReading } from './support.ts';
 
 const hourMs = 3_600_000;

@@ -6,7 +6,7 @@ import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { contentHash, toEvent, type Version } from '../../topology/events.ts';
 import { eventHeaders, buildId } from '../../topology/headers.ts';
 import { nameUuid } from '../../topology/identity.ts';
-import type { Reading } from '../../topology/reading.ts';
+import type { Reading } from '../../vendors/reading.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { anEvent } from '../schemas/events.ts';
 import { aReading, rawRecord, readingRecord, ReadingsDriver, receivedAt } from './support.ts';

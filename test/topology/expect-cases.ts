@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
-import { errorHeader, headerText } from '../../topology/streams/index.ts';
-import type { TopicNames } from '../../topology/topics.ts';
+import { errorHeader, headerText } from '../../streams/index.ts';
+import type { TopicNames } from '../../kafka/topics.ts';
 import { receivedAt, webhookCases, type Delivered, type WebhookCase } from './cases.ts';
 
 /** Fails unless `records` are what the cases must lead to: each event or dead letter once, and nothing else. */

@@ -8,15 +8,15 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { biometricEventAvsc, type BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometrics } from '../../topology/biometrics.ts';
-import { collectorScheme, rawHeader } from '../../topology/raw-record.ts';
+import { collectorScheme, rawHeader } from '../../schemas/raw-record.ts';
 import {
   errorHeader,
   headerText,
   TopologyTestDriver,
   writeOnly,
   type DriverInput,
-} from '../../topology/streams/index.ts';
-import { devices, type Device } from '../../topology/topics.ts';
+} from '../../streams/index.ts';
+import { devices, type Device } from '../../kafka/topics.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { topics } from './support.ts';
 

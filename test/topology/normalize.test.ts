@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { normalize } from '../../topology/normalize/index.ts';
-import { collectorScheme, rawHeader } from '../../topology/raw-record.ts';
-import type { Reading } from '../../topology/reading.ts';
-import { Dropped, Rejected } from '../../topology/streams/index.ts';
-import { devices, type Device } from '../../topology/topics.ts';
+import { normalize } from '../../topology/normalize.ts';
+import { collectorScheme, rawHeader } from '../../schemas/raw-record.ts';
+import type { Reading } from '../../vendors/reading.ts';
+import { Dropped, Rejected } from '../../streams/index.ts';
+import { devices, type Device } from '../../kafka/topics.ts';
 import { rawRecord, topics } from './support.ts';
 
 const operator = normalize(topics);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { normalize } from '../../topology/normalize/index.ts';
-import { rawHeader } from '../../topology/raw-record.ts';
+import { normalize } from '../../topology/normalize.ts';
+import { rawHeader } from '../../schemas/raw-record.ts';
 import { goldenCases } from './golden.ts';
 import { rawRecord, topics } from './support.ts';
 

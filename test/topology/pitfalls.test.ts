@@ -1,11 +1,11 @@
 /** Each pitfall of the vendors' formats by its name: what an obvious normalizer gets wrong. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Reading } from '../../topology/reading.ts';
-import type { Device } from '../../topology/topics.ts';
+import type { Reading } from '../../vendors/reading.ts';
+import type { Device } from '../../kafka/topics.ts';
 import { goldenRecord, outcomeOf } from './golden.ts';
 import { aReading, ReadingsDriver, receivedAt } from './support.ts';
-import { night, only, oura, read, summary, terra, whoop, type Answer } from './vendor-payloads.ts';
+import { night, only, oura, read, summary, terra, whoop, type Answer } from '../vendors/payloads.ts';
 
 // Wherever a value stands, null and absence are null, and zero is a value or an artefact, but never "nothing".
 for (const [what, device, make, field, zero] of [

@@ -12,7 +12,7 @@ import {
   uuidBytes,
   writeUuid,
 } from '../../topology/packed.ts';
-import { devices } from '../../topology/topics.ts';
+import { devices } from '../../kafka/topics.ts';
 import { aDeletion, aReading, dayMs, readingRecord, ReadingsDriver, receivedAt } from './support.ts';
 
 const later = { at: receivedAt + 60_000 };

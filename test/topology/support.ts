@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { alertsStore, markFirst } from '../../topology/alerts.ts';
 import { baselinesStore, withBaseline } from '../../topology/baseline.ts';
-import { rawHeader } from '../../topology/raw-record.ts';
-import { noMeasurements, type Reading } from '../../topology/reading.ts';
+import { rawHeader } from '../../schemas/raw-record.ts';
+import { noMeasurements, type Reading } from '../../vendors/reading.ts';
 import { newestRevision, revisionsStore } from '../../topology/revisions.ts';
 import {
   serdes,
@@ -13,8 +13,8 @@ import {
   type DriverInput,
   type RecordContext,
   type Serde,
-} from '../../topology/streams/index.ts';
-import { topicNames, type Device } from '../../topology/topics.ts';
+} from '../../streams/index.ts';
+import { topicNames, type Device } from '../../kafka/topics.ts';
 import { analyze, defaultRules, type TriggerRule } from '../../topology/triggers.ts';
 
 export const topics = topicNames('');

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot } from '../../../process/root.ts';
-import { createTopics, topicSpecs, topicNames } from '../../../topology/topics.ts';
+import { createTopics, topicSpecs, topicNames } from '../../../kafka/topics.ts';
 import { freePort } from '../../bridge/harness.ts';
 import { webhookBodies } from '../bodies.ts';
 import { buildDirectory, pairsOf, type Bench } from '../bench.ts';

@@ -1,6 +1,6 @@
 /** What one producer of the client makes of a core: 200-byte values with three headers, over four partitions. */
 import { randomUUID } from 'node:crypto';
-import { createTopics } from '../../../topology/topics.ts';
+import { createTopics } from '../../../kafka/topics.ts';
 import { pairsOf, type Bench } from '../bench.ts';
 import { countAppended } from '../committed.ts';
 import { deleteTopicsWith } from '../deployment.ts';

@@ -1,7 +1,7 @@
 /** How fast a store is filled from its changelog. */
 import { randomUUID } from 'node:crypto';
-import { changelogConfig, changelogTopic } from '../../../topology/streams/index.ts';
-import { createTopics } from '../../../topology/topics.ts';
+import { changelogConfig, changelogTopic } from '../../../streams/index.ts';
+import { createTopics } from '../../../kafka/topics.ts';
 import { pairsOf, type Bench } from '../bench.ts';
 import { deleteTopicsWith } from '../deployment.ts';
 import { lastJson, numberOf } from '../processes.ts';

@@ -1,6 +1,6 @@
 /** How long a new topology process takes until the record that waits for it has come out. */
 import { randomUUID } from 'node:crypto';
-import { kafkaClient, keyPartition } from '../../../topology/streams/kafka.ts';
+import { kafkaClient, keyPartition } from '../../../kafka/client.ts';
 import { silentLog } from '../../streams/log.ts';
 import type { Bench } from '../bench.ts';
 import { deleteTopicsWith, deploy, renewOutputs, type Deployment } from '../deployment.ts';

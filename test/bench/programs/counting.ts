@@ -2,8 +2,8 @@
  * A small topology with a store. `fill` appends a record for each key and lets the topology write its changelog, as it
  * does in production; `restore` starts it anew and tells how long the stores took.
  */
-import { noMetrics, KafkaStreams, serdes, StreamsBuilder } from '../../../topology/streams/index.ts';
-import { kafkaClient, keyPartition } from '../../../topology/streams/kafka.ts';
+import { noMetrics, KafkaStreams, serdes, StreamsBuilder } from '../../../streams/index.ts';
+import { kafkaClient, keyPartition } from '../../../kafka/client.ts';
 import { silentLog } from '../../streams/log.ts';
 import { monotonicMs, peakMiB } from '../machine.ts';
 import { answer, settings } from './settings.ts';

@@ -1,11 +1,6 @@
 /** Fills the raw topics of a deployment. A process of its own, so that what it leaves behind burdens nobody. */
-import {
-  CompressionTypes,
-  kafkaClient,
-  keyPartition,
-  type Message,
-} from '../../../topology/streams/kafka.ts';
-import { devices, topicNames } from '../../../topology/topics.ts';
+import { CompressionTypes, kafkaClient, keyPartition, type Message } from '../../../kafka/client.ts';
+import { devices, topicNames } from '../../../kafka/topics.ts';
 import { rawBodies } from '../records.ts';
 import { silentLog } from '../../streams/log.ts';
 import { answer, settings } from './settings.ts';

@@ -1,5 +1,5 @@
 /** One idempotent producer, a batch at a time, over the partitions of a topic; tells what that took. */
-import { kafkaClient, type Message } from '../../../topology/streams/kafka.ts';
+import { kafkaClient, type Message } from '../../../kafka/client.ts';
 import { monotonicMs } from '../machine.ts';
 import { silentLog } from '../../streams/log.ts';
 import { answer, settings } from './settings.ts';

@@ -4,16 +4,11 @@
  */
 import { biometrics } from '../../../topology/biometrics.ts';
 import { eventSerde } from '../../../topology/instance.ts';
-import {
-  deadLetterAlways,
-  noMetrics,
-  type InputRecord,
-  type OutputRecord,
-} from '../../../topology/streams/index.ts';
-import { keyPartition } from '../../../topology/streams/kafka.ts';
-import { RecordProcessor } from '../../../topology/streams/processor.ts';
-import { recordBytes } from '../../../topology/streams/record.ts';
-import { topicNames } from '../../../topology/topics.ts';
+import { deadLetterAlways, noMetrics, type InputRecord, type OutputRecord } from '../../../streams/index.ts';
+import { keyPartition } from '../../../kafka/client.ts';
+import { RecordProcessor } from '../../../streams/processor.ts';
+import { recordBytes } from '../../../streams/record.ts';
+import { topicNames } from '../../../kafka/topics.ts';
 import { defaultRules } from '../../../topology/triggers.ts';
 import { rawBodies } from '../records.ts';
 import { statelessTopology } from '../stateless.ts';

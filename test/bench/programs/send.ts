@@ -5,7 +5,7 @@
 import { createHmac } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { devices } from '../../../topology/topics.ts';
+import { devices } from '../../../kafka/topics.ts';
 import { monotonicMs } from '../machine.ts';
 import { readingText } from '../records.ts';
 import { answer, settings } from './settings.ts';

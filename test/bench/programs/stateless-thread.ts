@@ -1,5 +1,5 @@
 /** One of several stream threads of the stateless topology. */
-import { serveStreamWorker } from '../../../topology/streams/index.ts';
+import { serveStreamWorker } from '../../../streams/index.ts';
 import { statelessStreams, type StatelessSettings } from '../stateless.ts';
 
 await serveStreamWorker((data, threadName) => {

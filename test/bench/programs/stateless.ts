@@ -3,9 +3,9 @@
  * from the first record in its source to the moment when the group's stable offsets cover all records.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { StreamWorkers, type ServedStreams } from '../../../topology/streams/index.ts';
-import { kafkaClient, type Admin } from '../../../topology/streams/kafka.ts';
-import { topicNames } from '../../../topology/topics.ts';
+import { StreamWorkers, type ServedStreams } from '../../../streams/index.ts';
+import { kafkaClient, type Admin } from '../../../kafka/client.ts';
+import { topicNames } from '../../../kafka/topics.ts';
 import { committedRecords } from '../committed-offsets.ts';
 import { monotonicMs, peakMiB, residentMiB } from '../machine.ts';
 import { statelessStreams, type Progress, type StatelessSettings } from '../stateless.ts';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { schemes } from '../../../ingress/schemes.ts';
-import { vendors } from '../../../ingress/vendors/all.ts';
+import { schemes } from '../../../vendors/signature.ts';
+import { vendors } from '../../../vendors/index.ts';
 import { verify } from '../../../ingress/verify.ts';
 import { deliveries, type Delivery } from '../../../local/traffic/deliveries.ts';
-import { byDevice } from '../../../topology/topics.ts';
+import { byDevice } from '../../../kafka/topics.ts';
 
 const secrets = byDevice((device) => `secret of ${device}`);
 

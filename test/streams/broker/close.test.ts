@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { serdes, StreamsBuilder } from '../../../topology/streams/index.ts';
+import { serdes, StreamsBuilder } from '../../../streams/index.ts';
 import { soon, until } from '../until.ts';
 import { Cluster } from './cluster.ts';
 import { assertOnceEach, traced } from './traced.ts';

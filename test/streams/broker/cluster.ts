@@ -6,9 +6,9 @@ import {
   type InputRecord,
   type StreamsOptions,
   type Topology,
-} from '../../../topology/streams/index.ts';
-import type { Headers } from '../../../topology/streams/record.ts';
-import { kafkaClient, type Admin, type Kafka } from '../../../topology/streams/kafka.ts';
+} from '../../../streams/index.ts';
+import type { Headers } from '../../../streams/record.ts';
+import { kafkaClient, type Admin, type Kafka } from '../../../kafka/client.ts';
 import { recordingLog, type LogEntry } from '../log.ts';
 import { soon, until } from '../until.ts';
 import { silentLog } from '../log.ts';

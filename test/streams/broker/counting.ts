@@ -5,7 +5,7 @@ import {
   StreamsBuilder,
   type StreamsOptions,
   type Topology,
-} from '../../../topology/streams/index.ts';
+} from '../../../streams/index.ts';
 import { Cluster, type Started } from './cluster.ts';
 
 /** Counts records per key. */

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Producer } from '../../../topology/streams/kafka.ts';
+import type { Producer } from '../../../kafka/client.ts';
 import { messagesByTopic, type Cluster } from './cluster.ts';
 
 /** A steady flow of records numbered from `first`, m0, m1, …, over all partitions of its topics. */

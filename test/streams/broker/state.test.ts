@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { changelogConfig, serdes, StreamsBuilder } from '../../../topology/streams/index.ts';
+import { changelogConfig, serdes, StreamsBuilder } from '../../../streams/index.ts';
 import { until } from '../until.ts';
 import { Cluster } from './cluster.ts';
 import { Counting } from './counting.ts';

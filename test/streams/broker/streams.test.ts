@@ -1,13 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
-import {
-  headerText,
-  KafkaStreams,
-  serdes,
-  StreamsBuilder,
-  type State,
-} from '../../../topology/streams/index.ts';
+import { headerText, KafkaStreams, serdes, StreamsBuilder, type State } from '../../../streams/index.ts';
 import { recordingLog } from '../log.ts';
 import { soon, until } from '../until.ts';
 import { Cluster, messagesByTopic, type Appended } from './cluster.ts';

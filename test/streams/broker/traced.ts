@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { serdes, StreamsBuilder, type Topology } from '../../../topology/streams/index.ts';
+import { serdes, StreamsBuilder, type Topology } from '../../../streams/index.ts';
 
 /** A topology that names each record by where it stood, so that a reader can tell what is missing or came twice. */
 export function traced(from: string | readonly string[], to: string): Topology {

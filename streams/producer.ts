@@ -1,0 +1,175 @@
+import type { GroupMembership, TransactionalLog } from './commit.ts';
+import { settlesWithin, within } from '../process/deadline.ts';
+import { StreamsError } from './errors.ts';
+import {
+  compressionOf,
+  kafkaClient,
+  type Compression,
+  type KafkaConnection,
+  type KafkaLog,
+  type Message,
+  type Producer,
+  type TopicMessages,
+  type Transaction,
+} from '../kafka/client.ts';
+import { recordBytes, type OutputRecord, type PartitionOffset } from './record.ts';
+
+/** One send makes one batch per partition, and brokers limit the batch: ours stay at 1 MiB, or one record. */
+const maxPartitionBytes = 1024 * 1024;
+
+/**
+ * A transactional producer that lives until its first failure: kafkajs' own bookkeeping is not to be trusted after
+ * one, so its owner closes it and opens another with the same transactional id, which settles what was open.
+ */
+export class TransactionalProducer implements TransactionalLog {
+  readonly #producer: Producer;
+  readonly #timeoutMs: number;
+  readonly #compression: Compression;
+  #transaction: Transaction | undefined;
+  /** Settles with the last of the calls so far: they may go on after they were given up. */
+  #calls: Promise<unknown> = Promise.resolve();
+
+  private constructor(producer: Producer, timeoutMs: number, compression: Compression) {
+    this.#producer = producer;
+    this.#timeoutMs = timeoutMs;
+    this.#compression = compression;
+  }
+
+  /** Connects and fences every older producer of the same transactional id; its open transaction is aborted. */
+  static async open(
+    connection: KafkaConnection,
+    options: { transactionalId: string; transactionTimeoutMs: number; log: KafkaLog },
+  ): Promise<TransactionalProducer> {
+    // A client of its own: one shared with the consumer would mark offsets as committed before they are.
+    const producer = kafkaClient(connection, {
+      clientId: options.transactionalId,
+      log: options.log,
+      // CONCURRENT_TRANSACTIONS right after a commit clears within a few milliseconds; in all about 5 s.
+      retry: { initialRetryTime: 5, factor: 0, multiplier: 1.3, maxRetryTime: 250, retries: 32 },
+    }).producer({
+      transactionalId: options.transactionalId,
+      idempotent: true,
+      maxInFlightRequests: 1,
+      transactionTimeout: options.transactionTimeoutMs,
+      allowAutoTopicCreation: false,
+    });
+    const opened = new TransactionalProducer(
+      producer,
+      options.transactionTimeoutMs,
+      compressionOf(connection),
+    );
+    try {
+      const initialized = initialize(producer);
+      opened.#calls = initialized;
+      await within(initialized, Math.max(options.transactionTimeoutMs, 10_000), 'opening a producer');
+    } catch (error) {
+      await opened.close(1_000);
+      throw error;
+    }
+    return opened;
+  }
+
+  async begin(groupId: string): Promise<void> {
+    this.#transaction = await this.#step('begin', this.#producer.transaction({ consumerGroupId: groupId }));
+  }
+
+  async send(records: readonly OutputRecord[]): Promise<void> {
+    const transaction = this.#open();
+    for (const topicMessages of boundedSends(records)) {
+      await this.#step(
+        'send',
+        transaction.sendBatch({ acks: -1, compression: this.#compression, topicMessages }),
+      );
+    }
+  }
+
+  async sendOffsets(offsets: readonly PartitionOffset[], membership: GroupMembership): Promise<void> {
+    const sent = this.#open().sendOffsets({
+      consumerGroupId: membership.groupId,
+      memberId: membership.memberId,
+      generationId: membership.generationId,
+      topics: byTopic(offsets),
+    });
+    await this.#step('sendOffsets', sent);
+  }
+
+  async commit(): Promise<void> {
+    await this.#step('commit', this.#open().commit());
+    this.#transaction = undefined;
+  }
+
+  /** Disconnects; gives up waiting after `timeoutMs`. An open transaction stays open until it is fenced or times out. */
+  async close(timeoutMs: number): Promise<void> {
+    // A call that was given up goes on trying for a while, and opens the connections again that are closed now.
+    const disconnect = (): Promise<void> => this.#producer.disconnect().catch(() => undefined);
+    void this.#calls.then(disconnect, disconnect);
+    await settlesWithin(this.#producer.disconnect(), timeoutMs);
+  }
+
+  // kafkajs may retry one call for minutes; the broker gives the whole transaction up after this time.
+  #step<T>(name: string, call: Promise<T>): Promise<T> {
+    const before = this.#calls;
+    this.#calls = call.then(
+      () => before,
+      () => before,
+    );
+    return within(call, this.#timeoutMs, `${name} of a transaction`);
+  }
+
+  #open(): Transaction {
+    if (this.#transaction === undefined) throw new StreamsError('INVARIANT', 'no transaction is open');
+    return this.#transaction;
+  }
+}
+
+async function initialize(producer: Producer): Promise<void> {
+  await producer.connect();
+  // kafkajs asks for the producer id at the first transaction; an empty one makes no further request.
+  await (await producer.transaction()).abort();
+}
+
+/** Groups `records` into sends that hold at most 1 MiB per partition, or one record; order within a partition is kept. */
+export function* boundedSends(records: readonly OutputRecord[]): Generator<TopicMessages[]> {
+  let topics = new Map<string, SendOfTopic>();
+  for (const record of records) {
+    const size = recordBytes(record);
+    let of = topics.get(record.topic);
+    const before = of?.bytes.get(record.partition) ?? 0;
+    if (before > 0 && before + size > maxPartitionBytes) {
+      yield asTopicMessages(topics);
+      topics = new Map();
+      of = undefined;
+    }
+    if (of === undefined) {
+      of = { messages: [], bytes: new Map() };
+      topics.set(record.topic, of);
+    }
+    of.bytes.set(record.partition, (of.bytes.get(record.partition) ?? 0) + size);
+    // A record has all that a message has, so none is copied.
+    of.messages.push(record as Message);
+  }
+  if (topics.size > 0) yield asTopicMessages(topics);
+}
+
+interface SendOfTopic {
+  readonly messages: Message[];
+  /** By partition. */
+  readonly bytes: Map<number, number>;
+}
+
+function asTopicMessages(topics: ReadonlyMap<string, SendOfTopic>): TopicMessages[] {
+  return [...topics].map(([topic, { messages }]) => ({ topic, messages }));
+}
+
+function byTopic(offsets: readonly PartitionOffset[]): {
+  topic: string;
+  partitions: { partition: number; offset: string }[];
+}[] {
+  const topics = new Map<string, { partition: number; offset: string }[]>();
+  for (const { topic, partition, offset } of offsets) {
+    const partitions = topics.get(topic) ?? [];
+    partitions.push({ partition, offset: offset.toString() });
+    topics.set(topic, partitions);
+  }
+  return [...topics].map(([topic, partitions]) => ({ topic, partitions }));
+}

@@ -1,0 +1,170 @@
+/** What the documents of the vendors have in common: values at paths, an owner, an id, a time and a revision. */
+import { parseInstant, type Instant } from './instant.ts';
+import {
+  activityMetrics,
+  hasMeasurement,
+  noMeasurements,
+  withinRanges,
+  type ActivityMetric,
+  type Measurements,
+  type Origins,
+} from './reading.ts';
+import { drop, reject, Rejected, type Dropped } from '../streams/index.ts';
+import { firstId, numberAt, valueAt, type Path, type Payload } from './payload.ts';
+
+type ScalarField = Exclude<keyof Measurements, 'activity_data'>;
+type Field = ScalarField | ActivityMetric;
+
+/** Where a document keeps a value: its path, and how its unit becomes ours. */
+type Source =
+  | string
+  | { readonly path: string; readonly dividedBy: number }
+  /** Only all of them together are the value: with one missing, there is none. */
+  | { readonly sumOf: readonly string[] };
+
+/** Where one kind of document keeps what an event carries. */
+export type Sources = Readonly<Partial<Record<Field, Source>>>;
+
+/** What was read of a document. */
+export interface Found {
+  readonly measured: Measurements;
+  /** `out_of_range:<field>` and `invalid:<field>`: both are null in `measured`. */
+  readonly flags: readonly string[];
+  /** The path of the first value of a wrong type, or null. */
+  readonly invalid: string | null;
+}
+
+/** One table drives both: what is read, and what is told about where it was read. */
+export interface Values {
+  read(document: Payload): Found;
+  readonly origins: Origins['fields'];
+}
+
+/** Makes the reader of one kind of document. */
+export function values(sources: Sources): Values {
+  const fields = Object.entries(sources) as [Field, Source][];
+  const readers = fields.map(([field, source]) => ({ field, ...compiled(source) }));
+  return {
+    origins: Object.fromEntries(readers.map(({ field, text }) => [field, text])),
+    read(document) {
+      const scalars: Partial<Record<ScalarField, number>> = {};
+      const activity: Record<string, number> = {};
+      const invalidFlags: string[] = [];
+      let invalid: string | null = null;
+      for (const { field, paths, dividedBy, text } of readers) {
+        const value = sum(document, paths);
+        if (value === undefined) {
+          invalidFlags.push(`invalid:${field}`);
+          invalid ??= text;
+        } else if (value !== null) {
+          if (isActivity(field)) activity[field] = value / dividedBy;
+          else scalars[field] = value / dividedBy;
+        }
+      }
+      const { measured, flags } = withinRanges({ ...noMeasurements, ...scalars, activity_data: activity });
+      return { measured, flags: [...flags, ...invalidFlags], invalid };
+    },
+  };
+}
+
+/**
+ * Whether a document is worth an event, or why there is none: it measures nothing (`no_measurement`), nothing plausible
+ * (`out_of_range`), or nothing that can be read. The last is a rejection: a vendor that changes its format must not go
+ * unnoticed, and its records can be replayed.
+ * @param at - where the document stands in the payload, with a dot behind it.
+ */
+export function nothingMeasured({ measured, flags, invalid }: Found, at: string): Dropped | Rejected | null {
+  if (hasMeasurement(measured)) return null;
+  if (invalid !== null) return invalidField(`${at}${invalid}`);
+  return drop(flags.length > 0 ? 'out_of_range' : 'no_measurement');
+}
+
+/** The first usable id at one of the paths, or the rejection of a record that names no user. */
+export function userAt(payload: Payload, paths: readonly Path[]): string | Rejected {
+  return (
+    firstId(payload, paths) ?? reject('MISSING_USER_ID', `${names(paths)} is missing, or is no usable id`)
+  );
+}
+
+/** The first usable id at one of the paths, or the rejection of a record whose resource cannot be told from others. */
+export function resourceAt(payload: Payload, paths: readonly Path[]): string | Rejected {
+  return (
+    firstId(payload, paths) ?? reject('MISSING_RESOURCE_ID', `${names(paths)} is missing, or is no usable id`)
+  );
+}
+
+/** The instant at `path`, or the rejection of a document that is not dated. */
+export function instantAt(payload: Payload, path: Path): Instant | Rejected {
+  return (
+    parseInstant(valueAt(payload, path)) ??
+    reject('BAD_TIMESTAMP', `${path.join('.')} is missing, or no RFC 3339 text`)
+  );
+}
+
+/**
+ * The vendor's own version at `path`, epoch ms; null where there is none, and then the order of arrival decides. One that
+ * cannot be read is a rejection: in the wrong place among the versions, the document would hide a newer one.
+ */
+export function revisionAt(payload: Payload, path: Path): number | null | Rejected {
+  const value = valueAt(payload, path);
+  if (value === undefined || value === null) return null;
+  return parseInstant(value)?.epochMs ?? reject('BAD_REVISION', `${path.join('.')} is no RFC 3339 text`);
+}
+
+/** What stands where something else belongs; names the place, never what was found. */
+export function invalidField(path: string): Rejected {
+  return reject('INVALID_FIELD', `${path} is not what the format has there`);
+}
+
+/**
+ * The start of a local day as an instant: midnight at the offset of `text`, an instant within that day.
+ * Null when one of the two cannot be read.
+ */
+export function startOfDay(day: string, text: string): Instant | null {
+  if (!isDay(day) || parseInstant(text) === null) return null;
+  const zone = /[Tt ].*?([Zz]|[+-]\d\d:?\d\d)$/.exec(text)?.[1] ?? '';
+  return parseInstant(`${day}T00:00:00${zone}`);
+}
+
+/** Whether a value is a calendar day that exists, YYYY-MM-DD. */
+export function isDay(value: unknown): value is string {
+  return typeof value === 'string' && value.length === 10 && parseInstant(value) !== null;
+}
+
+/** Whether an answer is a rejection rather than what was asked for. */
+export function isRejected(answer: unknown): answer is Rejected {
+  return answer instanceof Rejected;
+}
+
+function compiled(source: Source): { paths: readonly Path[]; dividedBy: number; text: string } {
+  if (typeof source === 'string') return { paths: [source.split('.')], dividedBy: 1, text: source };
+  if ('sumOf' in source) {
+    return {
+      paths: source.sumOf.map((path) => path.split('.')),
+      dividedBy: 1,
+      text: source.sumOf.join(' + '),
+    };
+  }
+  const { path, dividedBy } = source;
+  return { paths: [path.split('.')], dividedBy, text: `${path} / ${dividedBy}` };
+}
+
+/** Null when a part is missing, undefined when one is no number, or the sum is none. */
+function sum(document: Payload, paths: readonly Path[]): number | null | undefined {
+  const parts = paths.map((path) => numberAt(document, path));
+  if (parts.includes(undefined)) return undefined;
+  let total = 0;
+  for (const part of parts) {
+    if (part === null || part === undefined) return null;
+    total += part;
+  }
+  return Number.isFinite(total) ? total : undefined;
+}
+
+function isActivity(field: Field): field is ActivityMetric {
+  return (activityMetrics as readonly string[]).includes(field);
+}
+
+function names(paths: readonly Path[]): string {
+  return paths.map((path) => path.join('.')).join(' or ');
+}

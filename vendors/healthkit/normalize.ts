@@ -1,0 +1,191 @@
+import { instantText } from '../instant.ts';
+import type { DayPoints, Point } from '../../topology/day-points.ts';
+import { idText } from '../json.ts';
+import { shortHash } from '../../topology/packed.ts';
+import { isHashKey } from '../../schemas/raw-record.ts';
+import { readingOf, noMeasurements, type RawMeta, type Reading } from '../reading.ts';
+import { drop, reject, type Dropped, type Rejected } from '../../streams/index.ts';
+import { parseLocalInstant, type LocalInstant } from './local-instant.ts';
+import { exportedMetrics, type ExportedMetric } from './metrics.ts';
+import { isObject, type Payload } from '../payload.ts';
+import { normalizeSimple } from '../simple.ts';
+
+/**
+ * Reads a body of Health Auto Export, or one of the simple format: a reading of each heart rate variability, in the
+ * order of the payload, then the points of each day that it touches, by date. Neither names its user of itself, so
+ * the raw record's key does, which is the user of the bearer token; a user in the body goes before it.
+ *
+ * Points that cannot be read are left out beside others that can. A body of which nothing can be read is rejected, with
+ * the path of its first fault; one that has nothing that is carried is dropped (`no_measurement`, `out_of_range`).
+ */
+export function normalizeHealthkit(
+  payload: Payload,
+  meta: RawMeta,
+  key: unknown,
+): (Reading | DayPoints)[] | Dropped | Rejected {
+  // Nobody fetches documents of this vendor.
+  if (meta.isEnvelope) return drop('unknown');
+  const user = idText(payload['user_id']) ?? userOfKey(key);
+  const { data } = payload;
+  if (!isObject(data)) return normalizeSimple(user === null ? payload : { ...payload, user_id: user }, meta);
+  if (user === null)
+    return reject(
+      'MISSING_USER_ID',
+      'neither the record’s key nor user_id names a user: the export has none',
+    );
+  const found = readExport(data, user, meta);
+  if (found.values.length > 0) return found.values;
+  if (found.fault !== null) return reject(found.fault.code, `${found.fault.path} ${found.fault.what}`);
+  return drop(found.isOutOfRange ? 'out_of_range' : 'no_measurement');
+}
+
+/** The key of a record that names no user is a hash of its body. */
+function userOfKey(key: unknown): string | null {
+  const text = idText(key);
+  return text === null || isHashKey(text) ? null : text;
+}
+
+interface Fault {
+  readonly code: 'BAD_TIMESTAMP' | 'INVALID_FIELD';
+  readonly path: string;
+  readonly what: string;
+}
+
+interface Found {
+  readonly values: (Reading | DayPoints)[];
+  /** The first thing that could not be read. */
+  readonly fault: Fault | null;
+  readonly isOutOfRange: boolean;
+}
+
+function readExport(data: Payload, user: string, meta: RawMeta): Found {
+  // A raw record holds one version of a resource: of a point that stands in it twice, the later value counts.
+  const readings = new Map<string, Reading>();
+  const days = new Map<number, { date: string; points: Point[] }>();
+  // The metrics of an export share their times, and all points a few sources.
+  const instantOf = remembering(parseLocalInstant);
+  const sourceOf = remembering(exportedSource);
+  let fault: Fault | null = null;
+  let isOutOfRange = false;
+  const { metrics } = data;
+  for (const [at, metric] of listOf(metrics).entries()) {
+    if (!isObject(metric) || typeof metric['name'] !== 'string') continue;
+    const exported = exportedMetrics.get(metric['name']);
+    if (exported === undefined) continue;
+    const path = `data.metrics[${at}]`;
+    const convert = conversionOf(exported, metric['units']);
+    if (convert === undefined) {
+      fault ??= { code: 'INVALID_FIELD', path: `${path}.units`, what: 'is no unit of this metric' };
+      continue;
+    }
+    if (isPresent(metric['data']) && !Array.isArray(metric['data']))
+      fault ??= { code: 'INVALID_FIELD', path: `${path}.data`, what: 'is no list of points' };
+    for (const [index, point] of listOf(metric['data']).entries()) {
+      const quantity = isObject(point) ? (point['qty'] ?? null) : undefined;
+      if (quantity === null) continue;
+      if (!isObject(point) || typeof quantity !== 'number') {
+        const where = `${path}.data[${index}]${isObject(point) ? '.qty' : ''}`;
+        fault ??= { code: 'INVALID_FIELD', path: where, what: 'is not what the format has there' };
+        continue;
+      }
+      const instant = instantOf(point['date']);
+      if (instant === null) {
+        const where = `${path}.data[${index}].date`;
+        fault ??= { code: 'BAD_TIMESTAMP', path: where, what: 'is missing, or no date and time' };
+        continue;
+      }
+      const value = convert(quantity);
+      if (!isWithin(exported, value)) {
+        isOutOfRange = true;
+        continue;
+      }
+      const source = sourceOf(point['source']);
+      if (exported.metric === 'hrv_sdnn') {
+        const reading = variability(value, instant, source.text, user, `${path}.data[${index}]`);
+        readings.set(reading.resource_id, reading);
+        continue;
+      }
+      const { epochMs, offsetMinutes, date } = instant;
+      let day = days.get(instant.day);
+      if (day === undefined) days.set(instant.day, (day = { date, points: [] }));
+      day.points.push({ metric: exported.metric, epochMs, offsetMinutes, source: source.hash, value });
+    }
+  }
+  if (isPresent(metrics) && !Array.isArray(metrics))
+    fault ??= { code: 'INVALID_FIELD', path: 'data.metrics', what: 'is no list of metrics' };
+  const { device } = meta;
+  const touched = [...days]
+    .sort(([a], [b]) => a - b)
+    .map(([day, { date, points }]): DayPoints => ({ device, user_id: user, date, day, points }));
+  return { values: [...readings.values(), ...touched], fault, isOutOfRange };
+}
+
+function variability(
+  value: number,
+  instant: LocalInstant,
+  source: string,
+  user: string,
+  path: string,
+): Reading {
+  return readingOf(
+    { ...noMeasurements, hrv_sdnn: value },
+    {
+      source: source === '' ? 'healthkit' : `healthkit:${source}`,
+      user_id: user,
+      kind: 'reading',
+      timestamp: instant.epochMs,
+      local_date: instant.date,
+      flags: instant.offsetMinutes === null ? ['zone_assumed_utc'] : [],
+      resource_id: `hrv:${instantText(instant.epochMs)}:${source}`,
+      revision: null,
+      deleted: false,
+      origins: {
+        at: path,
+        fields: {
+          hrv_sdnn: 'qty',
+          timestamp: 'date',
+          local_date: 'date',
+          source: 'source',
+          resource_id: 'date and source',
+        },
+      },
+    },
+  );
+}
+
+function isWithin({ range: [low, high] }: ExportedMetric, value: number): boolean {
+  return value >= low && value <= high;
+}
+
+function conversionOf({ units }: ExportedMetric, unit: unknown): ((quantity: number) => number) | undefined {
+  if (!isPresent(unit)) return units.get('');
+  return typeof unit === 'string' ? units.get(unit.trim().toLowerCase()) : undefined;
+}
+
+/** No vendor's device has a longer name, and an index of a database has to hold it. */
+const maxSource = 256;
+
+/** A device's name as it stands, but for what cannot be stored everywhere; empty where there is none. */
+function exportedSource(source: unknown): { readonly text: string; readonly hash: Buffer } {
+  const text = typeof source === 'string' ? source.slice(0, maxSource).replace(unstorable, '\ufffd') : '';
+  return { text, hash: shortHash(text) };
+}
+
+const unstorable = /[\0\p{Cs}]/gu;
+
+function remembering<T>(read: (value: unknown) => T): (value: unknown) => T {
+  const known = new Map<unknown, T>();
+  return (value) => {
+    let result = known.get(value);
+    if (result === undefined) known.set(value, (result = read(value)));
+    return result;
+  };
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function isPresent(value: unknown): boolean {
+  return value !== undefined && value !== null;
+}

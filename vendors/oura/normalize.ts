@@ -1,0 +1,213 @@
+import type { RecordKind } from '../../schemas/biometric-event.ts';
+import { parseInstant, type Instant } from '../instant.ts';
+import { readingOf, noMeasurements, type Origins, type RawMeta, type Reading } from '../reading.ts';
+import { drop, reject, type Dropped, type Rejected } from '../../streams/index.ts';
+import {
+  instantAt,
+  invalidField,
+  isDay,
+  isRejected,
+  nothingMeasured,
+  resourceAt,
+  revisionAt,
+  startOfDay,
+  userAt,
+  values,
+  type Sources,
+  type Values,
+} from '../document.ts';
+import { isObject, valueAt, type Path, type Payload } from '../payload.ts';
+import { normalizeSimple } from '../simple.ts';
+
+/** A kind of document that an event can come of. */
+interface Resource {
+  readonly kind: RecordKind;
+  readonly values: Values;
+  readonly origins: Origins;
+  /** The field that tells when it was measured; null for the summary of a day, which is dated by its start. */
+  readonly instant: string | null;
+}
+
+/**
+ * By `data_type`. Oura has no stress level and no resting heart rate: `stress_high` counts seconds, `hrv_balance` and
+ * `resting_heart_rate` among the contributors are scores, `lowest_heart_rate` is a minimum, and the readiness that a
+ * sleep document repeats belongs to `daily_readiness`. A session has samples only.
+ */
+const resources: ReadonlyMap<string, Resource> = new Map([
+  ['daily_sleep', resource('sleep', null, { sleep_score: 'score' })],
+  ['daily_readiness', resource('recovery', null, { recovery_score: 'score' })],
+  ['sleep', resource('sleep', 'bedtime_end', { hrv: 'average_hrv' })],
+  [
+    'daily_activity',
+    resource('daily', null, {
+      steps: 'steps',
+      distance_m: 'equivalent_walking_distance',
+      active_energy_kcal: 'active_calories',
+      total_energy_kcal: 'total_calories',
+      active_seconds: { sumOf: ['high_activity_time', 'medium_activity_time', 'low_activity_time'] },
+    }),
+  ],
+  [
+    'workout',
+    resource('activity', 'start_datetime', { distance_m: 'distance', active_energy_kcal: 'calories' }),
+  ],
+  ['session', resource('activity', 'start_datetime', {})],
+]);
+
+/** What Oura offers beside these. None of it has a place in an event, so none of it can be retracted either. */
+const measuresNothing: ReadonlySet<string> = new Set([
+  'tag',
+  'enhanced_tag',
+  'daily_spo2',
+  'sleep_time',
+  'rest_mode_period',
+  'ring_configuration',
+  'daily_stress',
+  'daily_cycle_phases',
+  'activation_status',
+  'daily_cardiovascular_age',
+  'daily_resilience',
+  'vo2_max',
+  'period_start',
+  'pregnancy',
+  'fertile_window',
+  'ovulation_confirmed',
+  'blood_glucose',
+  'meal',
+]);
+
+/**
+ * Oura's webhooks are thin: they name an object and carry no measurement, so they yield no event and are no error.
+ * Deletions are complete in themselves; the documents come in the collector's envelope.
+ */
+export function normalizeOura(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
+  if (meta.isEnvelope) return fromEnvelope(payload, meta);
+  if (!('event_type' in payload || 'data_type' in payload)) return normalizeSimple(payload, meta);
+  const type = payload['event_type'];
+  if (type === 'delete') return deletion(payload, meta, []);
+  return drop(type === 'create' || type === 'update' ? 'notification' : 'unknown');
+}
+
+function fromEnvelope(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
+  if (valueAt(payload, ['notification', 'event_type']) === 'delete')
+    return deletion(payload, meta, ['notification']);
+  const dataType = valueAt(payload, ['notification', 'data_type']);
+  const type = known(dataType);
+  if (typeof type === 'string') return drop(type);
+  const user = userAt(payload, [['notification', 'user_id']]);
+  if (isRejected(user)) return user;
+  const document = payload['resource'];
+  if (!isObject(document)) return invalidField('resource');
+  // Detections that the wearer or Oura itself has taken back.
+  const period = dataType === 'sleep' ? document['type'] : undefined;
+  if (period === 'rest' || period === 'deleted') return drop('ignored');
+
+  const found = type.values.read(document);
+  const nothing = nothingMeasured(found, 'resource.');
+  if (nothing !== null) return nothing;
+  const id = resourceAt(payload, [
+    ['resource', 'id'],
+    ['notification', 'object_id'],
+  ]);
+  if (isRejected(id)) return id;
+  const instant = type.instant === null ? dayOf(document) : instantAt(payload, ['resource', type.instant]);
+  if (isRejected(instant)) return instant;
+  const revision = revisionAt(payload, ['resource', 'meta', 'updated_at']);
+  if (isRejected(revision)) return revision;
+  const day = document['day'];
+  const flags = [...found.flags];
+  if (instant.zoneAssumed) flags.push('zone_assumed_utc');
+  if (day !== undefined && day !== null && !isDay(day)) flags.push('invalid:local_date');
+  return [
+    readingOf(found.measured, {
+      source: 'oura',
+      user_id: user,
+      kind: type.kind,
+      timestamp: instant.epochMs,
+      local_date: isDay(day) ? day : null,
+      flags,
+      resource_id: `${String(dataType)}:${id}`,
+      revision,
+      deleted: false,
+      origins: type.origins,
+    }),
+  ];
+}
+
+/**
+ * The start of the document's day. Its `timestamp` is an instant within that day and tells the offset: midnight, or
+ * 04:00 where a day of activity begins. Some documents have none, and then the day is taken as UTC's.
+ */
+function dayOf(document: Payload): Instant | Rejected {
+  const { timestamp, day } = document;
+  if (timestamp === undefined || timestamp === null) {
+    return (isDay(day) ? parseInstant(day) : null) ?? undated('resource.day');
+  }
+  const instant = parseInstant(timestamp);
+  if (instant === null || typeof timestamp !== 'string') return undated('resource.timestamp');
+  return (isDay(day) ? startOfDay(day, timestamp) : null) ?? instant;
+}
+
+/** @param at - the path of the notification. */
+function deletion(payload: Payload, { receivedAt }: RawMeta, at: Path): Reading[] | Dropped | Rejected {
+  const dataType = valueAt(payload, [...at, 'data_type']);
+  const type = known(dataType);
+  if (typeof type === 'string') return drop(type);
+  const user = userAt(payload, [[...at, 'user_id']]);
+  if (isRejected(user)) return user;
+  const id = resourceAt(payload, [[...at, 'object_id']]);
+  if (isRejected(id)) return id;
+  const eventTime = [...at, 'event_time'];
+  const revision = revisionAt(payload, eventTime);
+  if (isRejected(revision)) return undated(eventTime.join('.'));
+  return [
+    readingOf(noMeasurements, {
+      source: 'oura',
+      user_id: user,
+      kind: type.kind,
+      timestamp: revision ?? receivedAt,
+      local_date: null,
+      flags: [],
+      resource_id: `${String(dataType)}:${id}`,
+      revision,
+      deleted: true,
+      origins: deletionOrigins(at.join('.')),
+    }),
+  ];
+}
+
+/** The kind of document, or why none of its kind becomes an event. */
+function known(dataType: unknown): Resource | 'no_measurement' | 'unknown' {
+  if (typeof dataType !== 'string') return 'unknown';
+  return resources.get(dataType) ?? (measuresNothing.has(dataType) ? 'no_measurement' : 'unknown');
+}
+
+function undated(path: string): Rejected {
+  return reject('BAD_TIMESTAMP', `${path} is missing, or no RFC 3339 text`);
+}
+
+function resource(kind: RecordKind, instant: string | null, sources: Sources): Resource {
+  const read = values(sources);
+  const fields: Origins['fields'] = {
+    user_id: '$.notification.user_id',
+    resource_id: '$.notification.data_type and id or $.notification.object_id',
+    timestamp: instant ?? 'day at the offset of timestamp',
+    local_date: 'day',
+    revision: 'meta.updated_at',
+    ...read.origins,
+  };
+  return { kind, values: read, instant, origins: { at: 'resource', fields } };
+}
+
+function deletionOrigins(at: string): Origins {
+  return {
+    at,
+    fields: {
+      user_id: 'user_id',
+      resource_id: 'data_type and object_id',
+      timestamp: 'event_time',
+      revision: 'event_time',
+      deleted: 'event_type',
+    },
+  };
+}

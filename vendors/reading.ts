@@ -1,0 +1,170 @@
+import type { Device } from '../kafka/topics.ts';
+import type { BiometricEvent, RecordKind } from '../schemas/biometric-event.ts';
+import { collectorScheme, noScheme, rawHeader } from '../schemas/raw-record.ts';
+import { headerText, type Headers, type RecordContext } from '../streams/index.ts';
+
+/** The measured values of an event, in the contract's units; null where the payload has none. */
+export type Measurements = Pick<
+  BiometricEvent,
+  | 'hrv'
+  | 'hrv_sdnn'
+  | 'sleep_score'
+  | 'recovery_score'
+  | 'stress_level'
+  | 'resting_heart_rate'
+  | 'activity_data'
+>;
+
+/** Where a normalizer found what a reading says: for people who ask, never part of an event. */
+export interface Origins {
+  /** The part of the payload that the paths begin at, `resource`, `data[1]`; empty for its root. `$.` begins at the root. */
+  readonly at: string;
+  /** The path of each field that was read, `score.hrv_rmssd_milli`, or in words what it was made of. */
+  readonly fields: Readonly<Partial<Record<keyof Reading | ActivityMetric, string>>>;
+}
+
+/** The keys that activity_data may have. */
+export type ActivityMetric = (typeof activityMetrics)[number];
+export const activityMetrics = [
+  'steps',
+  'distance_m',
+  'active_energy_kcal',
+  'total_energy_kcal',
+  'active_seconds',
+  'strain',
+] as const;
+
+/** What a normalizer makes of a payload: one version of one resource of one user, before it becomes an event. */
+export interface Reading extends Measurements {
+  readonly source: string;
+  readonly user_id: string;
+  readonly kind: RecordKind;
+  /** When it was measured, epoch ms. */
+  readonly timestamp: number;
+  readonly local_date: string | null;
+  readonly flags: readonly string[];
+  readonly resource_id: string;
+  /** The vendor's own version, epoch ms; null where the vendor gives none and the order of arrival decides. */
+  readonly revision: number | null;
+  readonly deleted: boolean;
+  readonly origins: Origins;
+}
+
+/** Kilojoules of a kilocalorie: energy is carried in the latter. */
+export const kilojoulesPerKcal = 4.184;
+
+/**
+ * A reading of what was measured and of what it belongs to. Written out field by field: all readings then have one
+ * hidden class, and none is made by a spread, which the engine grows property by property (20 µs against 1).
+ */
+export function readingOf(measured: Measurements, of: Omit<Reading, keyof Measurements>): Reading {
+  return {
+    source: of.source,
+    user_id: of.user_id,
+    kind: of.kind,
+    timestamp: of.timestamp,
+    local_date: of.local_date,
+    hrv: measured.hrv,
+    hrv_sdnn: measured.hrv_sdnn,
+    sleep_score: measured.sleep_score,
+    recovery_score: measured.recovery_score,
+    stress_level: measured.stress_level,
+    resting_heart_rate: measured.resting_heart_rate,
+    activity_data: measured.activity_data,
+    flags: of.flags,
+    resource_id: of.resource_id,
+    revision: of.revision,
+    deleted: of.deleted,
+    origins: of.origins,
+  };
+}
+
+export const noMeasurements: Measurements = {
+  hrv: null,
+  hrv_sdnn: null,
+  sleep_score: null,
+  recovery_score: null,
+  stress_level: null,
+  resting_heart_rate: null,
+  activity_data: {},
+};
+
+/** Whether anything was measured at all; zero is a value. */
+export function hasMeasurement(measured: Measurements): boolean {
+  return (
+    measured.hrv !== null ||
+    measured.hrv_sdnn !== null ||
+    measured.sleep_score !== null ||
+    measured.recovery_score !== null ||
+    measured.stress_level !== null ||
+    measured.resting_heart_rate !== null ||
+    !isEmpty(measured.activity_data)
+  );
+}
+
+function isEmpty(values: object): boolean {
+  for (const _ in values) return false;
+  return true;
+}
+
+/**
+ * What a body can have, both ends included. Scores are percentages; an HRV outside 1 to 400 ms is an artefact of the
+ * sensor, not of the heart. No heart rests below 20 beats a minute, and none beats 250 times.
+ */
+export const ranges = {
+  hrv: [1, 400],
+  hrv_sdnn: [1, 400],
+  sleep_score: [0, 100],
+  recovery_score: [0, 100],
+  stress_level: [0, 100],
+  resting_heart_rate: [20, 250],
+} as const;
+const rangedFields = Object.entries(ranges).map(([field, [low, high]]) => ({
+  field: field as keyof typeof ranges,
+  low,
+  high,
+}));
+
+/**
+ * Replaces values outside their range by null, takes negative activities out (nobody walks -1 steps: some vendors mean
+ * "none" by it), and names each in a flag `out_of_range:<field>`.
+ */
+export function withinRanges<T extends Measurements>(measured: T): { measured: T; flags: string[] } {
+  const flags: string[] = [];
+  let checked = measured;
+  for (const { field, low, high } of rangedFields) {
+    const value = measured[field];
+    if (value === null || (value >= low && value <= high)) continue;
+    checked = { ...checked, [field]: null };
+    flags.push(`out_of_range:${field}`);
+  }
+  const activity = measured.activity_data;
+  for (const metric in activity) {
+    if ((activity[metric] ?? 0) >= 0) continue;
+    const kept = Object.entries(checked.activity_data).filter(([other]) => other !== metric);
+    checked = { ...checked, activity_data: Object.fromEntries(kept) };
+    flags.push(`out_of_range:${metric}`);
+  }
+  return { measured: checked, flags };
+}
+
+/** What the ingress noted beside a payload. A record of another producer has no such headers and is taken as it is. */
+export interface RawMeta {
+  readonly device: Device;
+  /** When the ingress took it, epoch ms; the record's own timestamp without the header. */
+  readonly receivedAt: number;
+  readonly scheme: string;
+  /** Fetched documents come in envelopes; whatever else looks like one is never believed. */
+  readonly isEnvelope: boolean;
+  /** All of the record's headers, for what one vendor alone has there. */
+  readonly headers: Headers;
+}
+
+/** Reads what the ingress noted from a raw record's headers. */
+export function rawMeta(device: Device, record: RecordContext): RawMeta {
+  const scheme = headerText(record.headers, rawHeader.scheme) ?? noScheme;
+  const received = headerText(record.headers, rawHeader.receivedAt);
+  const receivedAt =
+    received !== undefined && /^\d{1,15}$/.test(received) ? Number(received) : record.timestamp;
+  return { device, receivedAt, scheme, isEnvelope: scheme === collectorScheme, headers: record.headers };
+}

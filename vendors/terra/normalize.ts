@@ -1,0 +1,248 @@
+import type { RecordKind } from '../../schemas/biometric-event.ts';
+import { parseInstant } from '../instant.ts';
+import { idText } from '../json.ts';
+import { signatureFields } from '../../schemas/raw-record.ts';
+import { readingOf, type Origins, type RawMeta, type Reading } from '../reading.ts';
+import { drop, headerText, reject, Rejected, type Dropped } from '../../streams/index.ts';
+import {
+  invalidField,
+  isRejected,
+  nothingMeasured,
+  resourceAt,
+  startOfDay,
+  userAt,
+  values,
+  type Found,
+  type Sources,
+  type Values,
+} from '../document.ts';
+import { isObject, valueAt, type Payload } from '../payload.ts';
+import { normalizeSimple } from '../simple.ts';
+
+/** Terra's control events: a connection made, lost or changed, or news about a large request. They have no data. */
+const controlTypes = new Set([
+  'auth',
+  'auth_cancelled',
+  'deauth',
+  'access_revoked',
+  'connection_error',
+  'permission_change',
+  'user_reauth',
+  'large_request_processing',
+  'large_request_sending',
+  's3_payload',
+  's3_upload',
+  'processing',
+  'rate_limit_hit',
+  'google_no_datasource',
+  'healthcheck',
+]);
+
+/** A type of payload whose items can become events. */
+interface DataType {
+  readonly kind: RecordKind;
+  readonly values: Values;
+  readonly origins: Origins['fields'];
+  /** What an item is known by: the summary that it is, or the day that it sums up for its provider. */
+  readonly key: 'summary' | 'day';
+  /** Which of its two times it is dated by. */
+  readonly time: 'start_time' | 'end_time';
+}
+
+const heart: Sources = {
+  hrv: 'heart_rate_data.summary.avg_hrv_rmssd',
+  hrv_sdnn: 'heart_rate_data.summary.avg_hrv_sdnn',
+  resting_heart_rate: 'heart_rate_data.summary.resting_hr_bpm',
+};
+const effort: Sources = {
+  active_energy_kcal: 'calories_data.net_activity_calories',
+  total_energy_kcal: 'calories_data.total_burned_calories',
+  active_seconds: 'active_durations_data.activity_seconds',
+  strain: 'strain_data.strain_level',
+};
+const sleep: Sources = { ...heart, recovery_score: 'readiness_data.readiness' };
+
+/**
+ * By `type`. Classes (`stress_rating`, `recovery_level`) are no scores, and what Terra computes itself
+ * (`data_enrichment`) is not what the wearable measured.
+ */
+const dataTypes: ReadonlyMap<string, DataType> = new Map([
+  [
+    'daily',
+    dataType('daily', 'day', 'start_time', {
+      ...heart,
+      sleep_score: 'scores.sleep',
+      recovery_score: 'scores.recovery',
+      stress_level: 'stress_data.avg_stress_level',
+      steps: 'distance_data.steps',
+      distance_m: 'distance_data.distance_meters',
+      ...effort,
+    }),
+  ],
+  ['sleep', dataType('sleep', 'summary', 'end_time', { ...sleep, sleep_score: 'scores.sleep' })],
+  [
+    'body',
+    dataType('daily', 'day', 'start_time', {
+      hrv: 'heart_data.heart_rate_data.summary.avg_hrv_rmssd',
+      hrv_sdnn: 'heart_data.heart_rate_data.summary.avg_hrv_sdnn',
+      resting_heart_rate: 'heart_data.heart_rate_data.summary.resting_hr_bpm',
+    }),
+  ],
+  // The heart's variability under exercise says nothing of stress, so it is not taken.
+  [
+    'activity',
+    dataType('activity', 'summary', 'start_time', {
+      steps: 'distance_data.summary.steps',
+      distance_m: 'distance_data.summary.distance_meters',
+      ...effort,
+    }),
+  ],
+]);
+// The score of a nap is not the night's.
+const nap = dataType('sleep', 'summary', 'end_time', sleep);
+
+/** The ordering timestamp is not signed and may lead the clocks of others by this much. */
+const allowedLeadMs = 300_000;
+
+/** Terra's own payloads name their `type`; those with data hold any number of items, each its own reading. */
+export function normalizeTerra(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
+  const name = payload['type'];
+  if (typeof name !== 'string') return normalizeSimple(payload, meta);
+  if (controlTypes.has(name)) return drop('control');
+  const type = dataTypes.get(name);
+  if (type === undefined) return drop('unknown');
+  const user = userAt(payload, [
+    ['user', 'reference_id'],
+    ['user', 'user_id'],
+  ]);
+  if (isRejected(user)) return user;
+  const provider = providerOf(payload);
+  if (isRejected(provider)) return provider;
+  const items = payload['data'] ?? [];
+  if (!Array.isArray(items)) return invalidField('data');
+
+  const common: Common = { name, user, provider, revision: revisionOf(meta) };
+  const readings = new Map<string, Reading>();
+  let nothing: Dropped | Rejected = drop('no_measurement');
+  for (const [index, item] of (items as unknown[]).entries()) {
+    const answer = readItem(item, `data[${index}]`, type, common);
+    // An item that cannot be told apart or dated takes its payload along: it is kept whole, and nothing is lost unseen.
+    if (answer instanceof Rejected && answer.code !== 'INVALID_FIELD') return answer;
+    if (answer instanceof Rejected || 'reason' in answer) {
+      if (!(nothing instanceof Rejected)) nothing = answer;
+      continue;
+    }
+    // A raw record holds one version of a resource: of two for one day the later item counts.
+    readings.delete(answer.resource_id);
+    readings.set(answer.resource_id, answer);
+  }
+  return readings.size > 0 ? [...readings.values()] : nothing;
+}
+
+/** What all items of a payload share. */
+interface Common {
+  readonly name: string;
+  readonly user: string;
+  readonly provider: string | null;
+  readonly revision: number | null;
+}
+
+function readItem(
+  item: unknown,
+  at: string,
+  named: DataType,
+  { name, user, provider, revision }: Common,
+): Reading | Dropped | Rejected {
+  if (!isObject(item)) return invalidField(at);
+  const isNap = name === 'sleep' && valueAt(item, ['metadata', 'is_nap']) === true;
+  const type = isNap ? nap : named;
+  const found = type.values.read(item);
+  const nothing = nothingMeasured(found, `${at}.`);
+  if (nothing !== null) return nothing;
+
+  const path = `${at}.metadata.${type.time}`;
+  const text = valueAt(item, ['metadata', type.time]);
+  const instant = typeof text === 'string' ? parseInstant(text) : null;
+  if (typeof text !== 'string' || instant === null)
+    return reject('BAD_TIMESTAMP', `${path} is missing, or no RFC 3339 text`);
+  // Before any conversion: midnight east of Greenwich is another day in UTC.
+  const day = text.slice(0, 10);
+  let key = `${provider ?? 'unknown'}:${day}`;
+  if (type.key === 'summary') {
+    const id = resourceAt(item, [['metadata', 'summary_id']]);
+    if (isRejected(id)) return reject(id.code, `${at}.${id.message}`);
+    key = id;
+  }
+  const { epochMs, zoneAssumed } = (type.key === 'day' ? startOfDay(day, text) : null) ?? instant;
+  return readingOf(found.measured, {
+    source: provider === null ? 'terra' : `terra:${provider}`,
+    user_id: user,
+    kind: type.kind,
+    timestamp: epochMs,
+    local_date: day,
+    flags: flagsOf(item, found, zoneAssumed),
+    resource_id: `${name}:${key}`,
+    revision,
+    deleted: false,
+    origins: { at, fields: type.origins },
+  });
+}
+
+function flagsOf(item: Payload, { flags }: Found, zoneAssumed: boolean): string[] {
+  const all = [...flags];
+  if (zoneAssumed) all.push('zone_assumed_utc');
+  if (valueAt(item, ['metadata', 'upload_type']) === tentative) all.push('tentative');
+  return all;
+}
+
+/** An upload that the provider may still revise. */
+const tentative = 3;
+
+/** The wearable's maker as Terra writes it; null when Terra does not say. */
+function providerOf(payload: Payload): string | null | Rejected {
+  const provider = valueAt(payload, ['user', 'provider']) ?? null;
+  return provider === null ? null : (idText(provider) ?? invalidField('user.provider'));
+}
+
+/**
+ * When Terra made the payload, epoch ms, from its ordering header. That header is not signed: where it is later than the
+ * signed `t` of the signature allows, and where it is absent, `t` counts. Neither may be later than the arrival allows;
+ * null then, and the order of arrival decides.
+ */
+function revisionOf({ headers, receivedAt }: RawMeta): number | null {
+  const ordering = headerText(headers, 'x-terra-ordering-timestamp') ?? '';
+  const orderedAt = /^[1-9]\d{12}$/.test(ordering) ? Number(ordering) : null;
+  // An empty header is none: verification passes over it to the other one, and the time has to be of the header it took.
+  const signedAt = signedTime(
+    headerText(headers, 'x-terra-signature') || headerText(headers, 'terra-signature'),
+  );
+  const latest = Math.min(receivedAt, signedAt ?? receivedAt) + allowedLeadMs;
+  if (orderedAt !== null && orderedAt <= latest) return orderedAt;
+  return signedAt !== null && signedAt <= receivedAt + allowedLeadMs ? signedAt : null;
+}
+
+/** The last `t` of a signature header, seconds, as epoch ms. */
+function signedTime(header = ''): number | null {
+  const text = signatureFields(header, 't').at(-1) ?? '';
+  return /^[1-9]\d{9}$/.test(text) ? Number(text) * 1_000 : null;
+}
+
+function dataType(
+  kind: RecordKind,
+  key: DataType['key'],
+  time: DataType['time'],
+  sources: Sources,
+): DataType {
+  const read = values(sources);
+  const isDay = key === 'day';
+  const origins: Origins['fields'] = {
+    user_id: '$.user.reference_id or $.user.user_id',
+    source: '$.user.provider',
+    resource_id: isDay ? `$.type, $.user.provider and metadata.${time}` : '$.type and metadata.summary_id',
+    timestamp: isDay ? `start of the day of metadata.${time}` : `metadata.${time}`,
+    local_date: `metadata.${time}`,
+    revision: 'headers x-terra-ordering-timestamp or x-terra-signature',
+    ...read.origins,
+  };
+  return { kind, values: read, origins, key, time };
+}
