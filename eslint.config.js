@@ -1,5 +1,39 @@
 import js from '@eslint/js';
+import importX from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
+
+/** What each folder may import besides itself. A process never imports another, and nothing imports upwards. */
+const mayImport = {
+  ingress: ['vendors', 'schemas', 'kafka', 'process'],
+  topology: ['streams', 'vendors', 'schemas', 'kafka', 'process'],
+  consumers: ['schemas', 'kafka', 'postgres', 'process'],
+  collector: ['vendors', 'schemas', 'kafka', 'postgres', 'process'],
+  replay: ['topology', 'streams', 'vendors', 'schemas', 'kafka', 'postgres', 'process'],
+  vendors: ['schemas', 'process'],
+  streams: ['kafka', 'process'],
+  schemas: ['process'],
+  kafka: ['process'],
+  postgres: ['process'],
+  process: [],
+};
+/** They import whatever they need, and nothing but tests imports them. */
+const top = ['cli', 'local', 'test'];
+/** Nothing but cli/ imports it. */
+const ofCli = ['replay'];
+
+const zone = (target, from, message) => ({ target: `./${target}`, from: `./${from}`, message });
+const zones = Object.entries(mayImport).flatMap(([folder, allowed]) =>
+  [...Object.keys(mayImport), ...top]
+    .filter((other) => other !== folder && !allowed.includes(other))
+    .map((other) =>
+      zone(
+        folder,
+        other,
+        `${folder}/ imports ${allowed.length === 0 ? 'no other folder' : `only ${allowed.join('/, ')}/`}: move what both need to a folder below them.`,
+      ),
+    ),
+);
+zones.push(...ofCli.map((folder) => zone('local', folder, `Only cli/ imports ${folder}/.`)));
 
 export default tseslint.config(
   { ignores: ['dist/**', '.local/**', 'node_modules/**'] },
@@ -7,6 +41,12 @@ export default tseslint.config(
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked],
+    plugins: { 'import-x': importX },
+    settings: {
+      'import-x/resolver-next': [importX.createNodeResolver({ extensions: ['.ts', '.mjs', '.js'] })],
+      'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] },
+      'import-x/extensions': ['.ts'],
+    },
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       // Numbers and bigints (ports, offsets) are everyday material of our messages.
@@ -18,7 +58,17 @@ export default tseslint.config(
       '@typescript-eslint/switch-exhaustiveness-check': 'error',
       // State lives in #private fields and closures, so a method torn from its object fails at once, not subtly.
       '@typescript-eslint/unbound-method': 'off',
+      'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones }],
+      'import-x/no-cycle': 'error',
+      'no-restricted-imports': [
+        'error',
+        { name: 'kafkajs', message: 'Only kafka/client.ts imports kafkajs: use what it exports.' },
+      ],
     },
+  },
+  {
+    files: ['kafka/client.ts', 'test/patches/**/*.ts', 'test/local/three-brokers.test.ts'],
+    rules: { 'no-restricted-imports': 'off' },
   },
   {
     files: ['test/**/*.ts'],

@@ -1,9 +1,10 @@
 import { biometrics } from '../topology/biometrics.ts';
 import { describe as describeTopology, writeOnly } from '../streams/index.ts';
-import { topicNames } from '../kafka/topics.ts';
+import { topicNames } from '../schemas/topics.ts';
 import { defaultRules } from '../topology/triggers.ts';
 import { UsageError, type Command } from './command.ts';
 import { withLocalEnv } from '../local/env.ts';
+import { vendorNames } from '../vendors/index.ts';
 
 const formats = ['text', 'mermaid', 'json'] as const;
 
@@ -21,7 +22,7 @@ Prints the operators, their order and the topics they read and write. Needs no r
       throw new UsageError('takes only --format text, --format mermaid or --format json');
     }
     const topology = biometrics({
-      topics: topicNames(withLocalEnv(process.env)['TOPIC_PREFIX'] ?? ''),
+      topics: topicNames(withLocalEnv(process.env)['TOPIC_PREFIX'] ?? '', vendorNames),
       rules: defaultRules,
       biometricEvent: writeOnly(() => null),
       build: '',

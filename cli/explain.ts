@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { hashKey } from '../ingress/raw-record.ts';
-import { vendors } from '../vendors/index.ts';
+import { vendors, vendorNames, type VendorName } from '../vendors/index.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import {
   explain,
@@ -15,7 +15,7 @@ import { firstId, isEnvelopeForm, isObject, valueAt } from '../vendors/payload.t
 import { parseJson } from '../vendors/json.ts';
 import { collectorScheme, rawHeader } from '../schemas/raw-record.ts';
 import { errorHeader, headerText } from '../streams/index.ts';
-import { devices, topicNames, type Device } from '../kafka/topics.ts';
+import { topicNames } from '../schemas/topics.ts';
 import { defaultRules, readRules } from '../topology/triggers.ts';
 import { withLocalEnv } from '../local/env.ts';
 import { UsageError, type Command } from './command.ts';
@@ -24,7 +24,7 @@ const usage = `
 Usage: bridge explain <device> <file|-> [--user USER] [--json]
 
 Tells what the topology makes of a payload: its events field by field, with where each came from, triggers and topic, or
-why there is none. Runs the topology itself, with its state, and needs no running stack. Devices: ${devices.join(', ')}.
+why there is none. Runs the topology itself, with its state, and needs no running stack. Devices: ${vendorNames.join(', ')}.
 
 The file (or standard input, -) holds
   one payload, as it would be posted; for oura and whoop also a document in its envelope {"notification":…,"resource":…}
@@ -45,8 +45,8 @@ export const explainCommand: Command = {
   async run(args) {
     const { values, positionals } = parsed(args);
     const [name, file, ...rest] = positionals;
-    const device = devices.find((known) => known === name);
-    if (device === undefined) throw new UsageError(`the device has to be one of ${devices.join(', ')}`);
+    const device = vendorNames.find((known) => known === name);
+    if (device === undefined) throw new UsageError(`the device has to be one of ${vendorNames.join(', ')}`);
     if (file === undefined || rest.length > 0)
       throw new UsageError('takes one file, or - for standard input');
     const env = withLocalEnv(process.env);
@@ -54,8 +54,8 @@ export const explainCommand: Command = {
     const explanations = await explain(
       deliveriesOf(readInput(file)).map((delivery) => asDelivery(device, delivery, values.user)),
       {
-        device,
-        topics: topicNames(env['TOPIC_PREFIX'] ?? ''),
+        vendor: device,
+        topics: topicNames(env['TOPIC_PREFIX'] ?? '', vendorNames),
         rules: rulesFile === undefined || rulesFile === '' ? defaultRules : readRules(rulesFile),
       },
     );
@@ -128,11 +128,11 @@ function requestOf(value: unknown): Request | undefined {
 }
 
 /** The raw record that the ingress, or the collector, would have appended. */
-function asDelivery(device: Device, { body, headers }: Request, user: string | undefined): Delivery {
+function asDelivery(device: VendorName, { body, headers }: Request, user: string | undefined): Delivery {
   const json = parseJson(body);
   const value = json.ok ? json.value : undefined;
   const isEnvelope = isEnvelopeForm(value);
-  const { userId } = vendors[device];
+  const { userId } = vendors[device].webhook;
   const named =
     firstId(value, userId) ?? (isEnvelope ? firstId(valueAt(value, ['notification']), userId) : null);
   const key = named ?? (device === 'healthkit' ? user : undefined);

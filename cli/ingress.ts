@@ -1,6 +1,7 @@
 import cluster from 'node:cluster';
 import type { Command } from './command.ts';
-import { readIngressConfig, vendorVariables } from '../ingress/config.ts';
+import { readIngressConfig } from '../ingress/config.ts';
+import { vendors } from '../vendors/index.ts';
 import { startIngress } from '../ingress/main.ts';
 import { startWorker } from '../ingress/worker.ts';
 import { startWorkers } from '../ingress/workers.ts';
@@ -17,8 +18,8 @@ Usage: bridge ingress
 Serves the webhooks of the vendors until SIGTERM or SIGINT, then answers /readyz with 503, goes on for DRAIN_GRACE_MS
 (2,000) at most, finishes what is in hand and exits with 0. WORKERS (1) processes share the port.
 Everything is set by environment variables: PORT (8889), HOST (0.0.0.0), KAFKA_BOOTSTRAP_SERVERS, the secrets
-${Object.values(vendorVariables)
-  .map(({ secret }) => secret)
+${Object.values(vendors)
+  .map(({ webhook }) => webhook.secret)
   .join(', ')} and more: \`bridge config\`
 lists them. In a clone, what .local/env holds of the local stack is used where the environment says nothing.
 `,

@@ -1,11 +1,12 @@
 import { parseArgs } from 'node:util';
-import { migrateDatabase, postgresVariables, sinkVariables, startSink } from '../consumers/postgres/main.ts';
-import { postgresPool } from '../postgres/pool.ts';
+import { sinkVariables, startSink, sinkMigrations } from '../consumers/postgres/main.ts';
+import { postgresPool, postgresVariables } from '../postgres/pool.ts';
 import { withLocalEnv } from '../local/env.ts';
 import { readConfig } from '../process/config.ts';
 import { createLog } from '../process/log.ts';
 import { runUntilSignal } from '../process/run.ts';
 import { UsageError, type Command } from './command.ts';
+import { migrateDatabase } from '../postgres/migrate.ts';
 
 export const sink: Command = {
   summary: 'write the events of the priority topics to Postgres',
@@ -25,9 +26,9 @@ What is unset is taken from the local stack when one runs.
     const env = withLocalEnv(process.env);
     if (migrateOnly(args)) {
       const config = readConfig(postgresVariables, env);
-      const pool = postgresPool(config);
+      const pool = postgresPool(config, 'biometric-bridge-migrate');
       try {
-        const applied = await migrateDatabase(pool, config.POSTGRES_URL);
+        const applied = await migrateDatabase(pool, config.POSTGRES_URL, sinkMigrations());
         process.stdout.write(
           applied.length === 0 ? 'the database is up to date\n' : `${applied.join('\n')}\n`,
         );

@@ -1,10 +1,12 @@
-import { kafkaVariables } from '../process/config.ts';
+import { kafkaVariables, kafkaConnection } from '../process/config.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
-import { kafkaClient, kafkaConnection } from '../kafka/client.ts';
-import { checkTopics, createTopics, TopicError, topicNames, topicSpecs } from '../kafka/topics.ts';
+import { kafkaClient } from '../kafka/client.ts';
+import { checkTopics, createTopics, TopicError } from '../kafka/topics.ts';
 import { UsageError, type Command } from './command.ts';
 import { configured } from './environment.ts';
+import { topicNames, topicSpecs } from '../schemas/topics.ts';
+import { vendorNames } from '../vendors/index.ts';
 
 export const topics: Command = {
   summary: 'create the topics, or check those that exist',
@@ -22,7 +24,7 @@ TOPIC_PREFIX, APPLICATION_ID.
     if (unknown !== undefined) throw new UsageError(`unexpected ${JSON.stringify(unknown)}`);
     const config = configured({ ...kafkaVariables, ...applicationVariables });
     const specs = [
-      ...topicSpecs(topicNames(config.TOPIC_PREFIX)),
+      ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
       ...changelogSpecs(applicationIdOf(config)),
     ];
     const names = specs.map(({ name }) => name);

@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import express from 'express';
-import { devices, type Device } from '../kafka/topics.ts';
-import { sendProblem } from './errors.ts';
+import { vendorNames, type VendorName } from '../vendors/index.ts';
+import { sendProblem } from './response.ts';
 import type { Handler } from './webhook.ts';
 
 /** A path and what answers its methods. HEAD is answered as GET, OPTIONS by the methods themselves. */
@@ -11,8 +11,8 @@ export interface Route {
 }
 
 /** The handlers of an ingress: one for the webhooks of each vendor, and the others. */
-export interface Handlers extends Readonly<Record<Device, Handler>> {
-  readonly ouraHandshake: Handler;
+export interface Handlers extends Readonly<Record<VendorName, Handler>> {
+  readonly ouraChallenge: Handler;
   /** Absent when TEST_WEBHOOK is off. */
   readonly test: Handler | undefined;
   readonly livez: Handler;
@@ -26,9 +26,9 @@ export interface Handlers extends Readonly<Record<Device, Handler>> {
 /** Everything the public port serves. */
 export function publicRoutes(handlers: Handlers): Route[] {
   return [
-    ...devices.map((device) => ({
-      path: `/webhook/${device}`,
-      methods: { ...(device === 'oura' ? { GET: handlers.ouraHandshake } : {}), POST: handlers[device] },
+    ...vendorNames.map((vendor) => ({
+      path: `/webhook/${vendor}`,
+      methods: { ...(vendor === 'oura' ? { GET: handlers.ouraChallenge } : {}), POST: handlers[vendor] },
     })),
     ...(handlers.test === undefined ? [] : [{ path: '/webhook/test', methods: { POST: handlers.test } }]),
     { path: '/health', methods: { GET: handlers.health } },

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { sendJson, sendProblem } from './errors.ts';
+import { sendJson, sendProblem } from './response.ts';
 import type { Handler } from './webhook.ts';
 
 /**
@@ -7,7 +7,7 @@ import type { Handler } from './webhook.ts';
  * `GET ?verification_token=<ours>&challenge=<random>` → `{"challenge":"<the same>"}`. Nothing is appended.
  * @param token - OURA_VERIFICATION_TOKEN; without one nobody gets an answer.
  */
-export function ouraHandshake(token: string | undefined): Handler {
+export function ouraChallenge(token: string | undefined): Handler {
   return (request, response) => {
     if (token === undefined || token === '')
       return sendProblem(request, response, 'no_token', { retryAfterS: 60 });

@@ -7,23 +7,15 @@ import {
   type Config,
   type Variable,
 } from '../process/config.ts';
-import { byDevice, devices, type Device } from '../kafka/topics.ts';
 import { readRevokedUsers } from './revocations.ts';
-import { vendors } from '../vendors/index.ts';
+import { byVendor, vendorNames, vendors, type VendorName } from '../vendors/index.ts';
+import type { SignatureScheme } from '../vendors/signature.ts';
 
 const MiB = 1024 * 1024;
 
-/** The variables of each vendor: of its secrets, and of how old a time that it signs may be. */
-export const vendorVariables = {
-  oura: { secret: 'OURA_WEBHOOK_SECRET', tolerance: 'OURA_SIGNATURE_TOLERANCE_S' },
-  whoop: { secret: 'WHOOP_WEBHOOK_SECRET', tolerance: 'WHOOP_SIGNATURE_TOLERANCE_S' },
-  terra: { secret: 'TERRA_WEBHOOK_SECRET', tolerance: 'TERRA_SIGNATURE_TOLERANCE_S' },
-  // A token holds until it is revoked: it signs no time.
-  healthkit: { secret: 'APPLE_HEALTHKIT_SECRET', tolerance: null },
-} as const satisfies Readonly<Record<Device, { secret: string; tolerance: string | null }>>;
-
-type SecretName = (typeof vendorVariables)[Device]['secret'];
-type ToleranceName = NonNullable<(typeof vendorVariables)[Device]['tolerance']>;
+type Webhooks = (typeof vendors)[VendorName]['webhook'];
+type SecretName = Webhooks['secret'];
+type ToleranceName = NonNullable<Webhooks['tolerance']>;
 
 /**
  * The variables of the ingress. What is convenient for development and dangerous in production is off by default
@@ -142,44 +134,44 @@ export interface VendorSecrets {
 }
 
 /** The secrets and tolerances of the configuration by vendor. */
-export function vendorSecrets(config: IngressConfig): Readonly<Record<Device, VendorSecrets>> {
-  return byDevice((device) => {
-    const { secret, tolerance } = vendorVariables[device];
+export function vendorSecrets(config: IngressConfig): Readonly<Record<VendorName, VendorSecrets>> {
+  return byVendor((vendor) => {
+    const { secret, tolerance, schemes } = vendors[vendor].webhook;
     return {
       secrets: config[secret],
-      toleranceS: tolerance === null ? defaultToleranceS(device) : config[tolerance],
+      toleranceS: tolerance === null ? defaultToleranceS(schemes) : config[tolerance],
       variable: secret,
     };
   });
 }
 
 function secretVariables(): Record<SecretName, Variable<string[]>> {
-  const entries = devices.map((device) => [
-    vendorVariables[device].secret,
+  const entries = vendorNames.map((vendor) => [
+    vendors[vendor].webhook.secret,
     variable<string[]>({
       schema: is.list,
       default: [],
       secret: true,
-      description: `secret of /webhook/${device}; several, separated by commas, while rotating`,
+      description: `secret of /webhook/${vendor}; several, separated by commas, while rotating`,
     }),
   ]);
   return Object.fromEntries(entries) as Record<SecretName, Variable<string[]>>;
 }
 
 function toleranceVariables(): Record<ToleranceName, Variable<number>> {
-  const entries = devices.flatMap((device) => {
-    const name = vendorVariables[device].tolerance;
-    if (name === null) return [];
+  const entries = vendorNames.flatMap((vendor) => {
+    const { tolerance, schemes } = vendors[vendor].webhook;
+    if (tolerance === null) return [];
     const schema = is.integer(1, 31_536_000);
     const description = 'how old a signed timestamp may be, in seconds';
-    return [[name, variable<number>({ schema, default: defaultToleranceS(device), description })]];
+    return [[tolerance, variable<number>({ schema, default: defaultToleranceS(schemes), description })]];
   });
   return Object.fromEntries(entries) as Record<ToleranceName, Variable<number>>;
 }
 
 /** As long as the vendor goes on to retry; 0 where no time is signed. */
-function defaultToleranceS(device: Device): number {
-  return vendors[device].schemes.find(({ timestamp }) => timestamp !== undefined)?.timestamp?.toleranceS ?? 0;
+function defaultToleranceS(schemes: readonly SignatureScheme[]): number {
+  return schemes.find(({ timestamp }) => timestamp !== undefined)?.timestamp?.toleranceS ?? 0;
 }
 
 /** Under 128 bits a key can be guessed, given one signed request and patience. */

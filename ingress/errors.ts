@@ -1,4 +1,4 @@
-import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
+import { STATUS_CODES } from 'node:http';
 import type { Refusal } from './verify.ts';
 
 /**
@@ -52,16 +52,6 @@ export const problems = {
 
 export type ProblemCode = keyof typeof problems;
 
-/** Extras of one answer. */
-export interface ProblemOptions {
-  /** When to come back, in whole seconds. */
-  readonly retryAfterS?: number;
-  /** The methods of the path, for method_not_allowed. */
-  readonly allow?: string;
-  /** Replaces the code's own text where it can say more. */
-  readonly detail?: string;
-}
-
 /** The HTTP status of a problem. */
 export function problemStatus(code: ProblemCode): number {
   return problems[code][0];
@@ -78,105 +68,4 @@ export function problemDocument(
   const status = problemStatus(code);
   const document = { type: 'about:blank', title: STATUS_CODES[status], status, detail, code };
   return { status, body: JSON.stringify(document) };
-}
-
-/** Answers with a problem document. Every 503 says when to come back. */
-export function sendProblem(
-  request: IncomingMessage,
-  response: ServerResponse,
-  code: ProblemCode,
-  options: ProblemOptions = {},
-): void {
-  const { status, body } = problemDocument(code, options.detail);
-  const headers: Record<string, string> = { 'content-type': 'application/problem+json' };
-  if (status === 503) headers['retry-after'] = String(options.retryAfterS ?? 1);
-  // A 401 has to name a scheme to try (RFC 9110, 15.5.2).
-  if (status === 401) headers['www-authenticate'] = code.startsWith('token_') ? 'Bearer' : 'Signature';
-  if (options.allow !== undefined) headers['allow'] = options.allow;
-  send(request, response, status, headers, body);
-}
-
-/** Answers with JSON. */
-export function sendJson(
-  request: IncomingMessage,
-  response: ServerResponse,
-  status: number,
-  value: unknown,
-): void {
-  send(request, response, status, { 'content-type': 'application/json' }, JSON.stringify(value));
-}
-
-/** Answers with text. */
-export function sendText(
-  request: IncomingMessage,
-  response: ServerResponse,
-  status: number,
-  contentType: string,
-  text: string,
-): void {
-  send(request, response, status, { 'content-type': contentType }, text);
-}
-
-/** Unread bodies up to this length are read and thrown away, so that the connection can go on. */
-const drainedBytes = 64 * 1024;
-/** How much of, and how long, a sender may go on sending after it was refused. */
-const lingerBytes = 16 * 1024 * 1024;
-const lingerMs = 5_000;
-
-/**
- * Writes the whole answer. A sender that is still sending its body must get the answer too: closing at once would
- * reset the connection under it, so what still comes is thrown away first, within limits.
- */
-export function send(
-  request: IncomingMessage,
-  response: ServerResponse,
-  status: number,
-  headers: Readonly<Record<string, string>>,
-  body: string,
-): void {
-  if (response.headersSent || response.destroyed) return;
-  const unread = unreadBytes(request);
-  const close = unread > drainedBytes || response.getHeader('connection') === 'close';
-  response.writeHead(status, {
-    ...headers,
-    'content-length': Buffer.byteLength(body),
-    'cache-control': 'no-store',
-    ...(close ? { connection: 'close' } : {}),
-  });
-  const waitsForLeave = request.headers.expect !== undefined;
-  if (unread <= drainedBytes || waitsForLeave) {
-    response.end(request.method === 'HEAD' ? undefined : body);
-    return;
-  }
-  response.write(body);
-  linger(request, () => response.end());
-}
-
-// The length is not known of a chunked body.
-function unreadBytes(request: IncomingMessage): number {
-  if (request.complete || request.destroyed) return 0;
-  const declared = request.headers['content-length'];
-  if (declared !== undefined) return Number(declared);
-  return request.headers['transfer-encoding'] === undefined ? 0 : Infinity;
-}
-
-function linger(request: IncomingMessage, done: () => void): void {
-  let bytes = 0;
-  let ended = false;
-  const timer = setTimeout(end, lingerMs);
-  function end(): void {
-    if (ended) return;
-    ended = true;
-    clearTimeout(timer);
-    request.off('data', count);
-    done();
-  }
-  function count(chunk: Buffer): void {
-    bytes += chunk.length;
-    if (bytes > lingerBytes) end();
-  }
-  request.on('data', count);
-  request.once('end', end);
-  request.once('close', end);
-  request.resume();
 }

@@ -1,10 +1,27 @@
 import type { Registry } from 'prom-client';
 import type { Check } from './checks.ts';
 import { summarize, wantsText } from './metrics.ts';
-import { sendJson, sendProblem, sendText } from './errors.ts';
+import { sendJson, sendProblem, sendText } from './response.ts';
 import type { RawLog } from './raw-log.ts';
-import type { Health } from './status.ts';
 import type { Handler } from './webhook.ts';
+
+/** The answer of /health. */
+export interface Health {
+  readonly status: 'healthy' | 'degraded';
+  readonly service: string;
+  readonly version: string;
+  readonly enhancements: {
+    readonly circuit_breaker: 'operational' | 'open' | 'half_open';
+    readonly enhanced_kafka_producer: 'operational' | 'failing';
+    readonly production_settings: 'active';
+  };
+  /** null for what is not configured. */
+  readonly connections: {
+    readonly postgres: boolean | null;
+    readonly redis: boolean | null;
+    readonly kafka: boolean | null;
+  };
+}
 
 /** What the probes look at. */
 export interface HealthDeps {
@@ -41,6 +58,34 @@ export function healthOf(deps: HealthDeps): Health {
       production_settings: 'active',
     },
     connections,
+  };
+}
+
+/** The health of a group: as good as that of its worst process; undefined of a group without any. */
+export function groupHealth(all: readonly Health[]): Health | undefined {
+  const [first] = all;
+  if (first === undefined) return undefined;
+  const worst = <T>(read: (one: Health) => T, ...order: readonly T[]): T =>
+    order.find((value) => all.some((one) => read(one) === value)) ?? read(first);
+  const connection = (name: keyof Health['connections']): boolean | null =>
+    worst((one) => one.connections[name], false, true, null);
+  return {
+    ...first,
+    status: worst((one) => one.status, 'degraded', 'healthy'),
+    enhancements: {
+      circuit_breaker: worst((one) => one.enhancements.circuit_breaker, 'open', 'half_open', 'operational'),
+      enhanced_kafka_producer: worst(
+        (one) => one.enhancements.enhanced_kafka_producer,
+        'failing',
+        'operational',
+      ),
+      production_settings: 'active',
+    },
+    connections: {
+      postgres: connection('postgres'),
+      redis: connection('redis'),
+      kafka: connection('kafka'),
+    },
   };
 }
 

@@ -8,7 +8,8 @@ import {
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { problemDocument, sendProblem, type ProblemCode } from './errors.ts';
+import { problemDocument, type ProblemCode } from './errors.ts';
+import { sendProblem } from './response.ts';
 
 /** What a connection may cost. Not settings: none depends on the deployment. */
 export interface ConnectionLimits {

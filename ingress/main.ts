@@ -1,10 +1,21 @@
-import type { RequestListener, Server } from 'node:http';
+import type { RequestListener } from 'node:http';
+import { compressionOf, kafkaClient, type Compression, type Kafka } from '../kafka/client.ts';
+import type { AppendProducer } from '../kafka/append.ts';
+import { kafkaConnection } from '../process/config.ts';
+import { startService, type Running, type Service } from '../process/lifecycle.ts';
+import type { Logger } from '../process/log.ts';
+import { occasionalLog } from '../process/occasional-log.ts';
+import { version } from '../process/version.ts';
+import { topicNames } from '../schemas/topics.ts';
+import { byVendor, vendorNames, vendors, type VendorName } from '../vendors/index.ts';
+import { plainSignature } from '../vendors/signature.ts';
+import { createAdmissionQueue, createByteBudget } from './admission.ts';
 import { adminRoutes, createListener, publicRoutes } from './app.ts';
-import { createByteBudget } from './admission.ts';
-import { startCheck } from './checks.ts';
+import { ouraChallenge } from './challenge.ts';
+import { startKafkaCheck, startPostgresPing, startRedisPing, type KafkaCheck } from './checks.ts';
 import { shortSecrets, vendorSecrets, type IngressConfig } from './config.ts';
-import { ouraHandshake } from './challenge.ts';
 import {
+  groupHealth,
   health,
   healthOf,
   healthStatus,
@@ -12,42 +23,37 @@ import {
   metrics as metricsHandler,
   readiness,
   readyz,
+  type Health,
   type HealthDeps,
 } from './health.ts';
 import { closeServer, createHttpServer, listening } from './http-server.ts';
-import { createMetrics } from './metrics.ts';
-import { startPings } from './pings.ts';
-import { createRawLog, type RawLog, type RawProducer } from './raw-log.ts';
-import { groupHealth, groupMetrics, type GroupStatus, type Status } from './status.ts';
-import { occasionalLog } from '../process/occasional-log.ts';
+import { createMetrics, groupMetrics, type IngressMetrics, type Metrics } from './metrics.ts';
+import { createRawLog, type RawLog } from './raw-log.ts';
 import { startRevocations, type Revocations } from './revocations.ts';
-import { schemes } from '../vendors/signature.ts';
-import { createTopicsCheck, describeTopicsFault, type TopicsCheck } from './topics-check.ts';
-import { vendors } from '../vendors/index.ts';
-import { version } from '../process/version.ts';
-import { createWaitingLine } from './waiting-line.ts';
 import { testWebhook, vendorWebhook, type Handler, type WebhookDeps } from './webhook.ts';
-import type { Logger } from '../process/log.ts';
-import type { Running } from '../process/run.ts';
-import {
-  compressionOf,
-  kafkaClient,
-  kafkaConnection,
-  type Compression,
-  type Kafka,
-  type KafkaLog,
-} from '../kafka/client.ts';
-import { byDevice, devices, topicNames, type Device } from '../kafka/topics.ts';
 
 /** A running ingress, and where it listens. */
 export interface RunningIngress extends Running {
   readonly address: { readonly host: string; readonly port: number };
   readonly adminAddress: { readonly host: string; readonly port: number } | undefined;
-  /** What this process tells of itself to its group. */
+  /** What this process reports to its group. */
   status(): Promise<Status>;
 }
 
-/** The processes that share the port, asked by one of them. */
+/** What a process reports to its group. */
+export interface Status {
+  readonly isReady: boolean;
+  readonly health: Health;
+  readonly metrics: Metrics;
+}
+
+/** What a group reports: the health of its running processes, and the metrics of those that have ended, too. */
+export interface GroupStatus {
+  readonly health: readonly Health[];
+  readonly metrics: readonly Metrics[];
+}
+
+/** The processes that share the port, as one of them sees them. */
 export interface Group {
   status(): Promise<GroupStatus>;
 }
@@ -55,82 +61,134 @@ export interface Group {
 const MiB = 1024 * 1024;
 
 /**
- * Starts the ingress: listens once Kafka has been looked at, also when it could not be reached (webhooks are then
- * answered 503, and it is not ready, until Kafka is back).
- * @param group - given to one of several workers: health and metrics are those of all, and the admin port is not its.
+ * Starts the ingress. It listens after the first check of Kafka, whatever the result: while Kafka is unreachable,
+ * webhooks are answered 503 and the process is not ready.
+ * @param group - for one of several workers: health and metrics are those of all, and it opens no admin port.
  * @throws Error when a port is taken, TopicError when topics have another count of partitions than TOPIC_PARTITIONS.
  */
-export async function startIngress(
-  config: IngressConfig,
-  log: Logger,
-  group?: Group,
-): Promise<RunningIngress> {
-  const revocations = startRevocations(config.HEALTHKIT_REVOKED_FILE, log);
-  const names = topicNames(config.TOPIC_PREFIX);
-  const topics = [
-    ...devices.map((device) => names.raw[device]),
-    ...(config.TEST_WEBHOOK ? [names.test] : []),
-  ];
-  const connection = kafkaConnection(config);
+export function startIngress(config: IngressConfig, log: Logger, group?: Group): Promise<RunningIngress> {
+  return startService(async (service) => {
+    const revocations = startRevocations(config.HEALTHKIT_REVOKED_FILE, log);
+    service.onStop(() => revocations.stop());
+    const { client, kafkaCheck, pings } = startChecks(config, log, service);
+    let connections = 0;
+    const { metrics, rawLog, deps } = startIntake(config, log, service, {
+      createProducer: () => createProducer(client, kafkaCheck, compressionOf(kafkaConnection(config))),
+      connections: () => connections,
+    });
+    const healthDeps: HealthDeps = {
+      service: config.SERVICE_NAME,
+      version: version(),
+      rawLog,
+      kafka: kafkaCheck,
+      ...pings,
+      draining: () => service.stopping.aborted,
+    };
+    const { app, admin } = createListeners(config, log, { deps, healthDeps, metrics, revocations, group });
+    const first = await Promise.race([kafkaCheck.first.then(() => kafkaCheck.state), service.failed]);
+    if (first === 'ok') await rawLog.warmUp();
+    const listen = async (listener: RequestListener, variable: string, port: number, host: string) => {
+      const server = createHttpServer(listener);
+      service.onStop(() => closeServer(server, 8_000));
+      const address = await listening(server, variable, port, host);
+      return { server, address };
+    };
+    const { server, address } = await listen(
+      (request, response) => {
+        // The answer of a process that is stopping is the last one on its connection.
+        if (service.stopping.aborted) response.setHeader('connection', 'close');
+        app(request, response);
+      },
+      'PORT',
+      config.PORT,
+      config.HOST,
+    );
+    server.on('connection', (socket) => {
+      connections += 1;
+      socket.once('close', () => (connections -= 1));
+    });
+    const adminPort = group === undefined ? config.ADMIN_PORT : undefined;
+    const adminAddress =
+      adminPort === undefined
+        ? undefined
+        : (await listen(admin, 'ADMIN_PORT', adminPort, config.ADMIN_HOST)).address;
+    // Balancers learn from /readyz that they should send elsewhere, and until then lose nothing here.
+    const graceMs = config.DRAIN_GRACE_MS;
+    service.onStop(() => lastConnection(() => connections, graceMs), graceMs + 1_000);
+    const ports = { ...address, ...(adminAddress === undefined ? {} : { adminPort: adminAddress.port }) };
+    log.info(ports, 'the ingress listens');
+    const status = async (): Promise<Status> => ({
+      isReady: readiness(healthDeps) === 'ok',
+      health: healthOf(healthDeps),
+      metrics: await metrics.registry.getMetricsAsJSON(),
+    });
+    return { address, adminAddress, status };
+  });
+}
+
+/** The background checks, and the client that producers are made with. */
+function startChecks(config: IngressConfig, log: Logger, service: Service) {
+  const names = topicNames(config.TOPIC_PREFIX, vendorNames);
   const client = (retries: number): Kafka =>
-    kafkaClient(connection, {
+    kafkaClient(kafkaConnection(config), {
       clientId: `${config.SERVICE_NAME}-ingress`,
-      log: quiet(log),
+      log,
       retry: { initialRetryTime: 50, multiplier: 1.5, maxRetryTime: 250, retries },
     });
-  // A send is retried for as long as its webhooks may wait; then it is given up and its producer disconnected, which
-  // ends the retries. The check has a result to tell at every look.
-  const kafka = client(Math.ceil(config.ACK_DEADLINE_MS / 250) + 4);
-  const fatal = failure();
-  const topicsCheck = createTopicsCheck(client(4), topics, config.TOPIC_PARTITIONS, fatal.fail);
-  const kafkaCheck = startCheck({
-    look: () => topicsCheck.look(),
-    describe: describeTopicsFault,
-    okEveryMs: 5_000,
-    failingEveryMs: 1_000,
-    timeoutMs: 5_000,
-    onChange: (state) =>
-      state === 'ok'
-        ? log.info('Kafka is reachable and the topics are as expected')
-        : log.warn({ reason: state }, 'not ready'),
-    close: () => topicsCheck.close(),
+  // Four retries at most, so that every check has a result in time.
+  const kafkaCheck = startKafkaCheck(client(4), {
+    topics: [...Object.values(names.raw), ...(config.TEST_WEBHOOK ? [names.test] : [])],
+    partitions: config.TOPIC_PARTITIONS,
+    onWrongCount: service.fail,
+    log,
   });
-  const pings = startPings(config, log);
+  const postgres = startPostgresPing(config.POSTGRES_URL, log);
+  const redis = startRedisPing(config.REDIS_URL, log);
+  service.onStop(() => Promise.all([kafkaCheck.stop(), postgres?.stop(), redis?.stop()]));
+  return {
+    // A send is retried as long as its webhooks may wait; then its producer is disconnected, which ends the retries.
+    client: client(Math.ceil(config.ACK_DEADLINE_MS / 250) + 4),
+    kafkaCheck,
+    pings: { postgres, redis },
+  };
+}
 
-  const line = createWaitingLine({
+/** What all webhooks of the process share: admission, the raw log, and the metrics of both. */
+function startIntake(
+  config: IngressConfig,
+  log: Logger,
+  service: Service,
+  options: { readonly createProducer: () => AppendProducer; readonly connections: () => number },
+): { metrics: IngressMetrics; rawLog: RawLog; deps: WebhookDeps } {
+  const testTopic = topicNames(config.TOPIC_PREFIX, vendorNames).test;
+  const queue = createAdmissionQueue({
     places: config.MAX_CONCURRENT_WEBHOOKS,
     maxWaiting: 1_000,
     maxWaitMs: 1_000,
   });
   const budget = createByteBudget(32 * MiB);
-  let connections = 0;
   const metrics = createMetrics({
-    inHand: () => line.inHand,
-    waiting: () => line.waiting,
+    inHand: () => queue.inHand,
+    waiting: () => queue.waiting,
     largeBodyBytes: () => budget.taken,
-    connections: () => connections,
+    connections: options.connections,
     breakerOpen: () => rawLog.breaker.state !== 'closed',
   });
-  const rawLog: RawLog = createRawLog({
-    createProducer: () => createProducer(kafka, topicsCheck, compressionOf(connection)),
+  const rawLog = createRawLog({
+    createProducer: options.createProducer,
     // A test body may be as large as a batch of its topic.
-    limits: { partitionBytes: (topic) => (topic === names.test ? 64 * 1024 : MiB), sendBytes: 16 * MiB },
+    limits: { partitionBytes: (topic) => (topic === testTopic ? 64 * 1024 : MiB), sendBytes: 16 * MiB },
     ackDeadlineMs: config.ACK_DEADLINE_MS,
     breakerOpenMs: config.BREAKER_OPEN_MS,
     log,
     onSend: (report) => metrics.sendDone(report),
     onBreakerOpen: () => metrics.breakerOpened(),
   });
-
-  const onUnexpected = (error: unknown): void =>
-    log.error(
-      { error: error instanceof Error ? error.name : 'unknown', at: firstFrame(error) },
-      'an unexpected failure',
-    );
+  service.onStop(() => rawLog.close(5_000), 11_000);
   const onRefused = occasionalLog(log, 'webhooks refused');
   const deps: WebhookDeps = {
     rawLog,
-    line,
+    queue,
     budget,
     partitions: config.TOPIC_PARTITIONS,
     ackDeadlineMs: config.ACK_DEADLINE_MS,
@@ -139,19 +197,23 @@ export async function startIngress(
       metrics.webhookDone(done);
       if (done.outcome !== 'processed') onRefused({ device: done.device, code: done.outcome });
     },
-    onUnexpected,
+    onUnexpected: (error) => logUnexpected(log, error),
   };
-  let draining = false;
-  const healthDeps: HealthDeps = {
-    service: config.SERVICE_NAME,
-    version: version(),
-    rawLog,
-    kafka: kafkaCheck,
-    postgres: pings.postgres,
-    redis: pings.redis,
-    draining: () => draining,
-  };
-  const admin = config.ADMIN_PORT;
+  return { metrics, rawLog, deps };
+}
+
+function createListeners(
+  config: IngressConfig,
+  log: Logger,
+  parts: {
+    readonly deps: WebhookDeps;
+    readonly healthDeps: HealthDeps;
+    readonly metrics: IngressMetrics;
+    readonly revocations: Revocations;
+    readonly group: Group | undefined;
+  },
+): { app: RequestListener; admin: RequestListener } {
+  const { deps, healthDeps, metrics, revocations, group } = parts;
   const probes = { livez, readyz: readyz(() => readiness(healthDeps)) };
   const details =
     group === undefined
@@ -160,72 +222,19 @@ export async function startIngress(
           health: health(async () => groupHealth((await group.status()).health)),
           metrics: metricsHandler(async () => groupMetrics((await group.status()).metrics)),
         };
-  const app = createListener(
-    publicRoutes({
-      ...vendorHandlers(config, deps, revocations, log),
-      ouraHandshake: ouraHandshake(config.OURA_VERIFICATION_TOKEN),
-      test: config.TEST_WEBHOOK ? testWebhook(deps, names.test) : undefined,
-      ...probes,
-      ...(admin === undefined ? details : { health: healthStatus(healthDeps), metrics: undefined }),
-    }),
-    onUnexpected,
-  );
-
-  const servers: Server[] = [];
-  const listen = async (listener: RequestListener, variable: string, port: number, host: string) => {
-    const server = createHttpServer(listener);
-    servers.push(server);
-    return listening(server, variable, port, host);
+  const hasAdminPort = config.ADMIN_PORT !== undefined;
+  const testTopic = topicNames(config.TOPIC_PREFIX, vendorNames).test;
+  const routes = publicRoutes({
+    ...vendorHandlers(config, deps, revocations, log),
+    ouraChallenge: ouraChallenge(config.OURA_VERIFICATION_TOKEN),
+    test: config.TEST_WEBHOOK ? testWebhook(deps, testTopic) : undefined,
+    ...probes,
+    ...(hasAdminPort ? { health: healthStatus(healthDeps), metrics: undefined } : details),
+  });
+  return {
+    app: createListener(routes, deps.onUnexpected),
+    admin: createListener(adminRoutes({ ...probes, ...details }), deps.onUnexpected),
   };
-  async function stop(): Promise<void> {
-    draining = true;
-    // Whoever shares the load out learns from /readyz that it should go elsewhere, and until then loses nothing here.
-    await lastConnection(() => connections, config.DRAIN_GRACE_MS);
-    await Promise.all(servers.map((server) => closeServer(server, 8_000)));
-    await rawLog.close(5_000);
-    await Promise.all([kafkaCheck.stop(), pings.postgres?.stop(), pings.redis?.stop()]);
-    revocations.stop();
-  }
-  try {
-    await Promise.race([kafkaCheck.first, fatal.failed]);
-    if (kafkaCheck.state === 'ok') await rawLog.warmUp();
-    const address = await listen(
-      (request, response) => {
-        // The answer of a process that is stopping is the last one on its connection.
-        if (draining) response.setHeader('connection', 'close');
-        app(request, response);
-      },
-      'PORT',
-      config.PORT,
-      config.HOST,
-    );
-    servers[0]?.on('connection', (socket) => {
-      connections += 1;
-      socket.once('close', () => (connections -= 1));
-    });
-    const adminAddress =
-      admin === undefined || group !== undefined
-        ? undefined
-        : await listen(
-            createListener(adminRoutes({ ...probes, ...details }), onUnexpected),
-            'ADMIN_PORT',
-            admin,
-            config.ADMIN_HOST,
-          );
-    log.info(
-      { ...address, ...(adminAddress === undefined ? {} : { adminPort: adminAddress.port }) },
-      'the ingress listens',
-    );
-    const status = async (): Promise<Status> => ({
-      isReady: readiness(healthDeps) === 'ok',
-      health: healthOf(healthDeps),
-      metrics: await metrics.registry.getMetricsAsJSON(),
-    });
-    return { address, adminAddress, stop, failed: fatal.failed, status };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
 }
 
 /** The handlers of the vendors' routes; a loud line for each that cannot verify anything, or not safely. */
@@ -234,25 +243,26 @@ function vendorHandlers(
   deps: WebhookDeps,
   revocations: Revocations,
   log: Logger,
-): Readonly<Record<Device, Handler>> {
+): Readonly<Record<VendorName, Handler>> {
   for (const short of shortSecrets(config)) {
-    log.warn(short, `A SHORT SECRET in ${short.variable}: use 16 characters or more, which nobody can guess`);
+    log.warn(short, `A SHORT SECRET in ${short.variable}: use 16 random characters or more`);
   }
   const configured = vendorSecrets(config);
-  const names = topicNames(config.TOPIC_PREFIX);
-  return byDevice((device) => {
-    const { secrets, toleranceS, variable } = configured[device];
+  const names = topicNames(config.TOPIC_PREFIX, vendorNames);
+  return byVendor((vendor) => {
+    const { secrets, toleranceS, variable } = configured[vendor];
+    const { webhook } = vendors[vendor];
     if (secrets.length === 0) {
       log.error(
-        { device },
-        `NO SECRET FOR ${device}: its webhooks are refused with 503 until ${variable} is set`,
+        { device: vendor },
+        `NO SECRET FOR ${vendor}: its webhooks are refused with 503 until ${variable} is set`,
       );
     }
     return vendorWebhook(deps, {
-      device,
-      topic: names.raw[device],
-      vendor: vendors[device],
-      schemes: [...vendors[device].schemes, ...(config.PLAIN_SIGNATURE ? [schemes.plain] : [])],
+      device: vendor,
+      topic: names.raw[vendor],
+      webhook,
+      schemes: [...webhook.schemes, ...(config.PLAIN_SIGNATURE ? [plainSignature] : [])],
       isRevoked: revocations.isRevoked,
       secrets,
       toleranceS,
@@ -277,43 +287,25 @@ function lastConnection(count: () => number, graceMs: number): Promise<void> {
   });
 }
 
-function createProducer(kafka: Kafka, topicsCheck: TopicsCheck, compression: Compression): RawProducer {
+function createProducer(kafka: Kafka, check: KafkaCheck, compression: Compression): AppendProducer {
   const producer = kafka.producer({ idempotent: true, allowAutoTopicCreation: false });
   return {
     async connect() {
       await producer.connect();
-      // Nothing is written before the counts of partitions are known to be those that the keys are spread by.
-      await topicsCheck.look();
+      // Keys are spread by the partition count, so it is checked before anything is written.
+      await check.look();
     },
     sendBatch: (batch) => producer.sendBatch({ ...batch, compression }),
     disconnect: () => producer.disconnect(),
   };
 }
 
-function failure(): { fail: (error: Error) => void; failed: Promise<never> } {
-  let fail: (error: Error) => void = () => undefined;
-  const failed = new Promise<never>((_, reject) => {
-    fail = reject;
-  });
-  // Whoever runs the ingress looks at it; until then nobody does.
-  failed.catch(() => undefined);
-  return { fail, failed };
-}
-
-// The client warns of bounded retries at every new producer; ours are bounded on purpose, and it is then replaced.
-function quiet(log: Logger): KafkaLog {
-  return {
-    debug: (fields, message) => log.debug(fields, message),
-    warn: (fields, message) => {
-      if (!message.startsWith('Limiting retries for the idempotent producer')) log.warn(fields, message);
-    },
-    error: (fields, message) => log.error(fields, message),
-  };
-}
-
-/** Where an error was thrown; its message might quote what was being worked on. */
-function firstFrame(error: unknown): string {
+/** Logs where an error was thrown; its message might quote the request. */
+function logUnexpected(log: Logger, error: unknown): void {
   const frame =
     error instanceof Error ? error.stack?.split('\n').find((line) => /^\s+at /.test(line)) : undefined;
-  return frame?.trim() ?? 'unknown';
+  log.error(
+    { error: error instanceof Error ? error.name : 'unknown', at: frame?.trim() ?? 'unknown' },
+    'an unexpected failure',
+  );
 }

@@ -1,5 +1,14 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { SendReport } from './raw-log.ts';
+import {
+  AggregatorRegistry,
+  collectDefaultMetrics,
+  Counter,
+  Gauge,
+  Histogram,
+  Registry,
+  type MetricObjectWithValues,
+  type MetricValue,
+} from 'prom-client';
+import type { SendReport } from '../kafka/append.ts';
 import type { Outcome } from './webhook.ts';
 
 /** What is read when the metrics are asked for. */
@@ -150,4 +159,19 @@ interface Sample {
  */
 export function wantsText(accept: string | undefined): boolean {
   return /text\/plain|openmetrics|text\/html/i.test(accept ?? '');
+}
+
+/** The metrics of one process, as prom-client tells them. */
+export type Metrics = readonly MetricObjectWithValues<MetricValue<string>>[];
+
+/** The metrics of several processes in one registry: counters, histograms and levels are sums. */
+export function groupMetrics(all: readonly Metrics[]): Registry {
+  return AggregatorRegistry.aggregate(all.map((metrics) => [...metrics]));
+}
+
+/** Of the metrics of a process that has ended, those that a sum may not lose, or counters would run backwards. */
+export function whatStays(metrics: Metrics): Metrics {
+  // The types of prom-client's metrics are words here, not its enum.
+  const kept: readonly unknown[] = ['counter', 'histogram'];
+  return metrics.filter(({ type }) => kept.includes(type));
 }

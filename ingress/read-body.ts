@@ -16,8 +16,8 @@ export function declaredLength(request: IncomingMessage): number | undefined {
   return request.headers['transfer-encoding'] === undefined ? 0 : undefined;
 }
 
-/** How patient a body is read: its sender may pause, but on the whole must send faster than this. */
-export interface Patience {
+/** How slowly a body may arrive: its sender may pause, but must be faster than this on average. */
+export interface Pace {
   /** The longest pause, and the time after which the speed counts. */
   readonly idleMs: number;
   /** Bytes a second, over all of the body so far. */
@@ -32,9 +32,9 @@ export interface Patience {
 export function readBody(
   request: IncomingMessage,
   response: ServerResponse,
-  options: { readonly maxBytes: number; readonly lease: Lease; readonly patience: Patience },
+  options: { readonly maxBytes: number; readonly lease: Lease; readonly pace: Pace },
 ): Promise<ReadBody> {
-  const { maxBytes, lease, patience } = options;
+  const { maxBytes, lease, pace } = options;
   const declared = declaredLength(request);
   if (declared !== undefined && declared > maxBytes)
     return Promise.resolve({ ok: false, code: 'body_too_large' });
@@ -52,14 +52,14 @@ export function readBody(
     let bytes = 0;
     let leased = leasedUpFront ? declared : 0;
     const startedAt = performance.now();
-    const idle = setTimeout(() => finish({ ok: false, code: 'body_too_slow' }), patience.idleMs);
+    const idle = setTimeout(() => finish({ ok: false, code: 'body_too_slow' }), pace.idleMs);
 
     function onData(chunk: Buffer): void {
       idle.refresh();
       bytes += chunk.length;
       // A byte now and then would hold a place as well as none.
       const ms = performance.now() - startedAt;
-      if (ms > patience.idleMs && bytes * 1_000 < ms * patience.bytesPerSecond)
+      if (ms > pace.idleMs && bytes * 1_000 < ms * pace.bytesPerSecond)
         return finish({ ok: false, code: 'body_too_slow' });
       if (bytes > maxBytes) return finish({ ok: false, code: 'body_too_large' });
       if (bytes > smallBodyBytes && bytes > leased) {

@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
-import { keptHeaderBytes, signatureFields } from '../schemas/raw-record.ts';
+import { keptHeaderBytes } from '../schemas/raw-record.ts';
 import { readBearer } from './bearer.ts';
-import type { SignatureScheme } from '../vendors/signature.ts';
+import { type SignatureScheme, signatureFields } from '../vendors/signature.ts';
 
 /** How far from now a signed timestamp may be, in ms. */
 export interface TimeWindow {

@@ -2,15 +2,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseMembers } from '../vendors/json.ts';
 import { firstId } from '../vendors/payload.ts';
-import type { ByteBudget, Lease } from './admission.ts';
-import { problemStatus, send, sendProblem, type ProblemCode } from './errors.ts';
+import type { ByteBudget, Lease, AdmissionQueue } from './admission.ts';
+import { problemStatus, type ProblemCode } from './errors.ts';
 import type { Appended, RawLog } from './raw-log.ts';
-import { hashKey, rawRecord, testRecord, type RawRecord } from './raw-record.ts';
-import { declaredLength, readBody, type Patience } from './read-body.ts';
+import { hashKey, rawRecord, testRecord } from './raw-record.ts';
+import { declaredLength, readBody, type Pace } from './read-body.ts';
 import type { SignatureScheme } from '../vendors/signature.ts';
 import { checkClaim, hasSecret, readClaim } from './verify.ts';
-import type { Vendor } from '../vendors/vendor.ts';
-import type { WaitingLine } from './waiting-line.ts';
+import type { Webhook } from '../vendors/vendor.ts';
+import { send, sendProblem } from './response.ts';
+import type { AppendRecord } from '../kafka/append.ts';
 
 /** A handler on Node's own request and response, so that it can be served with or without Express. */
 export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -18,7 +19,7 @@ export type Handler = (request: IncomingMessage, response: ServerResponse) => Pr
 /** What all webhooks of a process share. */
 export interface WebhookDeps {
   readonly rawLog: RawLog;
-  readonly line: WaitingLine;
+  readonly queue: AdmissionQueue;
   readonly budget: ByteBudget;
   readonly partitions: number;
   readonly ackDeadlineMs: number;
@@ -40,7 +41,7 @@ export type Outcome = 'processed' | ProblemCode;
 export interface VendorRoute {
   readonly device: string;
   readonly topic: string;
-  readonly vendor: Vendor;
+  readonly webhook: Webhook;
   /** The schemes in force; the first is the vendor's own. */
   readonly schemes: readonly SignatureScheme[];
   /** Whether the tokens of this user are refused. */
@@ -53,7 +54,7 @@ export interface VendorRoute {
 /** Clocks are not that far apart; a longer future would only lengthen a replay. */
 const futureMs = 300_000;
 /** The slowest line of a phone sends faster; a place that is held by less is one that others wait for. */
-const patience: Patience = { idleMs: 10_000, bytesPerSecond: 8 * 1024 };
+const pace: Pace = { idleMs: 10_000, bytesPerSecond: 8 * 1024 };
 /** When a sender hears that the line is full: as late as those in the line hear that their turn did not come. */
 const fullAnswerMs = 1_000;
 const testBodyBytes = 64 * 1024;
@@ -64,8 +65,8 @@ const testBodyBytes = 64 * 1024;
  */
 export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
   const window = { pastMs: route.toleranceS * 1000, futureMs };
-  const keptHeaders = ['signature', ...route.vendor.keptHeaders];
-  const userMembers = route.vendor.userId.map(([name = '']) => name);
+  const keptHeaders = ['signature', ...route.webhook.keptHeaders];
+  const userMembers = route.webhook.userId.map(([name = '']) => name);
   return webhook(deps, {
     device: route.device,
     maxBodyBytes: route.maxBodyBytes,
@@ -89,7 +90,7 @@ export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
         const verified = prove(body);
         if (!verified.ok) return verified.reason;
         const json = parseMembers(body, userMembers);
-        const named = json.ok ? firstId(json.value, route.vendor.userId) : null;
+        const named = json.ok ? firstId(json.value, route.webhook.userId) : null;
         if (named !== null && verified.userId !== undefined && named !== verified.userId)
           return 'token_of_another_user';
         const userId = json.ok ? (verified.userId ?? named) : null;
@@ -130,7 +131,7 @@ interface Kind {
 }
 
 interface Accepted {
-  readonly record: RawRecord;
+  readonly record: AppendRecord;
   readonly outcome: 'processed' | 'not_json';
 }
 
@@ -172,7 +173,7 @@ async function handle(
   if (typeof accept === 'string') return accept;
   if (deps.rawLog.breaker.retryAfterMs() > 0) return 'breaker_open';
 
-  const turn = await deps.line.enter((leave) => response.once('close', leave));
+  const turn = await deps.queue.enter((leave) => response.once('close', leave));
   if (turn === 'gone') return 'incomplete_body';
   // Answered at once, thousands of senders that come again at once would leave no turn of the event loop for the broker.
   if (turn === 'full') await sleep(fullAnswerMs);
@@ -182,7 +183,7 @@ async function handle(
     const read = await readBody(request, response, {
       maxBytes: kind.maxBodyBytes,
       lease,
-      patience,
+      pace,
     });
     if (!read.ok) return read.code;
     const accepted = accept(read.body);
@@ -191,7 +192,7 @@ async function handle(
     return appended === 'acknowledged' ? accepted.outcome : refusals[appended];
   } finally {
     lease.release();
-    deps.line.leave();
+    deps.queue.leave();
   }
 }
 

@@ -1,22 +1,16 @@
 import cluster, { type Worker } from 'node:cluster';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { projectRoot } from '../process/root.ts';
+import { startService, type Service } from '../process/lifecycle.ts';
+import type { Logger } from '../process/log.ts';
 import { adminRoutes, createListener } from './app.ts';
 import type { IngressConfig } from './config.ts';
-import { health, livez, metrics, readyz } from './health.ts';
+import { groupHealth, health, livez, metrics, readyz } from './health.ts';
 import { closeServer, createHttpServer, listening } from './http-server.ts';
-import type { RunningIngress } from './main.ts';
-import {
-  groupHealth,
-  groupMetrics,
-  whatStays,
-  type GroupStatus,
-  type Metrics,
-  type Status,
-} from './status.ts';
+import type { GroupStatus, RunningIngress, Status } from './main.ts';
+import { groupMetrics, whatStays, type Metrics } from './metrics.ts';
 import type { FromWorker, ToWorker } from './worker.ts';
-import type { Logger } from '../process/log.ts';
-import { projectRoot } from '../process/root.ts';
 
 /** How a worker that ends by itself is replaced. */
 const restart = {
@@ -28,78 +22,99 @@ const restart = {
   /** So many young ones in a row, and another will not do better. */
   givesUpAfter: 10,
 } as const;
-/** How long a worker may take to tell its state; then what it told last counts. */
+/** How long a worker may take to report; after that its last report counts. */
 const answerMs = 1_000;
-/** How long a worker may take to end beside its grace: its own deadlines add up to less. */
+/** How long a worker may take to end after its grace: its own deadlines add up to less. */
 const endMs = 25_000;
 
 /**
- * Starts WORKERS processes that share the port, each an ingress with connections, line and producer of its own, and
- * replaces one that ends. Connections are dealt out in turn; a worker that is stopping has its handed to the others.
- * The admin port is this process's own.
+ * Starts WORKERS processes that share the port, each an ingress with connections, queue and producer of its own, and
+ * replaces one that ends. Connections are dealt out in turn; those of a worker that is stopping go to the others. This
+ * process opens the admin port.
  * @throws Error when a worker ends before it listens: its own log line says why.
  */
-export async function startWorkers(
-  config: IngressConfig,
-  log: Logger,
-): Promise<Omit<RunningIngress, 'status'>> {
-  cluster.setupPrimary({
-    exec: join(projectRoot(), 'cli', 'bridge.mjs'),
-    args: ['ingress'],
-    // Numbers that JSON has no words for are metrics too.
-    serialization: 'advanced',
+export function startWorkers(config: IngressConfig, log: Logger): Promise<Omit<RunningIngress, 'status'>> {
+  return startService(async (service) => {
+    cluster.setupPrimary({
+      exec: join(projectRoot(), 'cli', 'bridge.mjs'),
+      args: ['ingress'],
+      // Metrics hold numbers that JSON cannot express.
+      serialization: 'advanced',
+    });
+    const { HOST: host, WORKERS } = config;
+    // All workers share it, those that are started later too.
+    const port = config.PORT === 0 ? await anyFreePort(host) : config.PORT;
+    const workers = new Workers(port, config.DRAIN_GRACE_MS, service, log);
+    service.onStop(() => workers.stop(), config.DRAIN_GRACE_MS + endMs + 1_000);
+    await Promise.race([Promise.all(Array.from({ length: WORKERS }, () => workers.start())), service.failed]);
+    workers.isStarted = true;
+    const adminAddress =
+      config.ADMIN_PORT === undefined ? undefined : await listenAdmin(config, workers, service, log);
+    const adminPort = adminAddress === undefined ? {} : { adminPort: adminAddress.port };
+    log.info({ host, port, workers: WORKERS, ...adminPort }, 'the ingress listens');
+    return { address: { host, port }, adminAddress };
   });
-  const { HOST: host } = config;
-  // The same for all of them, for those too that are started later.
-  const port = config.PORT === 0 ? await anyFreePort(host) : config.PORT;
-  const workers = new Map<number, Entry>();
-  /** The counts of workers that have ended. */
-  let departed: Promise<Metrics> = Promise.resolve([]);
-  let stopping = false;
-  let young = 0;
-  let fail: (error: Error) => void = () => undefined;
-  const failed = new Promise<never>((_, reject) => (fail = reject));
-  // Whoever runs the workers looks at it; until then nobody does.
-  failed.catch(() => undefined);
+}
 
-  /** Resolves once the worker listens; never rejects, its end is told by `failed` or leads to another. */
-  function start(): Promise<void> {
+async function listenAdmin(config: IngressConfig, workers: Workers, service: Service, log: Logger) {
+  const routes = adminRoutes({
+    livez,
+    readyz: readyz(() => workers.readiness()),
+    health: health(async () => groupHealth((await workers.status()).health)),
+    metrics: metrics(async () => groupMetrics((await workers.status()).metrics)),
+  });
+  const server = createHttpServer(
+    createListener(routes, () => log.error('an unexpected failure on the admin port')),
+  );
+  service.onStop(() => closeServer(server, 1_000));
+  return listening(server, 'ADMIN_PORT', config.ADMIN_PORT ?? 0, config.ADMIN_HOST);
+}
+
+interface Entry {
+  readonly worker: Worker;
+  listens: boolean;
+  /** Its last report. */
+  last: Status | undefined;
+}
+
+/** The workers of one port. */
+class Workers {
+  readonly #port: number;
+  readonly #graceMs: number;
+  readonly #service: Service;
+  readonly #log: Logger;
+  readonly #workers = new Map<number, Entry>();
+  /** The counts of workers that have ended. */
+  #departed: Promise<Metrics> = Promise.resolve([]);
+  /** Workers in a row that ended right after their start. */
+  #young = 0;
+  /** Before this, the end of a worker ends the start. */
+  isStarted = false;
+
+  constructor(port: number, graceMs: number, service: Service, log: Logger) {
+    this.#port = port;
+    this.#graceMs = graceMs;
+    this.#service = service;
+    this.#log = log;
+    process.on('SIGHUP', this.#onHangup);
+  }
+
+  /** Resolves once a new worker listens; never rejects: its end is a failure of the service, or leads to another worker. */
+  start(): Promise<void> {
     const startedAt = performance.now();
-    const worker = cluster.fork({ PORT: String(port) });
+    const worker = cluster.fork({ PORT: String(this.#port) });
     const entry: Entry = { worker, listens: false, last: undefined };
-    workers.set(worker.id, entry);
+    this.#workers.set(worker.id, entry);
     worker.on('error', () => undefined);
     worker.on('message', (message: FromWorker) => {
       if (message.type === 'status') entry.last = message.status;
       if (message.type === 'ask') {
-        void status().then((group) => tell(worker, { type: 'group', number: message.number, group }));
+        void this.status().then((group) => send(worker, { type: 'group', number: message.number, group }));
       }
     });
-    worker.once('exit', (code: number, signal: string | null) => {
-      workers.delete(worker.id);
-      const last = whatStays(entry.last?.metrics ?? []);
-      departed = departed.then((sum) => groupMetrics([sum, last]).getMetricsAsJSON());
-      if (stopping) return;
-      const livedMs = performance.now() - startedAt;
-      const ended = { worker: worker.process.pid, code, signal, livedMs: Math.round(livedMs) };
-      young = livedMs < restart.youngMs || !entry.listens ? young + 1 : 0;
-      if (!started || young >= restart.givesUpAfter) {
-        log.error(ended, 'a worker ended');
-        fail(
-          new Error(
-            started
-              ? `${young} workers in a row ended right after their start: their own log lines say why`
-              : `a worker ended (${signal ?? code}) before all were started: its own log line says why`,
-          ),
-        );
-        return;
-      }
-      const delayMs = Math.min(restart.longestDelayMs, restart.firstDelayMs * 2 ** Math.max(0, young - 1));
-      log.error({ ...ended, delayMs }, 'a worker ended; another is started');
-      setTimeout(() => {
-        if (!stopping) void start();
-      }, delayMs);
-    });
+    worker.once('exit', (code: number, signal: string | null) =>
+      this.#onExit(entry, { code, signal, livedMs: Math.round(performance.now() - startedAt) }),
+    );
     return new Promise((resolve) => {
       worker.once('listening', () => {
         entry.listens = true;
@@ -108,76 +123,63 @@ export async function startWorkers(
     });
   }
 
-  /** Every worker's state, as it is now or was told last. */
-  async function askAll(): Promise<Status[]> {
-    const asked = [...workers.values()].filter(({ listens }) => listens);
+  /** The reports of all workers, the last one of a worker that does not answer in time. */
+  async status(): Promise<GroupStatus> {
+    const all = await this.#askAll();
+    return {
+      health: all.map((one) => one.health),
+      metrics: [...all.map((one) => one.metrics), await this.#departed],
+    };
+  }
+
+  async readiness(): Promise<string> {
+    if (this.#service.stopping.aborted) return 'stopping';
+    return (await this.#askAll()).some(({ isReady }) => isReady) ? 'ok' : 'no worker is ready';
+  }
+
+  async stop(): Promise<void> {
+    const deadlineMs = this.#graceMs + endMs;
+    await Promise.all([...this.#workers.values()].map(({ worker }) => end(worker, deadlineMs)));
+    process.off('SIGHUP', this.#onHangup);
+  }
+
+  async #askAll(): Promise<Status[]> {
+    const asked = [...this.#workers.values()].filter(({ listens }) => listens);
     await Promise.all(asked.map(({ worker }) => askOne(worker)));
     return asked.flatMap(({ last }) => last ?? []);
   }
-  async function status(): Promise<GroupStatus> {
-    const all = await askAll();
-    return {
-      health: all.map((one) => one.health),
-      metrics: [...all.map((one) => one.metrics), await departed],
-    };
-  }
-  async function readiness(): Promise<string> {
-    if (stopping) return 'stopping';
-    return (await askAll()).some(({ isReady }) => isReady) ? 'ok' : 'no worker is ready';
-  }
 
-  const onHangup = (): void => {
-    for (const { worker } of workers.values()) tell(worker, { type: 'hangup' });
-  };
-  process.on('SIGHUP', onHangup);
-  const adminServer = createHttpServer(
-    createListener(
-      adminRoutes({
-        livez,
-        readyz: readyz(readiness),
-        health: health(async () => groupHealth((await status()).health)),
-        metrics: metrics(async () => groupMetrics((await status()).metrics)),
-      }),
-      () => log.error('an unexpected failure on the admin port'),
-    ),
-  );
-  async function stop(): Promise<void> {
-    stopping = true;
-    const ended = [...workers.values()].map(({ worker }) => end(worker, config.DRAIN_GRACE_MS + endMs));
-    await Promise.all(ended);
-    process.off('SIGHUP', onHangup);
-    if (adminServer.listening) await closeServer(adminServer, 1_000);
-  }
-
-  let started = false;
-  try {
-    await Promise.race([Promise.all(Array.from({ length: config.WORKERS }, start)), failed]);
-    started = true;
-    const adminAddress =
-      config.ADMIN_PORT === undefined
-        ? undefined
-        : await listening(adminServer, 'ADMIN_PORT', config.ADMIN_PORT, config.ADMIN_HOST);
-    log.info(
-      {
-        host,
-        port,
-        workers: config.WORKERS,
-        ...(adminAddress === undefined ? {} : { adminPort: adminAddress.port }),
-      },
-      'the ingress listens',
+  #onExit(entry: Entry, how: { code: number; signal: string | null; livedMs: number }): void {
+    this.#workers.delete(entry.worker.id);
+    const last = whatStays(entry.last?.metrics ?? []);
+    this.#departed = this.#departed.then((sum) => groupMetrics([sum, last]).getMetricsAsJSON());
+    if (this.#service.stopping.aborted) return;
+    const ended = { worker: entry.worker.process.pid, ...how };
+    this.#young = how.livedMs < restart.youngMs || !entry.listens ? this.#young + 1 : 0;
+    if (!this.isStarted || this.#young >= restart.givesUpAfter) {
+      this.#log.error(ended, 'a worker ended');
+      this.#service.fail(
+        new Error(
+          this.isStarted
+            ? `${this.#young} workers in a row ended right after their start: their own log lines say why`
+            : `a worker ended (${how.signal ?? how.code}) before all were started: its own log line says why`,
+        ),
+      );
+      return;
+    }
+    const delayMs = Math.min(
+      restart.longestDelayMs,
+      restart.firstDelayMs * 2 ** Math.max(0, this.#young - 1),
     );
-    return { address: { host, port }, adminAddress, stop, failed };
-  } catch (error) {
-    await stop();
-    throw error;
+    this.#log.error({ ...ended, delayMs }, 'a worker ended; another is started');
+    setTimeout(() => {
+      if (!this.#service.stopping.aborted) void this.start();
+    }, delayMs);
   }
-}
 
-interface Entry {
-  readonly worker: Worker;
-  listens: boolean;
-  /** What it told last. */
-  last: Status | undefined;
+  readonly #onHangup = (): void => {
+    for (const { worker } of this.#workers.values()) send(worker, { type: 'hangup' });
+  };
 }
 
 /** Asks a worker for its state; resolves when it came, or did not come in time. */
@@ -195,16 +197,16 @@ function askOne(worker: Worker): Promise<void> {
     const late = setTimeout(done, answerMs);
     worker.on('message', onMessage);
     worker.once('exit', done);
-    tell(worker, { type: 'ask' });
+    send(worker, { type: 'ask' });
   });
 }
 
-function tell(worker: Worker, message: ToWorker): void {
-  // One that has just ended hears nothing, and its end is told elsewhere.
+function send(worker: Worker, message: ToWorker): void {
+  // The exit of a worker that has just ended is handled elsewhere.
   if (worker.isConnected()) worker.send(message, () => undefined);
 }
 
-/** Has a worker drain; one that does not end in time is killed. */
+/** Drains a worker, and kills it when it does not end in time. */
 function end(worker: Worker, deadlineMs: number): Promise<void> {
   if (worker.isDead()) return Promise.resolve();
   return new Promise((resolve) => {

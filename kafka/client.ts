@@ -7,6 +7,8 @@ import kafkajs, {
   type SASLOptions,
 } from 'kafkajs';
 import snappy from 'snappy';
+import { causes } from '../process/errors.ts';
+
 export type {
   Admin,
   AssignerProtocol,
@@ -45,27 +47,6 @@ export interface KafkaLog {
   debug(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
-}
-
-/** The connection that the KAFKA_* variables describe. */
-export function kafkaConnection(config: {
-  readonly KAFKA_BOOTSTRAP_SERVERS: readonly string[];
-  readonly KAFKA_SSL: boolean;
-  readonly KAFKA_SASL_MECHANISM: 'plain' | 'scram-sha-256' | 'scram-sha-512' | undefined;
-  readonly KAFKA_SASL_USERNAME: string | undefined;
-  readonly KAFKA_SASL_PASSWORD: string | undefined;
-  readonly KAFKA_COMPRESSION_TYPE: 'snappy' | 'none';
-}): KafkaConnection {
-  const mechanism = config.KAFKA_SASL_MECHANISM;
-  const connection = {
-    brokers: config.KAFKA_BOOTSTRAP_SERVERS,
-    ssl: config.KAFKA_SSL,
-    compression: config.KAFKA_COMPRESSION_TYPE,
-  };
-  if (mechanism === undefined) return connection;
-  const username = config.KAFKA_SASL_USERNAME ?? '';
-  const password = config.KAFKA_SASL_PASSWORD ?? '';
-  return { ...connection, sasl: { mechanism, username, password } };
 }
 
 /** What a send is given, so that it compresses as the connection says. */
@@ -113,17 +94,6 @@ export function kafkaErrorType(error: unknown): string | undefined {
     if ('type' in link && typeof link.type === 'string') return link.type;
   }
   return undefined;
-}
-
-/** The errors in a chain, outermost first, through `cause` and kafkajs' own `originalError`; bounded. */
-export function causes(error: unknown): Error[] {
-  const chain: Error[] = [];
-  let link: unknown = error;
-  while (link instanceof Error && chain.length < 8) {
-    chain.push(link);
-    link = link.cause ?? ('originalError' in link ? link.originalError : undefined);
-  }
-  return chain;
 }
 
 /** The partition of a key among `partitions`: murmur2, as Kafka's own Java clients compute it. */

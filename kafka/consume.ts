@@ -1,7 +1,181 @@
+/** Reading topics as a member of a consumer group: membership, the loop over batches, and waiting for other servers. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { causes } from '../process/errors.ts';
+import type { Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
+import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from './client.ts';
 
-/** A part that is needed, may be away, and comes back: logged once when it goes and once when it returns. */
+/** A part of a fetched batch: at most 1,000 records and 8 MiB, or one record. */
+export interface Chunk {
+  readonly topic: string;
+  readonly partition: number;
+  readonly messages: readonly KafkaMessage[];
+  /** Heartbeats; to be called about twice a second while the chunk is handled. */
+  beat(): Promise<void>;
+}
+
+/** Handles a chunk completely before it resolves; false when it was not, because the reader is stopping. */
+export type HandleChunk = (chunk: Chunk) => Promise<boolean>;
+
+/** A reader that runs. */
+export interface Reader {
+  readonly membership: Membership;
+}
+
+/**
+ * Joins a group and hands the committed records of `topics` to `handle`, from the group's position, from the beginning
+ * when it has none. A chunk's offset is committed after it was handled, so a crash repeats it: handling a record
+ * twice must be harmless. The service fails when the consumer cannot go on, or `handle` rejects with an error that is
+ * not the client's own.
+ */
+export async function startReader(
+  kafka: Kafka,
+  options: {
+    readonly groupId: string;
+    readonly topics: readonly string[];
+    /** Partitions that are handled at the same time; the records of one stay in order. */
+    readonly concurrency: number;
+    readonly handle: HandleChunk;
+  },
+  service: Service,
+): Promise<Reader> {
+  const consumer = kafka.consumer({
+    groupId: options.groupId,
+    sessionTimeout: 10_000,
+    heartbeatInterval: 1_000,
+    rebalanceTimeout: 20_000,
+    // A fetch returns as soon as there is data; this is how long it waits when there is none.
+    maxWaitTimeInMs: 250,
+    allowAutoTopicCreation: false,
+    readUncommitted: false,
+  });
+  const membership = followMembership(consumer);
+  consumer.on(consumer.events.CRASH, ({ payload }) => {
+    // With restart the client goes on by itself.
+    if (!payload.restart) service.fail(payload.error);
+  });
+  service.onStop(() => consumer.disconnect());
+  await consumer.connect();
+  await consumer.subscribe({ topics: [...options.topics], fromBeginning: true });
+  await consumer.run({
+    autoCommit: false,
+    eachBatchAutoResolve: false,
+    partitionsConsumedConcurrently: options.concurrency,
+    eachBatch: async (payload) => {
+      try {
+        await handleBatch(payload, membership, service.stopping, options.handle);
+      } catch (error) {
+        // The client handles its own errors (rejoin, reconnect, restart); after any other it would repeat for ever.
+        if (!isClientError(error)) service.fail(error);
+        throw error;
+      }
+    },
+  });
+  return { membership };
+}
+
+/**
+ * Takes a batch through the steps of each chunk, in this order: 1 handle, 2 commit its offset, 3 resolve it. It ends
+ * early when the partition is no longer ours or `stop` is aborted.
+ */
+export async function handleBatch(
+  payload: EachBatchPayload,
+  membership: Membership,
+  stop: AbortSignal,
+  handle: HandleChunk,
+): Promise<void> {
+  const { topic, partition } = payload.batch;
+  const claim = membership.claim(topic, partition);
+  if (claim === undefined) return;
+  const all = chunks(payload.batch.messages);
+  for (const [index, messages] of all.entries()) {
+    if (!(await handle({ topic, partition, messages, beat: () => payload.heartbeat() }))) return;
+    if (!claim.isCurrent()) return;
+    const last = messages.at(-1)?.offset ?? payload.batch.lastOffset();
+    // The last offset of a batch may be that of a transaction's marker, which is no message.
+    const end = index === all.length - 1 ? payload.batch.lastOffset() : last;
+    const offset = String(BigInt(end) + 1n);
+    await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] });
+    if (!claim.isCurrent()) return;
+    payload.resolveOffset(last);
+    await payload.heartbeat();
+    if (stop.aborted || !payload.isRunning()) return;
+  }
+}
+
+/** Whether an error came from the client, which knows what to do about it. */
+export function isClientError(error: unknown): boolean {
+  return causes(error).some((link) => link.name.startsWith('KafkaJS'));
+}
+
+const chunkRecords = 1_000;
+const chunkBytes = 8 * 1024 * 1024;
+
+function chunks(messages: readonly KafkaMessage[]): KafkaMessage[][] {
+  const all: KafkaMessage[][] = [];
+  let current: KafkaMessage[] = [];
+  let bytes = 0;
+  for (const message of messages) {
+    const size = message.value?.length ?? 0;
+    if (current.length > 0 && (current.length === chunkRecords || bytes + size > chunkBytes)) {
+      all.push(current);
+      current = [];
+      bytes = 0;
+    }
+    current.push(message);
+    bytes += size;
+  }
+  if (current.length > 0) all.push(current);
+  return all;
+}
+
+/** Which partitions a consumer holds, and whether it has held one without interruption. */
+export interface Membership {
+  /** Whether the consumer has joined its group and not lost it since. */
+  isJoined(): boolean;
+  /** Milliseconds since the client last showed life: a fetch, a heartbeat, a join, or a crash it recovers from. */
+  silentForMs(): number;
+  /**
+   * A claim on a partition that ends with the next rebalance; undefined when the partition is not ours. kafkajs also
+   * hands over batches that were fetched before a rejoin, and they write into the same offsets: ask `isCurrent` right
+   * before resolving or committing, with no await in between.
+   */
+  claim(topic: string, partition: number): { isCurrent(): boolean } | undefined;
+}
+
+/** Follows the consumer's events from now on: call it before the consumer runs. */
+export function followMembership(consumer: Consumer): Membership {
+  let generation = 0;
+  let assignment: Readonly<Record<string, readonly number[]>> | undefined;
+  let aliveAt = performance.now();
+  const lose = (): void => {
+    generation += 1;
+    assignment = undefined;
+  };
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    generation += 1;
+    assignment = payload.memberAssignment;
+  });
+  for (const event of ['REBALANCING', 'CRASH', 'STOP', 'DISCONNECT'] as const) {
+    consumer.on(consumer.events[event], lose);
+  }
+  for (const event of ['FETCH_START', 'HEARTBEAT', 'GROUP_JOIN', 'CRASH'] as const) {
+    consumer.on(consumer.events[event], () => {
+      aliveAt = performance.now();
+    });
+  }
+  return {
+    silentForMs: () => performance.now() - aliveAt,
+    isJoined: () => assignment !== undefined,
+    claim(topic, partition) {
+      if (assignment?.[topic]?.includes(partition) !== true) return undefined;
+      const claimed = generation;
+      return { isCurrent: () => generation === claimed };
+    },
+  };
+}
+
+/** A server that may stop answering and comes back: its outage is logged once at its beginning and once at its end. */
 export interface Outage {
   isDown(): boolean;
   wentDown(code: string): void;
@@ -19,13 +193,13 @@ export function outage(
     isDown: () => since !== undefined,
     wentDown(code) {
       if (since !== undefined) return;
-      since = Date.now();
+      since = performance.now();
       onChange(false);
       log.warn({ code }, `${what} does not answer: holding the position until it does`);
     },
     cameBack() {
       if (since === undefined) return;
-      log.info({ downSeconds: Math.round((Date.now() - since) / 1000) }, `${what} is back`);
+      log.info({ downSeconds: Math.round((performance.now() - since) / 1000) }, `${what} is back`);
       since = undefined;
       onChange(true);
     },
@@ -33,9 +207,8 @@ export function outage(
 }
 
 /**
- * Waits for `work` while `beat` is called about twice a second, so that a slow or absent part costs neither the
- * membership in the group nor its partitions.
- * Rejects with what `beat` rejects with, at once: `work` must be harmless when it completes later.
+ * Waits for `work` and calls `beat` about twice a second meanwhile, so that a slow or absent server does not cost the
+ * membership in the group. Rejects at once when `beat` does: `work` must be harmless when it completes later.
  */
 export async function whileBeating<T>(work: Promise<T>, beat: () => Promise<void>): Promise<T> {
   const done = new AbortController();
@@ -51,8 +224,8 @@ export async function whileBeating<T>(work: Promise<T>, beat: () => Promise<void
 }
 
 /**
- * Does `attempt` until it succeeds, with growing pauses of at most 2 s between failures that `codeOf` knows as an
- * outage (it answers a code for the log); any other failure is passed on.
+ * Repeats `attempt` until it succeeds, with growing pauses of at most 2 s. Only failures that are an outage are
+ * repeated: `codeOf` answers a code for the log for them, and undefined for those that are passed on.
  * @returns what `attempt` answered, or `undefined` when `stop` was aborted meanwhile.
  */
 export async function untilBack<T>(

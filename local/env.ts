@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
-import { vendorVariables } from '../ingress/config.ts';
+import { vendors } from '../vendors/index.ts';
 import { projectRoot } from '../process/root.ts';
 
 /** The secrets that a stack makes up for itself, so that `bridge` commands of one clone can sign and verify. */
 const secretNames = [
-  ...Object.values(vendorVariables).map(({ secret }) => secret),
+  ...Object.values(vendors).map(({ webhook }) => webhook.secret),
   'OURA_VERIFICATION_TOKEN',
 ];
 

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import { vendorVariables } from '../ingress/config.ts';
-import { kafkaVariables, readConfig, registryVariables } from '../process/config.ts';
+import { vendors } from '../vendors/index.ts';
+import { kafkaVariables, readConfig, registryVariables, kafkaConnection } from '../process/config.ts';
 import { createLog } from '../process/log.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { registerSchemas } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
-import { kafkaClient, kafkaConnection } from '../kafka/client.ts';
+import { kafkaClient } from '../kafka/client.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
-import { byDevice, createTopics, topicNames, topicSpecs } from '../kafka/topics.ts';
+import { createTopics } from '../kafka/topics.ts';
 import { bridgeParts } from './bridge.ts';
 import { stackDirectory } from './env.ts';
 import { StackError } from './errors.ts';
@@ -21,6 +21,8 @@ import { plainSignature } from './traffic/signatures.ts';
 import { countRows } from './traffic/postgres.ts';
 import { Reader } from './traffic/reader.ts';
 import { sendSteadily } from './traffic/sender.ts';
+import { byVendor, vendorNames } from '../vendors/index.ts';
+import { topicNames, topicSpecs } from '../schemas/topics.ts';
 
 /** What `npm start` runs. */
 export interface RunOptions {
@@ -96,7 +98,7 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   const env: NodeJS.ProcessEnv = { HOST: '127.0.0.1', ...stack.env, ...given };
   const config = readConfig({ ...kafkaVariables, ...registryVariables, ...applicationVariables }, env);
   const applicationId = applicationIdOf(config);
-  const topics = topicNames(config.TOPIC_PREFIX);
+  const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
   const registry = schemaRegistry(config);
   const connection = kafkaConnection(config);
   const log = createLog({ name: 'start', level: 'silent' });
@@ -232,7 +234,7 @@ function eventLine(event: BiometricEvent): string {
 
 /** The first secret of each vendor: a list stands there while one is being replaced. */
 function secretsOf(env: NodeJS.ProcessEnv): Secrets {
-  return byDevice((device) => (env[vendorVariables[device].secret] ?? '').split(',')[0]?.trim() ?? '');
+  return byVendor((device) => (env[vendors[device].webhook.secret] ?? '').split(',')[0]?.trim() ?? '');
 }
 
 function announce(

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { projectRoot } from '../process/root.ts';
+import type { Pool } from 'pg';
+import { databaseErrorCode } from './pool.ts';
 
 /** What migrating needs of a database connection (one connection, not a pool: it opens transactions). */
 export interface Session {
@@ -21,12 +22,10 @@ export class MigrationError extends Error {
 }
 
 /**
- * The migrations in consumers/postgres/sql, in order.
+ * The migrations in a folder of `NNNN_name.sql` files, in order.
  * @throws MigrationError when a number is missing or used twice.
  */
-export function migrations(
-  folder: string = join(projectRoot(), 'consumers', 'postgres', 'sql'),
-): Migration[] {
+export function migrations(folder: string): Migration[] {
   const found = readdirSync(folder)
     .flatMap((file) => {
       const match = /^(\d{4})_(\w+)\.sql$/.exec(file);
@@ -41,6 +40,38 @@ export function migrations(
   return found.map((entry) => ({ ...entry, sql: readFileSync(join(folder, entry.name), 'utf8') }));
 }
 
+/** The database could not be prepared; the message names it without its credentials. */
+export class DatabaseError extends Error {
+  override readonly name = 'DatabaseError';
+}
+
+/**
+ * Brings a database to this version on a connection of its pool; see {@link migrate}.
+ * @returns the names of the migrations that were applied.
+ * @throws DatabaseError when it cannot be reached or refuses, MigrationError when it is not one of ours.
+ */
+export async function migrateDatabase(pool: Pool, url: string, all: readonly Migration[]): Promise<string[]> {
+  const { host, pathname } = new URL(url);
+  try {
+    const client = await pool.connect();
+    // The pool's deadline for statements also bounds the wait for another migrator.
+    let broken = true;
+    try {
+      const applied = await migrate(client, all);
+      broken = false;
+      return applied;
+    } finally {
+      client.release(broken);
+    }
+  } catch (error) {
+    if (error instanceof MigrationError) throw error;
+    throw new DatabaseError(
+      `the database ${pathname.slice(1)} at ${host} could not be migrated (${databaseErrorCode(error)}): ` +
+        'start it, create it, or correct POSTGRES_URL',
+    );
+  }
+}
+
 /**
  * Applies what the database lacks, each migration in a transaction of its own. Several processes may do this at the
  * same time: a lock lets one go first, the others then find nothing left to do. Migrations of a newer version of the
@@ -48,7 +79,7 @@ export function migrations(
  * @returns the names of the migrations that were applied.
  * @throws MigrationError when the database cannot hold every text, or a migration was changed after its release.
  */
-export async function migrate(session: Session, all: readonly Migration[] = migrations()): Promise<string[]> {
+export async function migrate(session: Session, all: readonly Migration[]): Promise<string[]> {
   await checkEncoding(session);
   const applied: string[] = [];
   for (const migration of all) {
@@ -57,7 +88,7 @@ export async function migrate(session: Session, all: readonly Migration[] = migr
       if (await apply(session, migration)) applied.push(migration.name);
       await session.query('COMMIT');
     } catch (error) {
-      // A connection that is gone has rolled back by itself; the first error is the one to tell.
+      // A connection that is gone has rolled back by itself; the first error is the one to report.
       await session.query('ROLLBACK').catch(() => undefined);
       throw error;
     }

@@ -1,17 +1,28 @@
 import pg from 'pg';
-import { causes } from '../kafka/client.ts';
-import { newestRows, upsertParameters, upsertStatement } from '../consumers/postgres/upsert.ts';
-import type { Reject, Row, UpsertCounts } from '../consumers/postgres/upsert.ts';
+import { is, variable, type Config } from '../process/config.ts';
+import { causes } from '../process/errors.ts';
 
 /** How to reach the database, and how many connections to hold. */
-export interface PostgresOptions {
-  readonly POSTGRES_URL: string;
-  readonly PG_POOL_MIN_SIZE: number;
-  readonly PG_POOL_MAX_SIZE: number;
-}
+export const postgresVariables = {
+  POSTGRES_URL: variable<string>({
+    schema: is.url,
+    secret: true,
+    description: 'postgresql:// address of the database',
+  }),
+  PG_POOL_MIN_SIZE: variable<number>({
+    schema: is.integer(0, 1_000),
+    default: 10,
+    description: 'connections that are kept once they were needed',
+  }),
+  PG_POOL_MAX_SIZE: variable<number>({
+    schema: is.integer(1, 1_000),
+    default: 50,
+    description: 'connections at most',
+  }),
+} as const;
 
 /** A pool whose every wait has an end; connections are made when they are needed, and kept down to the minimum. */
-export function postgresPool(options: PostgresOptions): pg.Pool {
+export function postgresPool(options: Config<typeof postgresVariables>, applicationName: string): pg.Pool {
   const pool = new pg.Pool({
     connectionString: options.POSTGRES_URL,
     min: options.PG_POOL_MIN_SIZE,
@@ -22,46 +33,11 @@ export function postgresPool(options: PostgresOptions): pg.Pool {
     query_timeout: 25_000,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
-    application_name: 'biometric-bridge-sink',
+    application_name: applicationName,
   });
   // An idle connection that breaks is replaced at the next query; unheard, its error would end the process.
   pool.on('error', () => undefined);
   return pool;
-}
-
-/** The database could not do what any database of ours can: it is down, full, locked or not migrated. */
-export class DatabaseUnavailable extends Error {
-  override readonly name = 'DatabaseUnavailable';
-  /** SQLSTATE, or the system's name of the network error; safe to log. */
-  readonly code: string;
-  constructor(code: string) {
-    super(`the database did not take a batch (${code})`);
-    this.code = code;
-  }
-}
-
-/** What happened to a batch. */
-export interface Stored extends UpsertCounts {
-  /** Rows that were there already or were older than what was. */
-  readonly unchanged: number;
-  /** What was set aside, the given ones included. */
-  readonly rejects: readonly Reject[];
-}
-
-/**
- * Stores a batch in one round trip. When the database refuses it because of its data, halves are tried until the
- * rows to blame stand alone, and those are set aside with reason `refused_by_database`.
- * Doing it again changes nothing.
- * @throws DatabaseUnavailable when the same batch can succeed later.
- */
-export async function storeBatch(
-  pool: Pick<pg.Pool, 'query'>,
-  rows: readonly Row[],
-  rejects: readonly Reject[],
-): Promise<Stored> {
-  const newest = newestRows(rows);
-  const stored = await storeRows(pool, newest, rejects);
-  return { ...stored, unchanged: stored.unchanged + rows.length - newest.length };
 }
 
 /** SQLSTATE or the system's error name; never the message, which may quote a value. */
@@ -71,39 +47,4 @@ export function databaseErrorCode(error: unknown): string {
     if (link instanceof AggregateError) return databaseErrorCode(link.errors[0]);
   }
   return 'no answer in time';
-}
-
-async function storeRows(
-  pool: Pick<pg.Pool, 'query'>,
-  rows: readonly Row[],
-  rejects: readonly Reject[],
-): Promise<Stored> {
-  try {
-    const { rows: answer } = await pool.query<UpsertCounts>(upsertStatement, upsertParameters(rows, rejects));
-    const { inserted, updated } = answer[0] ?? { inserted: 0, updated: 0 };
-    return { inserted, updated, unchanged: rows.length - inserted - updated, rejects };
-  } catch (error) {
-    const code = databaseErrorCode(error);
-    const [first] = rows;
-    if (!isAboutData(code) || first === undefined) throw new DatabaseUnavailable(code);
-    if (rows.length === 1) {
-      const { topic, partition, offset } = first;
-      return storeRows(pool, [], [...rejects, { topic, partition, offset, reason: 'refused_by_database' }]);
-    }
-    const middle = rows.length >> 1;
-    const left = await storeRows(pool, rows.slice(0, middle), rejects);
-    const right = await storeRows(pool, rows.slice(middle), []);
-    return {
-      inserted: left.inserted + right.inserted,
-      updated: left.updated + right.updated,
-      unchanged: left.unchanged + right.unchanged,
-      rejects: [...left.rejects, ...right.rejects],
-    };
-  }
-}
-
-// Data exceptions, violated constraints, and limits of the program (a key too long for its index): what will be
-// refused however often it is tried. https://www.postgresql.org/docs/current/errcodes-appendix.html
-function isAboutData(code: string): boolean {
-  return /^(22|23|54)[0-9A-Z]{3}$/.test(code);
 }

@@ -172,6 +172,20 @@ export const kafkaVariables = {
   }),
 } as const;
 
+/** The connection that the KAFKA_* variables describe, as kafka/client.ts takes it. */
+export function kafkaConnection(config: Config<Omit<typeof kafkaVariables, `TOPIC_${string}`>>) {
+  const connection = {
+    brokers: config.KAFKA_BOOTSTRAP_SERVERS,
+    ssl: config.KAFKA_SSL,
+    compression: config.KAFKA_COMPRESSION_TYPE,
+  };
+  const mechanism = config.KAFKA_SASL_MECHANISM;
+  if (mechanism === undefined) return connection;
+  const username = config.KAFKA_SASL_USERNAME ?? '';
+  const password = config.KAFKA_SASL_PASSWORD ?? '';
+  return { ...connection, sasl: { mechanism, username, password } };
+}
+
 /** Where the schema registry is (Confluent API). */
 export const registryVariables = {
   SCHEMA_REGISTRY_URL: variable<string>({

@@ -1,12 +1,5 @@
+import type { Running } from './lifecycle.ts';
 import type { Logger } from './log.ts';
-
-/** A started part of a process: it ends when `stop` is called, or by itself when `failed` rejects. */
-export interface Running {
-  /** Drains and releases everything within its own deadline. Called once. */
-  stop(): Promise<void>;
-  /** Rejects when the part cannot go on; never resolves. Absent for parts that only end by `stop`. */
-  readonly failed?: Promise<never>;
-}
 
 /** How long a stopped process may be held before it is ended. */
 const heldMs = 2_000;
@@ -36,7 +29,7 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
     const running = await start();
     let code = 0;
     try {
-      await Promise.race(running.failed === undefined ? [signal] : [signal, running.failed]);
+      await Promise.race([signal, running.failed]);
     } catch (error) {
       code = 1;
       log.fatal(reason(error), 'failed');

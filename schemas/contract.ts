@@ -1,7 +1,7 @@
 /** The contract in the registry: registering it, checking it, and finding its ids at run time. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { topicNames } from '../kafka/topics.ts';
+import { priorityTopics } from './topics.ts';
 import { avroType } from './avro.ts';
 import { biometricEventAvsc } from './biometric-event.ts';
 import { RegistryError, type SchemaRegistry } from './registry.ts';
@@ -12,7 +12,7 @@ export const compatibilityLevel = 'FULL_TRANSITIVE';
 
 /** The registry's subjects of a deployment: one for each priority topic, highest first. */
 export function subjects(prefix: string): string[] {
-  const { HIGH, MEDIUM, NORMAL } = topicNames(prefix).priority;
+  const { HIGH, MEDIUM, NORMAL } = priorityTopics(prefix);
   return [HIGH, MEDIUM, NORMAL].map(subjectOf);
 }
 

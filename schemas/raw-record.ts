@@ -1,11 +1,11 @@
 /**
- * The contract between the ingress, which appends raw records, and the topology, which reads them:
- * names of the record headers and what they hold.
+ * The contract of the raw topics, between the ingress, which appends to them, and the topology, which reads them: the
+ * record headers and what they hold.
  */
 
 /** Headers that the ingress writes itself, all as UTF-8 text. */
 export const rawHeader = {
-  /** When the ingress took the request, epoch ms; also the record's timestamp. */
+  /** When the ingress received the request, epoch ms; also the record's timestamp. */
   receivedAt: 'received_at',
   contentType: 'content_type',
   /** Which signature scheme verified the request: `plain`, `oura`, …; `collector` for fetched documents. */
@@ -20,18 +20,6 @@ export function isHashKey(key: string): boolean {
   return /^sha256:[0-9a-f]{32}$/.test(key);
 }
 
-/**
- * The values of a field in a signature header that is written `t=…,v1=…`. Verification and topology read it with this
- * one function: a time that one of them found elsewhere would be signed by nobody.
- */
-export function signatureFields(header: string, name: string): string[] {
-  return header
-    .split(',')
-    .map((field) => field.trim())
-    .filter((field) => field.startsWith(`${name}=`))
-    .map((field) => field.slice(name.length + 1));
-}
-
 /** The scheme of records that another producer wrote without our headers. */
 export const noScheme = 'none';
 /** The scheme of documents fetched by the collector; only these are read as envelopes. */
@@ -39,3 +27,55 @@ export const collectorScheme = 'collector';
 
 /** A request header that is longer is not kept: no vendor's is, and headers count into the record's size. */
 export const keptHeaderBytes = 1_024;
+
+/** A raw record without its value, as normalizers see it. Another producer's record has none of our headers. */
+export interface RawRecord {
+  /** The vendor whose topic holds it. */
+  readonly vendor: string;
+  /** The user, or the hash of a body that names none. */
+  readonly key: string | null;
+  /** When the ingress received it, epoch ms; the record's own timestamp without the header. */
+  readonly receivedAt: number;
+  readonly scheme: string;
+  /** Whether the value may be an envelope: only the collector's are, whatever else looks like one. */
+  readonly isEnvelope: boolean;
+  /** All headers, for those that only one vendor sends. */
+  readonly headers: RecordHeaders;
+}
+
+/** Record headers as a Kafka client delivers them; a header that was written more than once has several values. */
+export type RecordHeaders = Readonly<Record<string, string | Buffer | readonly Buffer[]>>;
+
+/** The text of a header, of its last value where it has several; undefined when it is absent. */
+export function headerText(headers: RecordHeaders, name: string): string | undefined {
+  const value = headers[name];
+  if (value === undefined || typeof value === 'string') return value;
+  const last = Buffer.isBuffer(value) ? value : value.at(-1);
+  return last?.toString('utf8');
+}
+
+/** Reads what the ingress wrote into the headers of a raw record. */
+export function readRawRecord(
+  vendor: string,
+  record: { readonly key: unknown; readonly timestamp: number; readonly headers: RecordHeaders },
+): RawRecord {
+  const { key, headers } = record;
+  const scheme = headerText(headers, rawHeader.scheme) ?? noScheme;
+  return {
+    vendor,
+    key: typeof key === 'string' ? key : null,
+    receivedAt: receivedAtOf(record),
+    scheme,
+    isEnvelope: scheme === collectorScheme,
+    headers,
+  };
+}
+
+/** When the ingress received a raw record, epoch ms; the record's own timestamp without the header. */
+export function receivedAtOf(record: {
+  readonly timestamp: number;
+  readonly headers: RecordHeaders;
+}): number {
+  const text = headerText(record.headers, rawHeader.receivedAt);
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : record.timestamp;
+}

@@ -24,13 +24,13 @@ export function markFirst(
   _record: RecordContext,
   stores: { readonly alerts: KeyValueStore<UserKey, Buffer | null>; readonly revisions: Revisions },
 ): BiometricEvent[] {
-  const { device_type: device, user_id: user } = event;
+  const { device_type: vendor, user_id: user } = event;
   noteEmitted(stores.revisions, event);
   if (event.triggers.length === 0) return [event];
   const triggers = event.triggers.map((trigger) => {
     const part = Buffer.allocUnsafe(uuidBytes);
     writeUuid(part, trigger.alert_id, 0);
-    const key: UserKey = { device, user, part };
+    const key: UserKey = { vendor, user, part };
     const first = stores.alerts.get(key) === undefined;
     stores.alerts.put(key, raised);
     return { ...trigger, first };

@@ -57,8 +57,8 @@ export function withBaseline(
   _record: RecordContext,
   { baselines }: { readonly baselines: KeyValueStore<UserKey, Buffer> },
 ): BiometricEvent[] {
-  const { device_type: device, user_id: user, received_at: receivedAt, hrv } = event;
-  const key: UserKey = { device, user, part: noPart };
+  const { device_type: vendor, user_id: user, received_at: receivedAt, hrv } = event;
+  const key: UserKey = { vendor, user, part: noPart };
   const day = dayOf(event);
   const resource = shortHash(event.resource_id);
   // The table is ours alone: the rows that stay move up in place.

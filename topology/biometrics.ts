@@ -7,12 +7,13 @@ import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
 import { newestRevision, revisionsStore } from './revisions.ts';
 import { serdes, StreamsBuilder, type Serde, type Topology } from '../streams/index.ts';
-import type { TopicNames } from '../kafka/topics.ts';
+import type { TopicNames } from '../schemas/topics.ts';
 import { analyze, type TriggerRule } from './triggers.ts';
+import type { VendorName } from '../vendors/index.ts';
 
 /** What the topology is made with. */
 export interface BiometricsOptions {
-  readonly topics: TopicNames;
+  readonly topics: TopicNames<VendorName>;
   readonly rules: readonly TriggerRule[];
   /** Writes the contract's bytes. */
   readonly biometricEvent: Serde<BiometricEvent>;

@@ -1,7 +1,9 @@
 import { biometrics } from './biometrics.ts';
 import { changelogConfig, changelogTopic, describeNodes, writeOnly } from '../streams/index.ts';
-import { topicNames, type TopicSpec } from '../kafka/topics.ts';
+import { type TopicSpec } from '../kafka/topics.ts';
 import { defaultRules } from './triggers.ts';
+import { topicNames } from '../schemas/topics.ts';
+import { vendorNames } from '../vendors/index.ts';
 
 /** The consumer group of the topology, which is the first part of its changelogs' names. */
 export function applicationIdOf(config: {
@@ -14,7 +16,7 @@ export function applicationIdOf(config: {
 /** The changelog topics of the topology's stores: which there are, its description tells. */
 export function changelogSpecs(applicationId: string): TopicSpec[] {
   const topology = biometrics({
-    topics: topicNames(''),
+    topics: topicNames('', vendorNames),
     rules: defaultRules,
     biometricEvent: writeOnly(() => null),
     build: '',

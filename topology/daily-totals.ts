@@ -1,4 +1,5 @@
-import { noPoints, packedDay, withPoints, type Day, type DayPoints, type PointMetric } from './day-points.ts';
+import type { DayPoints, PointMetric } from '../vendors/day-points.ts';
+import { noPoints, packedDay, withPoints, type Day } from './packed-day.ts';
 import { dayMs } from '../vendors/instant.ts';
 import { sweptAfterMs, rememberedMs, userKey, type UserKey } from './packed.ts';
 import {
@@ -35,10 +36,10 @@ export function dailyTotals(
   { points }: { readonly points: KeyValueStore<UserKey, Day> },
 ): Reading[] | Dropped {
   if (!('points' in value)) return [value];
-  const { device, user_id, day: number, date } = value;
+  const { vendor, user_id, day: number, date } = value;
   const part = Buffer.alloc(4);
   part.writeInt32BE(number);
-  const key: UserKey = { device, user: user_id, part };
+  const key: UserKey = { vendor, user: user_id, part };
   const day = withPoints(points.get(key) ?? noPoints, number, value.points);
   points.put(key, day);
   const measured = {
@@ -50,7 +51,7 @@ export function dailyTotals(
   if (!hasMeasurement(measured)) return drop('no_measurement');
   return [
     readingOf(measured, {
-      source: device,
+      source: vendor,
       user_id,
       kind: 'daily',
       timestamp: number * dayMs - (day.zoned?.offsetMinutes ?? 0) * 60_000,

@@ -2,7 +2,7 @@ import type { BiometricEvent, Superseded } from '../schemas/biometric-event.ts';
 import { nameUuid, sha256 } from './identity.ts';
 import type { Reading } from '../vendors/reading.ts';
 import type { RecordContext } from '../streams/index.ts';
-import type { Device } from '../kafka/topics.ts';
+import type { VendorName } from '../vendors/index.ts';
 
 const hourMs = 3_600_000;
 const staleAfterMs = 48 * hourMs;
@@ -10,7 +10,7 @@ const futureAfterMs = 24 * hourMs;
 
 /** What is known of a version of a resource beside its reading. */
 export interface Version {
-  readonly device: Device;
+  readonly vendor: VendorName;
   /** When the ingress took it, epoch ms. */
   readonly receivedAt: number;
   /** Final: raised to the resource's last one where the vendor gave none. */
@@ -29,11 +29,11 @@ export function toEvent(
   version: Version,
   { topic, partition, offset }: RecordContext,
 ): BiometricEvent {
-  const { device, receivedAt, revision, content, supersedes } = version;
+  const { vendor, receivedAt, revision, content, supersedes } = version;
   const { source, user_id, kind, timestamp, local_date, resource_id, deleted } = reading;
   return {
-    event_id: nameUuid('event', device, user_id, resource_id, String(revision), content),
-    device_type: device,
+    event_id: nameUuid('event', vendor, user_id, resource_id, String(revision), content),
+    device_type: vendor,
     source,
     user_id,
     kind,

@@ -15,8 +15,9 @@ import {
   type OutputRecord,
   type RecordContext,
 } from '../streams/index.ts';
-import type { Device, TopicNames } from '../kafka/topics.ts';
+import type { VendorName } from '../vendors/index.ts';
 import type { TriggerRule } from './triggers.ts';
+import type { TopicNames } from '../schemas/topics.ts';
 
 /** A webhook as it lies in a raw topic. */
 export interface Delivery {
@@ -50,12 +51,12 @@ export interface Explained {
 /** There is no registry to ask: any id will do, the bytes behind it are the same. */
 const schemaId = 1;
 
-/** Runs deliveries of one device, in order and with state, through the topology itself, without a broker. */
+/** Runs deliveries of one vendor, in order and with state, through the topology itself, without a broker. */
 export async function explain(
   deliveries: readonly Delivery[],
-  options: { device: Device; topics: TopicNames; rules: readonly TriggerRule[] },
+  options: { vendor: VendorName; topics: TopicNames<VendorName>; rules: readonly TriggerRule[] },
 ): Promise<Explanation[]> {
-  const { device, topics, rules } = options;
+  const { vendor, topics, rules } = options;
   const decoder = createDecoder(() => Promise.resolve(biometricEventAvsc));
   await decoder.prepare(schemaId);
   const topology = biometrics({
@@ -65,7 +66,7 @@ export async function explain(
     build: buildId({ version: version(), rules, schemaId }),
   });
   const driver = new TopologyTestDriver(topology, { deadLetterTopic: topics.deadLetters });
-  const topic = topics.raw[device];
+  const topic = topics.raw[vendor];
   const explanations: Explanation[] = [];
   for (const [at, delivery] of deliveries.entries()) {
     const { key, body: value, headers, receivedAt: timestamp } = delivery;
@@ -96,7 +97,11 @@ export async function explain(
   return explanations;
 }
 
-function readingsOf(topics: TopicNames, { body }: Delivery, context: RecordContext): readonly Reading[] {
+function readingsOf(
+  topics: TopicNames<VendorName>,
+  { body }: Delivery,
+  context: RecordContext,
+): readonly Reading[] {
   try {
     const made = normalize(topics)(rawPayload.deserialize(body), context);
     return Array.isArray(made) ? made.filter((value): value is Reading => !('points' in value)) : [];

@@ -8,7 +8,7 @@ import { biometrics } from './biometrics.ts';
 import { applicationIdOf } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
 import { buildId } from './headers.ts';
-import { kafkaConnection } from '../kafka/client.ts';
+import { kafkaConnection } from '../process/config.ts';
 import {
   KafkaStreams,
   promMetrics,
@@ -18,8 +18,9 @@ import {
   type StreamsMetrics,
   type StreamsOptions,
 } from '../streams/index.ts';
-import { topicNames } from '../kafka/topics.ts';
+import { topicNames } from '../schemas/topics.ts';
 import type { TriggerRule } from './triggers.ts';
+import { vendorNames } from '../vendors/index.ts';
 
 /** What one stream thread needs; all of it can be sent to a worker thread. */
 export interface InstanceSettings {
@@ -36,7 +37,7 @@ export function biometricStreams(
   parts: { log: Logger; registry: Registry; threadName: string; options?: Partial<StreamsOptions> },
 ): KafkaStreams {
   const { log, registry, threadName, options } = parts;
-  const topics = topicNames(config.TOPIC_PREFIX);
+  const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
   const topology = biometrics({
     topics,
     rules,

@@ -1,17 +1,20 @@
 import { AggregatorRegistry, Registry } from 'prom-client';
 import { startAdmin, type MetricsSource } from '../process/admin.ts';
 import type { Logger } from '../process/log.ts';
-import type { Running } from '../process/run.ts';
+import type { Running } from '../process/lifecycle.ts';
 import type { Priority } from '../schemas/biometric-event.ts';
 import { lookupSchemaId, subjectOf } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
 import { biometricStreams, type InstanceSettings } from './instance.ts';
-import { kafkaConnection, kafkaClient } from '../kafka/client.ts';
+import { kafkaClient } from '../kafka/client.ts';
 import { StreamWorkers, type ServedStreams, type StreamsOptions } from '../streams/index.ts';
-import { checkTopics, topicNames, type TopicNames } from '../kafka/topics.ts';
+import { checkTopics } from '../kafka/topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
+import { kafkaConnection } from '../process/config.ts';
+import { topicNames, type TopicNames } from '../schemas/topics.ts';
+import { vendorNames, type VendorName } from '../vendors/index.ts';
 
 /** A thread that makes no step, or whose consumer shows no life, for this long is stuck: both do so every second. */
 const stuckAfterMs = 60_000;
@@ -33,7 +36,7 @@ export async function startTopology(
   options: StartOptions = {},
 ): Promise<Running & { adminPort: number }> {
   const rules = config.TRIGGER_RULES_FILE === undefined ? defaultRules : readRules(config.TRIGGER_RULES_FILE);
-  const topics = topicNames(config.TOPIC_PREFIX);
+  const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
   const schemaIds = await lookUpSchemas(config, topics);
   await checkLayout(config, topics, log);
   const settings = { config, schemaIds, rules, reset: options.reset ?? false };
@@ -111,7 +114,10 @@ function workerModule(): URL {
   return new URL(`data:text/javascript,${encodeURIComponent(source)}`);
 }
 
-async function lookUpSchemas(config: TopologyConfig, topics: TopicNames): Promise<Record<Priority, number>> {
+async function lookUpSchemas(
+  config: TopologyConfig,
+  topics: TopicNames<VendorName>,
+): Promise<Record<Priority, number>> {
   const registry = schemaRegistry(config);
   const idOf = (priority: Priority): Promise<number> =>
     lookupSchemaId(registry, subjectOf(topics.priority[priority]));
@@ -119,7 +125,11 @@ async function lookUpSchemas(config: TopologyConfig, topics: TopicNames): Promis
   return { HIGH, MEDIUM, NORMAL };
 }
 
-async function checkLayout(config: TopologyConfig, topics: TopicNames, log: Logger): Promise<void> {
+async function checkLayout(
+  config: TopologyConfig,
+  topics: TopicNames<VendorName>,
+  log: Logger,
+): Promise<void> {
   const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topology-check', log }).admin();
   try {
     await admin.connect();

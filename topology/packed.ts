@@ -12,19 +12,19 @@ export const rememberedMs = 35 * dayMs;
  */
 export const sweptAfterMs = rememberedMs + (28 + 7) * dayMs;
 
-/** The key of an entry: whose it is (a user id means something only together with its device), then which part. */
+/** The key of an entry: whose it is (a user id means something only together with its vendor), then which part. */
 export interface UserKey {
-  readonly device: string;
+  readonly vendor: string;
   readonly user: string;
   /** As many bytes as the store's keys have. */
   readonly part: Buffer;
 }
 
-/** Keys as `device NUL user NUL part`, so that everything of one user begins with the same bytes. */
+/** Keys as `vendor NUL user NUL part`, so that everything of one user begins with the same bytes. */
 export function userKey(partBytes: number): Serde<UserKey> {
   return {
-    serialize: ({ device, user, part }) => {
-      const owner = `${device}\0${user}\0`;
+    serialize: ({ vendor, user, part }) => {
+      const owner = `${vendor}\0${user}\0`;
       const ownerBytes = Buffer.byteLength(owner);
       const bytes = Buffer.allocUnsafe(ownerBytes + part.length);
       bytes.write(owner);
@@ -32,13 +32,13 @@ export function userKey(partBytes: number): Serde<UserKey> {
       return bytes;
     },
     deserialize: (bytes) => {
-      const deviceEnd = bytes?.indexOf(0) ?? -1;
+      const vendorEnd = bytes?.indexOf(0) ?? -1;
       const userEnd = (bytes?.length ?? 0) - partBytes - 1;
-      if (bytes === null || deviceEnd < 0 || userEnd <= deviceEnd)
-        throw new StreamsError('INVARIANT', 'a store key does not name device, user and part');
+      if (bytes === null || vendorEnd < 0 || userEnd <= vendorEnd)
+        throw new StreamsError('INVARIANT', 'a store key does not name vendor, user and part');
       return {
-        device: bytes.toString('utf8', 0, deviceEnd),
-        user: bytes.toString('utf8', deviceEnd + 1, userEnd),
+        vendor: bytes.toString('utf8', 0, vendorEnd),
+        user: bytes.toString('utf8', vendorEnd + 1, userEnd),
         part: bytes.subarray(userEnd + 1),
       };
     },

@@ -1,3 +1,4 @@
+import { receivedAtOf } from '../schemas/raw-record.ts';
 import type { BiometricEvent, Priority, Superseded } from '../schemas/biometric-event.ts';
 import { contentHash, toEvent } from './events.ts';
 import {
@@ -17,9 +18,10 @@ import {
   writeUuid,
   type UserKey,
 } from './packed.ts';
-import { rawMeta, type Reading } from '../vendors/reading.ts';
+import type { Reading } from '../vendors/reading.ts';
 import { drop, type Dropped, type KeyValueStore, type RecordContext } from '../streams/index.ts';
-import { devices, type TopicNames } from '../kafka/topics.ts';
+import { vendorNames, type VendorName } from '../vendors/index.ts';
+import type { TopicNames } from '../schemas/topics.ts';
 
 /*
  * The resources of a user lie in 64 buckets, by the first 6 bits of the hash of their id: one entry for each resource
@@ -62,19 +64,19 @@ export const revisionsStore = {
  * version is never too old. Every version, also one that is dropped, renews the 35 days that its resource is remembered.
  */
 export function newestRevision(
-  topics: TopicNames,
+  topics: TopicNames<VendorName>,
 ): (
   reading: Reading,
   record: RecordContext,
   stores: { readonly revisions: Revisions },
 ) => BiometricEvent[] | Dropped {
-  const byTopic = new Map(devices.map((device) => [topics.raw[device], device]));
+  const byTopic = new Map(vendorNames.map((vendor) => [topics.raw[vendor], vendor]));
   return (reading, record, { revisions }) => {
-    const device = byTopic.get(record.topic);
-    if (device === undefined) return drop('unknown');
-    const { receivedAt } = rawMeta(device, record);
+    const vendor = byTopic.get(record.topic);
+    if (vendor === undefined) return drop('unknown');
+    const receivedAt = receivedAtOf(record);
     const resource = shortHash(reading.resource_id);
-    const key = bucketKey(device, reading.user_id, resource);
+    const key = bucketKey(vendor, reading.user_id, resource);
     const before = revisions.get(key);
     const last = rememberedRow(before, resource, receivedAt);
     const lastRevision = last === undefined ? 0 : readInstant(last.table, last.at + revisionAt);
@@ -97,7 +99,7 @@ export function newestRevision(
     revisions.put(key, table);
     if (isOlder) return drop('older_revision');
     if (isUnchanged) return drop('unchanged');
-    return [toEvent(reading, { device, receivedAt, revision, content, supersedes }, record)];
+    return [toEvent(reading, { vendor, receivedAt, revision, content, supersedes }, record)];
   };
 }
 
@@ -148,17 +150,17 @@ function remembered(table: Buffer, receivedAt: number): Buffer {
   return table;
 }
 
-function bucketKey(device: string, user: string, resource: Buffer): UserKey {
+function bucketKey(vendor: string, user: string, resource: Buffer): UserKey {
   const part = buckets[(resource[0] ?? 0) >> 2] ?? noBucket;
   // All operators of a record ask for the same bucket: one key, which the store knows again.
-  if (lastKey.part !== part || lastKey.user !== user || lastKey.device !== device)
-    lastKey = { device, user, part };
+  if (lastKey.part !== part || lastKey.user !== user || lastKey.vendor !== vendor)
+    lastKey = { vendor, user, part };
   return lastKey;
 }
 
 const buckets = Array.from({ length: 64 }, (_, bucket) => Buffer.of(bucket));
 const noBucket = Buffer.alloc(0);
-let lastKey: UserKey = { device: '', user: '', part: noBucket };
+let lastKey: UserKey = { vendor: '', user: '', part: noBucket };
 
 function contentOf({ table, at }: Row): string {
   return table.toString('hex', at + contentAt, at + contentAt + hashBytes);

@@ -142,7 +142,7 @@ function thresholdOf(rule: TriggerRule, { baseline }: BiometricEvent): number | 
   return baseline.hrv_mean - rule.belowBaselineBy * baseline.hrv_sd;
 }
 
-/** One alert per user, device, kind of alert and night: totals that are sent all day long raise the same one. */
+/** One alert per user, vendor, kind of alert and night: totals that are sent all day long raise the same one. */
 function alertId(event: BiometricEvent, type: string): string {
   const nightly = event.kind === 'sleep' || event.kind === 'recovery' || event.kind === 'daily';
   const night = nightly ? (event.local_date ?? event.resource_id) : event.resource_id;

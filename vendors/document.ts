@@ -9,7 +9,7 @@ import {
   type Measurements,
   type Origins,
 } from './reading.ts';
-import { drop, reject, Rejected, type Dropped } from '../streams/index.ts';
+import { drop, reject, type Dropped, type Rejected } from './outcome.ts';
 import { firstId, numberAt, valueAt, type Path, type Payload } from './payload.ts';
 
 type ScalarField = Exclude<keyof Measurements, 'activity_data'>;
@@ -129,11 +129,6 @@ export function startOfDay(day: string, text: string): Instant | null {
 /** Whether a value is a calendar day that exists, YYYY-MM-DD. */
 export function isDay(value: unknown): value is string {
   return typeof value === 'string' && value.length === 10 && parseInstant(value) !== null;
-}
-
-/** Whether an answer is a rejection rather than what was asked for. */
-export function isRejected(answer: unknown): answer is Rejected {
-  return answer instanceof Rejected;
 }
 
 function compiled(source: Source): { paths: readonly Path[]; dividedBy: number; text: string } {

@@ -1,7 +1,4 @@
-import type { Device } from '../kafka/topics.ts';
 import type { BiometricEvent, RecordKind } from '../schemas/biometric-event.ts';
-import { collectorScheme, noScheme, rawHeader } from '../schemas/raw-record.ts';
-import { headerText, type Headers, type RecordContext } from '../streams/index.ts';
 
 /** The measured values of an event, in the contract's units; null where the payload has none. */
 export type Measurements = Pick<
@@ -146,25 +143,4 @@ export function withinRanges<T extends Measurements>(measured: T): { measured: T
     flags.push(`out_of_range:${metric}`);
   }
   return { measured: checked, flags };
-}
-
-/** What the ingress noted beside a payload. A record of another producer has no such headers and is taken as it is. */
-export interface RawMeta {
-  readonly device: Device;
-  /** When the ingress took it, epoch ms; the record's own timestamp without the header. */
-  readonly receivedAt: number;
-  readonly scheme: string;
-  /** Fetched documents come in envelopes; whatever else looks like one is never believed. */
-  readonly isEnvelope: boolean;
-  /** All of the record's headers, for what one vendor alone has there. */
-  readonly headers: Headers;
-}
-
-/** Reads what the ingress noted from a raw record's headers. */
-export function rawMeta(device: Device, record: RecordContext): RawMeta {
-  const scheme = headerText(record.headers, rawHeader.scheme) ?? noScheme;
-  const received = headerText(record.headers, rawHeader.receivedAt);
-  const receivedAt =
-    received !== undefined && /^\d{1,15}$/.test(received) ? Number(received) : record.timestamp;
-  return { device, receivedAt, scheme, isEnvelope: scheme === collectorScheme, headers: record.headers };
 }

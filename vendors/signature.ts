@@ -1,7 +1,7 @@
 /** What a digest can be computed over; a text stands for itself. */
 export type SignedPart = 'timestamp' | 'user' | 'body' | { readonly text: string };
 
-/** How a sender proves that a request is its own, as data: adding a vendor's scheme is adding one of these. */
+/** How a sender signs a request, as data. The facts are in docs/authentication.md. */
 export interface SignatureScheme {
   /** Goes into the raw record's `scheme` header, so that the record can be verified again. */
   readonly name: string;
@@ -32,65 +32,29 @@ export interface SignatureScheme {
   };
 }
 
-const seconds = { 10: 1_000 };
-const milliseconds = { 13: 1 };
+/** Units of a signed time, by its number of digits. */
+export const seconds = { 10: 1_000 };
+export const milliseconds = { 13: 1 };
 
-/** Every scheme there is. The facts are in docs/authentication.md. */
-export const schemes = {
-  /** Oura leaves the unit open: captured deliveries carry milliseconds, public verifiers assume seconds. */
-  oura: {
-    name: 'oura',
-    headers: ['x-oura-signature'],
-    form: 'digest',
-    algorithm: 'sha256',
-    encoding: 'hex',
-    signs: ['timestamp', 'body'],
-    timestamp: {
-      header: 'x-oura-timestamp',
-      unitMsByDigits: { ...seconds, ...milliseconds },
-      toleranceS: 4_500,
-    },
-  },
-  whoop: {
-    name: 'whoop',
-    headers: ['x-whoop-signature'],
-    form: 'digest',
-    algorithm: 'sha256',
-    encoding: 'base64',
-    signs: ['timestamp', 'body'],
-    timestamp: {
-      header: 'x-whoop-signature-timestamp',
-      unitMsByDigits: milliseconds,
-      toleranceS: 4_500,
-    },
-  },
-  /** The platform sends its new header and the older one with the same value; an older one may come alone. */
-  terra: {
-    name: 'terra',
-    headers: ['x-terra-signature', 'terra-signature'],
-    form: 'fields',
-    algorithm: 'sha256',
-    encoding: 'hex',
-    signs: ['timestamp', { text: '.' }, 'body'],
-    timestamp: { unitMsByDigits: seconds, toleranceS: 90_000 },
-  },
-  /** A token of the bridge's own, for a phone that can send a fixed header but cannot sign. */
-  bearer: {
-    name: 'bearer',
-    headers: ['authorization'],
-    form: 'bearer',
-    algorithm: 'sha256',
-    encoding: 'base64url',
-    signs: ['user'],
-  },
-  /** The bridge's own scheme, for its simple format: `Signature: <hex>` or `Signature: sha256=<hex>`. */
-  plain: {
-    name: 'plain',
-    headers: ['signature'],
-    form: 'digest',
-    prefix: 'sha256=',
-    algorithm: 'sha256',
-    encoding: 'hex',
-    signs: ['body'],
-  },
-} as const satisfies Readonly<Record<string, SignatureScheme>>;
+/** The bridge's own scheme, for its simple format: `Signature: <hex>` or `Signature: sha256=<hex>`. */
+export const plainSignature: SignatureScheme = {
+  name: 'plain',
+  headers: ['signature'],
+  form: 'digest',
+  prefix: 'sha256=',
+  algorithm: 'sha256',
+  encoding: 'hex',
+  signs: ['body'],
+};
+
+/**
+ * The values of a field in a signature header of the form `t=…,v1=…`. The ingress, which verifies the header, and the
+ * topology, which reads its time, share this function, so that both read the time that was signed.
+ */
+export function signatureFields(header: string, name: string): string[] {
+  return header
+    .split(',')
+    .map((field) => field.trim())
+    .filter((field) => field.startsWith(`${name}=`))
+    .map((field) => field.slice(name.length + 1));
+}

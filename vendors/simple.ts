@@ -1,3 +1,4 @@
+import type { RawRecord } from '../schemas/raw-record.ts';
 import { instantText, parseInstant, type Instant } from './instant.ts';
 import {
   activityMetrics,
@@ -6,10 +7,9 @@ import {
   withinRanges,
   type Measurements,
   type Origins,
-  type RawMeta,
   type Reading,
 } from './reading.ts';
-import { drop, reject, type Dropped, type Rejected } from '../streams/index.ts';
+import { drop, reject, type Dropped, type Rejected } from './outcome.ts';
 import { firstId, isObject, own, valueAt, type Path, type Payload } from './payload.ts';
 
 /** Where the simple format keeps each value: the path of keys from the root. */
@@ -47,8 +47,8 @@ export const terraFields: SimpleFields = {
  * Rejects a payload without user or readable timestamp, or with a value of the wrong type; drops one that measures
  * nothing (`no_measurement`).
  */
-export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
-  const fields = meta.device === 'terra' ? terraFields : simpleFields;
+export function normalizeSimple(payload: Payload, { vendor }: RawRecord): Reading[] | Dropped | Rejected {
+  const fields = vendor === 'terra' ? terraFields : simpleFields;
   const user = firstId(payload, fields.user);
   if (user === null) return reject('MISSING_USER_ID', `${name(fields.user)} is missing, or is no usable id`);
   const instant = firstInstant(payload, fields.timestamp);
@@ -66,7 +66,7 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
     recovery_score: firstNumber(payload, fields.recovery_score, faults),
     stress_level: firstNumber(payload, fields.stress_level, faults),
     resting_heart_rate: null,
-    activity_data: meta.device === 'terra' ? activity(payload, faults) : {},
+    activity_data: vendor === 'terra' ? activity(payload, faults) : {},
   };
   const [fault] = faults;
   if (fault !== undefined) return reject('INVALID_FIELD', `${fault} is not what the format has there`);
@@ -74,7 +74,7 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
   if (!hasMeasurement(measured)) return drop(flags.length > 0 ? 'out_of_range' : 'no_measurement');
   return [
     readingOf(measured, {
-      source: meta.device,
+      source: vendor,
       user_id: user,
       kind: 'reading',
       timestamp: instant.epochMs,
@@ -83,7 +83,7 @@ export function normalizeSimple(payload: Payload, meta: RawMeta): Reading[] | Dr
       resource_id: instantText(instant.epochMs),
       revision: null,
       deleted: false,
-      origins: meta.device === 'terra' ? terraOrigins : simpleOrigins,
+      origins: vendor === 'terra' ? terraOrigins : simpleOrigins,
     }),
   ];
 }

@@ -1,15 +1,45 @@
-import type { Path } from './payload.ts';
+import type { RawRecord } from '../schemas/raw-record.ts';
+import type { DayPoints } from './day-points.ts';
+import type { Dropped, Rejected } from './outcome.ts';
+import type { Path, Payload } from './payload.ts';
+import type { Reading } from './reading.ts';
 import type { SignatureScheme } from './signature.ts';
 
-/** What the ingress knows of a vendor: how it signs, whom a body is about, and which headers belong to the record. */
+/** A vendor: how its webhooks prove themselves, and what their payloads mean. */
 export interface Vendor {
-  /** The vendor's own schemes, strongest first; the plain one is added behind them where it is switched on. */
+  readonly webhook: Webhook;
+  readonly normalize: Normalize;
+}
+
+/** What the ingress needs: how requests are signed, which user a body is about, and which headers the record keeps. */
+export interface Webhook<Secret extends string = string, Tolerance extends string | null = string | null> {
+  /** The vendor's own schemes, strongest first; PLAIN_SIGNATURE adds the bridge's own behind them. */
   readonly schemes: readonly SignatureScheme[];
+  /** The environment variable of the vendor's secrets. */
+  readonly secret: Secret;
+  /** The environment variable of how old a signed time may be; null for schemes that sign no time. */
+  readonly tolerance: Tolerance;
   /**
-   * Where a body names the user it is about, who becomes the record's key: the first of the paths with a usable id
-   * counts. Control events and bodies of another shape name none.
+   * Where a body names its user, who becomes the record's key: the first path with a usable id counts. Control events
+   * and bodies of another shape name none.
    */
   readonly userId: readonly Path[];
-  /** Names of request headers kept in the raw record as they came, lower case; a trailing `*` stands for any ending. */
+  /** Request headers that the raw record keeps as they came, lower case; a trailing `*` matches any ending. */
   readonly keptHeaders: readonly string[];
+  /** Whether webhooks only name an object, so that the collector appends its document in an envelope. */
+  readonly isThin: boolean;
+}
+
+/**
+ * Turns a payload into readings, and into points that make a day's totals together with those of other payloads.
+ * A pure function that never throws for any JSON object: it drops what holds no measurement by design, and rejects
+ * what is broken.
+ */
+export type Normalize = (payload: Payload, record: RawRecord) => (Reading | DayPoints)[] | Dropped | Rejected;
+
+/** Keeps the names of the variables as literal types, so that a configuration has them as keys. */
+export function webhook<const Secret extends string, const Tolerance extends string | null>(
+  definition: Webhook<Secret, Tolerance>,
+): Webhook<Secret, Tolerance> {
+  return definition;
 }

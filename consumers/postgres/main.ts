@@ -1,47 +1,28 @@
 /** The process of `bridge sink`: what it needs, how it starts and how it ends. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pool } from 'pg';
+import { join } from 'node:path';
+import { kafkaClient, type Kafka } from '../../kafka/client.ts';
+import { startReader, type Reader } from '../../kafka/consume.ts';
+import { checkTopics } from '../../kafka/topics.ts';
+import { migrateDatabase, migrations, type Migration } from '../../postgres/migrate.ts';
+import { postgresPool, postgresVariables } from '../../postgres/pool.ts';
 import { startAdmin } from '../../process/admin.ts';
 import {
   adminVariables,
-  is,
+  kafkaConnection,
   kafkaVariables,
   processVariables,
   registryVariables,
-  variable,
   type Config,
 } from '../../process/config.ts';
+import { startService, type Running } from '../../process/lifecycle.ts';
 import type { Logger } from '../../process/log.ts';
-import type { Running } from '../../process/run.ts';
+import { projectRoot } from '../../process/root.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { lookupSchemaId, subjectOf } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
-import { kafkaClient, kafkaConnection, type Consumer, type Kafka } from '../../kafka/client.ts';
-import { checkTopics, topicNames } from '../../kafka/topics.ts';
-import { followMembership } from '../membership.ts';
-import { migrate, MigrationError } from '../../postgres/migrate.ts';
-import { databaseErrorCode, postgresPool } from '../../postgres/pool.ts';
+import { priorityTopics } from '../../schemas/topics.ts';
 import { sinkMetrics } from './metrics.ts';
-import { createSink, isClientError } from './sink.ts';
-
-/** How to reach Postgres. */
-export const postgresVariables = {
-  POSTGRES_URL: variable<string>({
-    schema: is.url,
-    secret: true,
-    description: 'postgresql:// address of the database',
-  }),
-  PG_POOL_MIN_SIZE: variable<number>({
-    schema: is.integer(0, 1_000),
-    default: 10,
-    description: 'connections that are kept once they were needed',
-  }),
-  PG_POOL_MAX_SIZE: variable<number>({
-    schema: is.integer(1, 1_000),
-    default: 50,
-    description: 'connections at most',
-  }),
-} as const;
+import { createSink } from './sink.ts';
 
 /** The environment of `bridge sink`. */
 export const sinkVariables = {
@@ -53,130 +34,65 @@ export const sinkVariables = {
 } as const;
 export type SinkConfig = Config<typeof sinkVariables>;
 
-/** A running sink, and the port that its probes and metrics are on. */
+/** A running sink, and the port of its probes and metrics. */
 export interface RunningSink extends Running {
-  readonly failed: Promise<never>;
   readonly adminPort: number;
 }
 
-/** The database could not be prepared; the message names it without its credentials. */
-export class DatabaseError extends Error {
-  override readonly name = 'DatabaseError';
+/** The changes of the sink's tables, in order. */
+export function sinkMigrations(): Migration[] {
+  return migrations(join(projectRoot(), 'consumers', 'postgres', 'sql'));
 }
 
 /**
  * Starts the sink: checks that the registry has the contract and that the topics are as expected, migrates the
- * database, then reads the priority topics from the group's position, from the beginning when it has none.
+ * database, then reads the priority topics.
  * @throws RegistryError, TopicError, DatabaseError or MigrationError, each saying what to do; nothing is left open.
  */
-export async function startSink(config: SinkConfig, log: Logger): Promise<RunningSink> {
-  const topics = Object.values(topicNames(config.TOPIC_PREFIX).priority);
-  const registry = schemaRegistry(config);
-  for (const topic of topics) await lookupSchemaId(registry, subjectOf(topic));
-  const stop = new AbortController();
-  const undo: (() => Promise<unknown>)[] = [];
-  const stopAll = async (): Promise<void> => {
-    stop.abort();
-    for (const step of undo.splice(0).reverse()) await withDeadline(step());
-  };
-  try {
-    const kafka = kafkaClient(kafkaConnection(config), {
-      clientId: `${config.TOPIC_PREFIX}postgres-sink`,
-      log,
-    });
-    await checkLayout(kafka, topics, config.TOPIC_PARTITIONS);
-    const pool = postgresPool(config);
-    undo.push(() => pool.end());
-    const applied = await migrateDatabase(pool, config.POSTGRES_URL);
+export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink> {
+  return startService(async (service) => {
+    const topics = Object.values(priorityTopics(config.TOPIC_PREFIX));
+    const registry = schemaRegistry(config);
+    for (const topic of topics) await lookupSchemaId(registry, subjectOf(topic));
+    const groupId = `${config.TOPIC_PREFIX}postgres-sink`;
+    const kafka = kafkaClient(kafkaConnection(config), { clientId: groupId, log });
+    await checkPartitions(kafka, topics, config.TOPIC_PARTITIONS);
+    const pool = postgresPool(config, 'biometric-bridge-sink');
+    service.onStop(() => pool.end());
+    const applied = await migrateDatabase(pool, config.POSTGRES_URL, sinkMigrations());
     if (applied.length > 0) log.info({ migrations: applied }, 'the database was migrated');
 
-    const consumer = kafka.consumer({
-      groupId: `${config.TOPIC_PREFIX}postgres-sink`,
-      sessionTimeout: 10_000,
-      heartbeatInterval: 1_000,
-      rebalanceTimeout: 20_000,
-      // A fetch returns as soon as there is data; this is how long it waits when there is none.
-      maxWaitTimeInMs: 250,
-      allowAutoTopicCreation: false,
-      readUncommitted: false,
-    });
-    const membership = followMembership(consumer);
     const metrics = sinkMetrics();
     const decoder = createDecoder((id) => registry.schemaById(id));
-    const sink = createSink({ pool, decoder, membership, metrics, log, stop: stop.signal });
-    const { failed, fail } = failure(consumer);
-
-    undo.push(() => consumer.disconnect());
-    await consumer.connect();
-    await consumer.subscribe({ topics, fromBeginning: true });
-    const probes = {
-      live: (): string => {
-        const silentSeconds = Math.round((Date.now() - membership.lastSignMs()) / 1000);
-        return silentSeconds < 120 ? 'ok' : `no fetch and no heartbeat for ${silentSeconds} s`;
-      },
-      ready: (): string => {
-        if (stop.signal.aborted) return 'stopping';
-        return membership.isJoined() ? sink.state() : 'not in its consumer group yet';
-      },
-    };
+    const sink = createSink({ pool, decoder, metrics, log, stop: service.stopping });
+    const reading: { reader?: Reader } = {};
     const admin = await startAdmin({
       port: config.ADMIN_PORT,
       host: config.ADMIN_HOST,
       metrics: metrics.registry,
-      probes,
-    });
-    undo.push(() => admin.close());
-    await consumer.run({
-      autoCommit: false,
-      eachBatchAutoResolve: false,
-      // Batches of one partition stay in order; rows of different ones do not wait for each other's round trip.
-      partitionsConsumedConcurrently: Math.min(4, config.PG_POOL_MAX_SIZE),
-      eachBatch: async (payload) => {
-        try {
-          await sink.eachBatch(payload);
-        } catch (error) {
-          // The client handles its own errors; of any other it would repeat the batch for ever.
-          if (!isClientError(error)) fail(error);
-          throw error;
-        }
+      probes: {
+        live: () => {
+          const silentSeconds = Math.round((reading.reader?.membership.silentForMs() ?? 0) / 1000);
+          return silentSeconds < 120 ? 'ok' : `no fetch and no heartbeat for ${silentSeconds} s`;
+        },
+        ready: () => {
+          if (service.stopping.aborted) return 'stopping';
+          return reading.reader?.membership.isJoined() === true
+            ? sink.state()
+            : 'not in its consumer group yet';
+        },
       },
     });
+    service.onStop(() => admin.close());
+    // A few partitions at a time, so that rows of one do not wait for the round trip of another.
+    const concurrency = Math.min(4, config.PG_POOL_MAX_SIZE);
+    reading.reader = await startReader(kafka, { groupId, topics, concurrency, handle: sink.handle }, service);
     log.info({ topics, admin: `http://${config.ADMIN_HOST}:${admin.port}` }, 'the sink is reading');
-    return { failed, adminPort: admin.port, stop: stopAll };
-  } catch (error) {
-    await stopAll();
-    throw error;
-  }
+    return { adminPort: admin.port };
+  });
 }
 
-/**
- * Brings the database to this version; see {@link migrate}.
- * @returns the names of the migrations that were applied.
- * @throws DatabaseError when it cannot be reached or refuses, MigrationError when it is not one of ours.
- */
-export async function migrateDatabase(pool: Pool, url: string): Promise<string[]> {
-  const { host, pathname } = new URL(url);
-  try {
-    const client = await pool.connect();
-    // Connections come from a pool with a deadline for statements; waiting for another migrator has the same.
-    let broken = true;
-    try {
-      const applied = await migrate(client);
-      broken = false;
-      return applied;
-    } finally {
-      client.release(broken);
-    }
-  } catch (error) {
-    if (error instanceof MigrationError) throw error;
-    throw new DatabaseError(
-      `the database ${pathname.slice(1)} at ${host} could not be migrated (${databaseErrorCode(error)}): ` +
-        'start it, create it, or correct POSTGRES_URL',
-    );
-  }
-}
-
-async function checkLayout(kafka: Kafka, topics: readonly string[], partitions: number): Promise<void> {
+async function checkPartitions(kafka: Kafka, topics: readonly string[], partitions: number): Promise<void> {
   const admin = kafka.admin();
   try {
     await admin.connect();
@@ -184,28 +100,4 @@ async function checkLayout(kafka: Kafka, topics: readonly string[], partitions: 
   } finally {
     await admin.disconnect();
   }
-}
-
-function failure(consumer: Consumer): { failed: Promise<never>; fail: (error: unknown) => void } {
-  let fail: (error: unknown) => void = () => undefined;
-  const failed = new Promise<never>((_, reject) => {
-    fail = reject;
-  });
-  // Whoever runs the sink awaits it; without a listener a failure must not end the process before that.
-  failed.catch(() => undefined);
-  consumer.on(consumer.events.CRASH, ({ payload }) => {
-    // With restart the client goes on by itself.
-    if (!payload.restart) fail(payload.error);
-  });
-  return { failed, fail };
-}
-
-// kafkajs waits without limit for a handler that does not end (#571).
-async function withDeadline(step: Promise<unknown>): Promise<void> {
-  const done = new AbortController();
-  const ended = step.then(
-    () => done.abort(),
-    () => done.abort(),
-  );
-  await Promise.race([ended, sleep(10_000, undefined, { signal: done.signal }).catch(() => undefined)]);
 }

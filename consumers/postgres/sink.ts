@@ -1,12 +1,10 @@
-/** What the sink does with a batch of a priority topic. Starting and stopping it is main.ts. */
+/** What the sink does with records of the priority topics. main.ts starts and stops it. */
 import type { Pool } from 'pg';
 import type { Logger } from '../../process/log.ts';
 import { DecodeError, UnknownSchemaId, type Decoder } from '../../schemas/codec.ts';
 import { RegistryError } from '../../schemas/registry.ts';
-import { causes, type EachBatchPayload, type KafkaMessage } from '../../kafka/client.ts';
-import type { Membership } from '../membership.ts';
-import { outage, untilBack, type Outage } from '../../kafka/consume.ts';
-import { DatabaseUnavailable, storeBatch } from '../../postgres/pool.ts';
+import { outage, untilBack, type Chunk, type HandleChunk, type Outage } from '../../kafka/consume.ts';
+import { DatabaseUnavailable, storeBatch } from './store.ts';
 import type { SinkMetrics } from './metrics.ts';
 import { rowOf, type Position, type Reject, type Row } from './upsert.ts';
 
@@ -14,63 +12,38 @@ import { rowOf, type Position, type Reject, type Row } from './upsert.ts';
 export interface SinkParts {
   readonly pool: Pick<Pool, 'query'>;
   readonly decoder: Decoder;
-  readonly membership: Membership;
   readonly metrics: SinkMetrics;
   readonly log: Logger;
   /** Aborted when the sink is to end: waits end without an error, and nothing more is committed. */
   readonly stop: AbortSignal;
 }
 
-/** A sink that works. */
+/** What the sink does with records. */
 export interface Sink {
-  /** The handler for the consumer (no automatic resolve, no automatic commit). */
-  eachBatch(payload: EachBatchPayload): Promise<void>;
+  /** Stores a chunk; false when the sink stops before the database took it. */
+  readonly handle: HandleChunk;
   /** What keeps the sink from storing, in words; `ok` when nothing does. */
   state(): string;
 }
 
 /**
- * Each chunk of a batch goes through, in this order: 1 decode, 2 upsert, 3 commit of its offset, 4 resolve. A crash
- * between any two repeats the chunk, which the upsert does not notice. What cannot be stored is set aside in the
- * same statement as its neighbours are stored, and the partition goes on.
+ * Decodes a chunk and upserts it in one statement, which also sets aside the records that cannot be stored, so that
+ * the partition goes on. Storing a chunk again changes nothing.
  */
 export function createSink(parts: SinkParts): Sink {
   const database = outage('the database', parts.log, (isUp) => parts.metrics.databaseUp.set(isUp ? 1 : 0));
   const registry = outage('the schema registry', parts.log);
   parts.metrics.databaseUp.set(1);
   return {
+    async handle(chunk) {
+      const decoded = await decodeChunk(parts, chunk, registry);
+      return decoded !== undefined && (await store(parts, decoded, database, () => chunk.beat()));
+    },
     state() {
       if (database.isDown()) return 'the database does not answer';
       return registry.isDown() ? 'the schema registry does not answer' : 'ok';
     },
-    async eachBatch(payload) {
-      const { topic, partition } = payload.batch;
-      const claim = parts.membership.claim(topic, partition);
-      if (claim === undefined) return;
-      const beat = (): Promise<void> => payload.heartbeat();
-      const all = chunks(payload.batch.messages);
-      for (const [index, messages] of all.entries()) {
-        const decoded = await decodeChunk(parts, topic, partition, messages, registry, beat);
-        if (decoded === undefined) return;
-        if (!(await store(parts, decoded, database, beat))) return;
-        if (!claim.isCurrent()) return;
-        const last = messages.at(-1)?.offset ?? payload.batch.lastOffset();
-        // The end of a batch may be a marker of a transaction, which is no message.
-        const end = index === all.length - 1 ? payload.batch.lastOffset() : last;
-        const offset = String(BigInt(end) + 1n);
-        await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] });
-        if (!claim.isCurrent()) return;
-        payload.resolveOffset(last);
-        await beat();
-        if (parts.stop.aborted || !payload.isRunning()) return;
-      }
-    },
   };
-}
-
-/** Whether an error came from the client, which knows what to do about it (rejoin, reconnect, restart). */
-export function isClientError(error: unknown): boolean {
-  return causes(error).some((link) => link.name.startsWith('KafkaJS'));
 }
 
 interface Decoded {
@@ -78,35 +51,8 @@ interface Decoded {
   readonly rejects: Reject[];
 }
 
-const chunkRecords = 1_000;
-const chunkBytes = 8 * 1024 * 1024;
-
-function chunks(messages: readonly KafkaMessage[]): KafkaMessage[][] {
-  const all: KafkaMessage[][] = [];
-  let current: KafkaMessage[] = [];
-  let bytes = 0;
-  for (const message of messages) {
-    const size = message.value?.length ?? 0;
-    if (current.length > 0 && (current.length === chunkRecords || bytes + size > chunkBytes)) {
-      all.push(current);
-      current = [];
-      bytes = 0;
-    }
-    current.push(message);
-    bytes += size;
-  }
-  if (current.length > 0) all.push(current);
-  return all;
-}
-
-async function decodeChunk(
-  parts: SinkParts,
-  topic: string,
-  partition: number,
-  messages: readonly KafkaMessage[],
-  registry: Outage,
-  beat: () => Promise<void>,
-): Promise<Decoded | undefined> {
+async function decodeChunk(parts: SinkParts, chunk: Chunk, registry: Outage): Promise<Decoded | undefined> {
+  const { topic, partition, messages } = chunk;
   const decoded: Decoded = { rows: [], rejects: [] };
   for (const message of messages) {
     const position = { topic, partition, offset: BigInt(message.offset) };
@@ -116,7 +62,7 @@ async function decodeChunk(
       const prepared = await untilBack(() => prepare(parts.decoder, id), {
         outage: registry,
         codeOf: (error) => (error instanceof RegistryError ? error.code : undefined),
-        beat,
+        beat: () => chunk.beat(),
         stop: parts.stop,
       });
       if (prepared === undefined) return undefined;

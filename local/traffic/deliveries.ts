@@ -1,5 +1,5 @@
 import { seededRandom } from '../../streams/index.ts';
-import type { Device } from '../../kafka/topics.ts';
+import type { VendorName } from '../../vendors/index.ts';
 import {
   healthkitToken,
   ouraSignature,
@@ -10,11 +10,11 @@ import {
 } from './signatures.ts';
 
 /** The secrets that sample deliveries are signed with. */
-export type Secrets = Readonly<Record<Device, string>>;
+export type Secrets = Readonly<Record<VendorName, string>>;
 
 /** The event that a delivery must lead to, known from how the delivery was made and from nothing else. */
 export interface ExpectedEvent {
-  readonly device_type: Device;
+  readonly device_type: VendorName;
   readonly user_id: string;
   readonly resource_id: string;
   readonly timestamp: number;
@@ -38,7 +38,7 @@ export type Expectation =
 /** One webhook request of the sample traffic. */
 export interface Delivery {
   readonly kind: string;
-  readonly device: Device;
+  readonly device: VendorName;
   readonly body: Buffer;
   readonly headers: Readonly<Record<string, string>>;
   readonly expect: Expectation;
@@ -46,7 +46,7 @@ export interface Delivery {
 
 /** A reading as its sender knows it, before it is written in one of the formats. */
 interface Sample {
-  readonly device: Device;
+  readonly device: VendorName;
   readonly user: string;
   readonly timestamp: number;
   readonly hrv: number | null;
@@ -119,7 +119,7 @@ interface Context {
 }
 
 function newSample(kind: string, context: Context): Sample {
-  const device = kind.split('_')[0] as Device;
+  const device = kind.split('_')[0] as VendorName;
   // Users of different vendors may have the same id and are different people; one is not ASCII.
   const user =
     ['user-1', 'user-2', 'user-3', 'user-4', '10129', 'athlete-42 å'][Math.floor(context.random() * 6)] ?? '';
@@ -228,7 +228,7 @@ function other(kind: string, context: Context): Delivery {
   const { secrets, count, startMs } = context;
   const nonce = `${startMs}-${count}`;
   const at = (
-    device: Device,
+    device: VendorName,
     body: string,
     expect: Expectation,
     sign: Signature = plainSignature,

@@ -10,8 +10,9 @@ import {
   type KafkaConnection,
   type KafkaLog,
 } from '../../kafka/client.ts';
-import { devices, type TopicNames } from '../../kafka/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { hashOf, type ReadEvent, type ReadRaw } from './account.ts';
+import type { TopicNames } from '../../schemas/topics.ts';
 
 /** What a reader hears, in the order of each partition. */
 export interface ReaderListener {
@@ -35,7 +36,7 @@ export class Reader {
   /** Starts to read every topic from its present end; resolves once all that is appended from now on will be read. */
   static async start(options: {
     connection: KafkaConnection;
-    topics: TopicNames;
+    topics: TopicNames<VendorName>;
     registry: SchemaRegistry;
     log: KafkaLog;
     listener: ReaderListener;
@@ -47,7 +48,7 @@ export class Reader {
     await admin.connect();
     const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 200, allowAutoTopicCreation: false });
     const reader = new Reader(admin, consumer, groupId);
-    const raw = devices.map((device) => topics.raw[device]);
+    const raw = vendorNames.map((device) => topics.raw[device]);
     const all = [...raw, ...Object.values(topics.priority), topics.deadLetters];
     const ends = new Map<string, bigint>();
     for (const topic of all) {
@@ -117,12 +118,12 @@ export class Reader {
   /** The offsets that consumer group `groupId` has committed of the raw topics, by topic and partition. */
   async committed(
     groupId: string,
-    topics: TopicNames,
+    topics: TopicNames<VendorName>,
   ): Promise<(topic: string, partition: number) => bigint> {
     const offsets = new Map<string, bigint>();
     const fetched = await this.#admin.fetchOffsets({
       groupId,
-      topics: devices.map((device) => topics.raw[device]),
+      topics: vendorNames.map((device) => topics.raw[device]),
     });
     for (const { topic, partitions } of fetched) {
       for (const { partition, offset } of partitions) offsets.set(`${topic}-${partition}`, BigInt(offset));

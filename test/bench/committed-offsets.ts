@@ -1,11 +1,12 @@
 import type { Admin } from '../../kafka/client.ts';
-import type { TopicNames } from '../../kafka/topics.ts';
+import type { TopicNames } from '../../schemas/topics.ts';
+import type { VendorName } from '../../vendors/index.ts';
 
 /** How many raw records the committed offsets of a group cover, in topics that begin at offset 0 and hold no markers. */
 export async function committedRecords(
   admin: Admin,
   groupId: string,
-  { raw }: TopicNames,
+  { raw }: TopicNames<VendorName>,
   { isStable }: { readonly isStable: boolean },
 ): Promise<number> {
   const topics = await admin.fetchOffsets({ groupId, topics: Object.values(raw), requireStable: isStable });

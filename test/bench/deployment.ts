@@ -2,17 +2,19 @@
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
-import { createTopics, topicNames, topicSpecs, type TopicNames, type TopicSpec } from '../../kafka/topics.ts';
+import { createTopics, type TopicSpec } from '../../kafka/topics.ts';
 import type { Bench } from './bench.ts';
 import { lastJson, numberOf } from './processes.ts';
 import { preloadStartMs } from './records.ts';
+import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 
 const seed = 1;
 
 export interface Deployment {
   readonly prefix: string;
   readonly partitions: number;
-  readonly names: TopicNames;
+  readonly names: TopicNames<VendorName>;
   /** The environment of its processes. */
   readonly env: Readonly<Record<string, string>>;
   /** What was preloaded, and how many of it are no JSON. */
@@ -22,7 +24,7 @@ export interface Deployment {
 
 /** Makes a deployment whose raw topics are empty. */
 export async function deploy(bench: Bench, prefix: string, partitions: number): Promise<Deployment> {
-  const names = topicNames(prefix);
+  const names = topicNames(prefix, vendorNames);
   await createTopics(bench.admin, topicSpecs(names), { partitions, replicationFactor: 1 });
   await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: bench.registryUrl }), prefix);
   const env = {
@@ -85,6 +87,6 @@ async function deleteTopics(bench: Bench, isMeant: (name: string) => boolean): P
 }
 
 /** The topics that a raw record can come out in. */
-export function outputTopics(names: TopicNames): string[] {
+export function outputTopics(names: TopicNames<VendorName>): string[] {
   return [...Object.values(names.priority), names.deadLetters];
 }

@@ -1,13 +1,13 @@
 /** The raw records that are preloaded: the same again for the same seed. */
 import { dayMs } from '../../vendors/instant.ts';
 import { seededRandom } from '../../streams/index.ts';
-import { devices, type Device } from '../../kafka/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 
 export const users = 20_000;
 const malformedShare = 0.001;
 
 export interface RawBody {
-  readonly device: Device;
+  readonly device: VendorName;
   readonly user: string;
   readonly body: Buffer;
   readonly isMalformed: boolean;
@@ -19,14 +19,14 @@ export function preloadStartMs(): number {
 }
 
 /**
- * Readings of all devices in turn, 10 ms apart, in the simple format (Terra's in its dialect). A tenth has an HRV that
+ * Readings of all vendorNames in turn, 10 ms apart, in the simple format (Terra's in its dialect). A tenth has an HRV that
  * is HIGH, a fifth one that is MEDIUM; one in a thousand is cut short and no JSON.
  */
 export function* rawBodies(options: { count: number; seed: number; startMs: number }): Generator<RawBody> {
   const random = seededRandom(options.seed);
   const between = (low: number, high: number): number => low + Math.floor(random() * (high - low));
   for (let at = 0; at < options.count; at += 1) {
-    const device = devices[at % devices.length] ?? 'oura';
+    const device = vendorNames[at % vendorNames.length] ?? 'oura';
     const user = `user-${between(0, users)}`;
     const band = random();
     const tenths = band < 0.1 ? between(80, 250) : band < 0.3 ? between(250, 400) : between(400, 1_200);
@@ -43,7 +43,7 @@ export function* rawBodies(options: { count: number; seed: number; startMs: numb
 
 /** A reading in the format of a device: Terra's is a dialect of its own. */
 export function readingText(
-  device: Device,
+  device: VendorName,
   reading: { user: string; time: string; hrv: number; sleep: number; percent: number; level: number },
 ): string {
   const { user, time, hrv, sleep, percent, level } = reading;

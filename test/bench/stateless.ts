@@ -8,7 +8,7 @@ import { buildId, eventHeaders } from '../../topology/headers.ts';
 import { eventSerde } from '../../topology/instance.ts';
 import { normalize } from '../../topology/normalize.ts';
 import { rawPayload } from '../../topology/raw-payload.ts';
-import { rawMeta } from '../../vendors/reading.ts';
+import { receivedAtOf } from '../../schemas/raw-record.ts';
 import {
   drop,
   KafkaStreams,
@@ -18,10 +18,11 @@ import {
   type Serde,
   type Topology,
 } from '../../streams/index.ts';
-import { devices, topicNames, type TopicNames } from '../../kafka/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { analyze, defaultRules } from '../../topology/triggers.ts';
 import { silentLog } from '../streams/log.ts';
 import { monotonicMs } from './machine.ts';
+import { topicNames, type TopicNames } from '../../schemas/topics.ts';
 
 /** What the threads of a process need; can be sent to a worker thread. */
 export interface StatelessSettings {
@@ -45,11 +46,11 @@ export interface Progress {
 
 /** @param onFirst - called when the first record comes, and never again. */
 export function statelessTopology(
-  topics: TopicNames,
+  topics: TopicNames<VendorName>,
   schemaIds: StatelessSettings['schemaIds'],
   onFirst: () => void = () => undefined,
 ): Topology {
-  const byTopic = new Map(devices.map((device) => [topics.raw[device], device]));
+  const byTopic = new Map(vendorNames.map((device) => [topics.raw[device], device]));
   const builder = new StreamsBuilder();
   builder
     .stream('raw', Object.values(topics.raw), { key: serdes.utf8, value: telling(rawPayload, onFirst) })
@@ -57,9 +58,13 @@ export function statelessTopology(
     .mapValues('event', (reading, record) => {
       const device = byTopic.get(record.topic);
       if (device === undefined || 'points' in reading) return drop('needs_state');
-      const { receivedAt } = rawMeta(device, record);
+      const receivedAt = receivedAtOf(record);
       const revision = reading.revision ?? receivedAt;
-      return toEvent(reading, { device, receivedAt, revision, content: '', supersedes: null }, record);
+      return toEvent(
+        reading,
+        { vendor: device, receivedAt, revision, content: '', supersedes: null },
+        record,
+      );
     })
     .mapValues('triggers', analyze(defaultRules))
     .to('route', (_, event) => topics.priority[event.priority], {
@@ -75,7 +80,7 @@ export function statelessStreams(
   settings: StatelessSettings,
   threadName: string,
 ): { streams: KafkaStreams; progress: Progress } {
-  const topics = topicNames(settings.prefix);
+  const topics = topicNames(settings.prefix, vendorNames);
   const progress: Progress = { records: 0, first: null };
   const topology = statelessTopology(topics, settings.schemaIds, () => {
     const { user, system } = process.cpuUsage();

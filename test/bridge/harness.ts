@@ -11,7 +11,9 @@ import { schemaRegistry } from '../../schemas/registry.ts';
 import { projectRoot } from '../../process/root.ts';
 import { kafkaClient, type Admin, type Kafka } from '../../kafka/client.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
-import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../kafka/topics.ts';
+import { createTopics } from '../../kafka/topics.ts';
+import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 
 /** One process of the bridge, started as an operator would start it. */
 export interface BridgeProcess {
@@ -24,7 +26,7 @@ export interface BridgeProcess {
 
 /** Topics, subjects and a database that no other test uses, and processes of the bridge on them. */
 export interface Bridge {
-  readonly names: TopicNames;
+  readonly names: TopicNames<VendorName>;
   readonly kafka: Kafka;
   readonly admin: Admin;
   readonly postgres: Client;
@@ -40,7 +42,7 @@ export const secret = 'a secret of the tests that is long enough';
 /** Makes a deployment of its own on the stack of the test run. */
 export async function bridge({ partitions = 4 } = {}): Promise<Bridge> {
   const prefix = `bridge-${randomUUID().slice(0, 8)}.`;
-  const names = topicNames(prefix);
+  const names = topicNames(prefix, vendorNames);
   const kafka = kafkaClient(
     { brokers: variable('KAFKA_BOOTSTRAP_SERVERS').split(',') },
     { clientId: 'bridge-test', log: pino({ level: 'silent' }) },

@@ -19,6 +19,7 @@ import { promisify } from 'node:util';
 import type { VendorSecrets } from '../../ingress/config.ts';
 import { projectRoot } from '../../process/root.ts';
 import { firstId } from '../../vendors/payload.ts';
+import type { Vendor } from '../../vendors/vendor.ts';
 
 // The document is followed in a copy of the sources, block by block and in its order.
 
@@ -150,16 +151,16 @@ describe('a vendor added as docs/adding-a-vendor.md says', () => {
 
   test('has a route, a topic and a secret, and only what it signed is taken', async () => {
     type Config = typeof import('../../ingress/config.ts');
-    type Topics = typeof import('../../kafka/topics.ts');
+    type Topics = typeof import('../../schemas/topics.ts');
+    type Index = { vendors: Record<string, Vendor>; vendorNames: string[] };
     const { readIngressConfig, vendorSecrets } = await inCopy<Config>('ingress/config.ts');
-    const { topicNames, topicSpecs } = await inCopy<Topics>('kafka/topics.ts');
+    const { topicNames, topicSpecs } = await inCopy<Topics>('schemas/topics.ts');
     const { publicRoutes } = await inCopy<typeof import('../../ingress/app.ts')>('ingress/app.ts');
-    const { vendors } = await inCopy<{
-      vendors: Record<string, import('../../vendors/vendor.ts').Vendor>;
-    }>('vendors/index.ts');
+    const { vendors, vendorNames } = await inCopy<Index>('vendors/index.ts');
     const { verify } = await inCopy<typeof import('../../ingress/verify.ts')>('ingress/verify.ts');
+    const { webhook } = vendors['acme']!;
 
-    assert.ok(topicSpecs(topicNames('')).some(({ name }) => name === 'raw.acme'));
+    assert.ok(topicSpecs(topicNames('', vendorNames)).some(({ name }) => name === 'raw.acme'));
     const routes = publicRoutes({} as Parameters<typeof publicRoutes>[0]);
     assert.ok(routes.some(({ path }) => path === '/webhook/acme'));
     const secret = 'the secret that Acme signs with';
@@ -172,7 +173,7 @@ describe('a vendor added as docs/adding-a-vendor.md says', () => {
     const signature = createHmac('sha256', secret).update(`${timestamp}.`).update(body).digest('hex');
     const taken = (sent: Buffer, ageMs = 0): unknown =>
       verify({
-        schemes: vendors['acme']!.schemes,
+        schemes: webhook.schemes,
         headers: { 'x-acme-timestamp': timestamp, 'x-acme-signature': signature },
         body: sent,
         secrets: known!.secrets,
@@ -182,6 +183,6 @@ describe('a vendor added as docs/adding-a-vendor.md says', () => {
     assert.deepEqual(taken(body), { ok: true, scheme: 'acme', secretIndex: 0 });
     assert.deepEqual(taken(Buffer.from('{}')), { ok: false, reason: 'signature_wrong' });
     assert.deepEqual(taken(body, 3_600_001), { ok: false, reason: 'timestamp_too_old' });
-    assert.equal(firstId(JSON.parse(body.toString()), vendors['acme']!.userId), '7');
+    assert.equal(firstId(JSON.parse(body.toString()), webhook.userId), '7');
   });
 });

@@ -7,7 +7,7 @@ import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from '../../topology/changelogs.ts';
 import { kafkaClient, topicResource } from '../../kafka/client.ts';
-import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../kafka/topics.ts';
+import { createTopics } from '../../kafka/topics.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { until } from '../streams/until.ts';
 import type { AuditFigures, AuditorSettings } from './auditor.ts';
@@ -17,6 +17,8 @@ import type { WorkerSettings } from './topology-worker.ts';
 import { Traffic, type TrafficOptions } from './traffic.ts';
 import { WorkerProcess } from './worker-process.ts';
 import { silentLog } from '../streams/log.ts';
+import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 
 const auditor = fileURLToPath(new URL('./auditor.ts', import.meta.url));
 const auditDeadlineMs = 180_000;
@@ -34,7 +36,7 @@ export interface ApplicationOptions {
 /** All it starts ends with its test. */
 export class Application {
   readonly cluster: Cluster;
-  readonly names: TopicNames;
+  readonly names: TopicNames<VendorName>;
   readonly applicationId: string;
   readonly partitions: number;
   /** The environment of its topology processes, without INSTANCE_ID. */
@@ -45,7 +47,7 @@ export class Application {
   private constructor(t: TestContext, cluster: Cluster, options: ApplicationOptions) {
     this.#t = t;
     this.cluster = cluster;
-    this.names = topicNames(cluster.prefix);
+    this.names = topicNames(cluster.prefix, vendorNames);
     this.applicationId = applicationIdOf({ TOPIC_PREFIX: cluster.prefix, APPLICATION_ID: 'faults' });
     this.partitions = options.partitions ?? 4;
     this.env = {

@@ -12,9 +12,10 @@ import {
   type InputRecord,
   type Topology,
 } from '../../streams/index.ts';
-import type { TopicNames } from '../../kafka/topics.ts';
+import type { TopicNames } from '../../schemas/topics.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import type { Place } from './audit-compare.ts';
+import type { VendorName } from '../../vendors/index.ts';
 
 /**
  * The topology of a deployment with the built-in rules, made as its process makes it.
@@ -23,7 +24,7 @@ import type { Place } from './audit-compare.ts';
  */
 export async function deployedTopology(
   registry: SchemaRegistry,
-  topics: TopicNames,
+  topics: TopicNames<VendorName>,
   isRefused: (origin: Place) => boolean,
 ): Promise<Topology> {
   const idOf = (topic: string): Promise<number> => lookupSchemaId(registry, subjectOf(topic));

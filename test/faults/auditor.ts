@@ -15,7 +15,7 @@ import {
   type OutputRecord,
 } from '../../streams/index.ts';
 import { kafkaClient, type Admin } from '../../kafka/client.ts';
-import { topicNames } from '../../kafka/topics.ts';
+import { topicNames } from '../../schemas/topics.ts';
 import {
   compacted,
   compareEntries,
@@ -30,6 +30,7 @@ import { deployedTopology, recompute } from './audit-expected.ts';
 import { account } from './audit-rule.ts';
 import { readCommitted } from './committed.ts';
 import { silentLog } from '../streams/log.ts';
+import { vendorNames } from '../../vendors/index.ts';
 
 export interface AuditorSettings {
   readonly brokers: readonly string[];
@@ -63,7 +64,7 @@ export interface AuditFigures {
 
 async function audit(settings: AuditorSettings, admin: Admin): Promise<AuditFigures> {
   const { prefix, applicationId, partitions } = settings;
-  const names = topicNames(prefix);
+  const names = topicNames(prefix, vendorNames);
   const decoder = createDecoder(() => Promise.resolve(biometricEventAvsc));
   const unreadable = new Findings();
   const trace = async (outputs: readonly OutputRecord[]): Promise<Traced[]> => {

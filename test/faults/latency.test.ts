@@ -5,7 +5,7 @@ import { Account } from '../../local/traffic/account.ts';
 import { deliveries } from '../../local/traffic/deliveries.ts';
 import { Reader } from '../../local/traffic/reader.ts';
 import { sendSteadily } from '../../local/traffic/sender.ts';
-import { byDevice } from '../../kafka/topics.ts';
+import { byVendor } from '../../vendors/index.ts';
 import { bridge, eventually, secret } from '../bridge/harness.ts';
 import { silentLog } from '../streams/log.ts';
 
@@ -25,7 +25,7 @@ test(
       const answer = await fetch(`${baseUrl}/readyz`).catch(() => undefined);
       return answer?.status === 200 || undefined;
     });
-    const secrets = byDevice(() => secret);
+    const secrets = byVendor(() => secret);
     const send = (ratePerSecond: number, forSeconds: number, account: Account, startMs: number) =>
       sendSteadily({
         baseUrl,

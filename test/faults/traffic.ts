@@ -3,11 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { rawHeader } from '../../schemas/raw-record.ts';
 import { seededRandom } from '../../streams/index.ts';
 import { keyPartition, type Producer } from '../../kafka/client.ts';
-import { devices, type Device, type TopicNames } from '../../kafka/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { messagesByTopic, type Appended, type Cluster } from '../streams/broker/cluster.ts';
+import type { TopicNames } from '../../schemas/topics.ts';
 
 export interface TrafficOptions {
-  readonly names: TopicNames;
+  readonly names: TopicNames<VendorName>;
   readonly partitions: number;
   readonly seed: number;
   /** Records per second. Default 300. */
@@ -28,7 +29,7 @@ export interface Sent {
 }
 
 interface SentReading {
-  readonly device: Device;
+  readonly device: VendorName;
   readonly user: string;
   readonly timestamp: number;
   body: Buffer;
@@ -179,7 +180,7 @@ export class Traffic {
     );
   }
 
-  #raw(device: Device, user: string, value: Buffer): Appended {
+  #raw(device: VendorName, user: string, value: Buffer): Appended {
     const key = Buffer.from(user);
     const receivedAt = Date.now();
     const { names, partitions } = this.#options;
@@ -204,6 +205,6 @@ export class Traffic {
 }
 
 // One device each: a record meets the state that another of its user has left a moment before.
-function deviceOf(user: number): Device {
-  return devices[user % devices.length] ?? 'oura';
+function deviceOf(user: number): VendorName {
+  return vendorNames[user % vendorNames.length] ?? 'oura';
 }

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import type { Server } from 'node:http';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { bearerToken } from '../../ingress/bearer.ts';
-import { createByteBudget } from '../../ingress/admission.ts';
-import { hashKey, type RawRecord } from '../../ingress/raw-record.ts';
-import { schemes } from '../../vendors/signature.ts';
+import { createByteBudget, createAdmissionQueue } from '../../ingress/admission.ts';
+import { hashKey } from '../../ingress/raw-record.ts';
+import { schemes } from './schemes.ts';
 import { vendors } from '../../vendors/index.ts';
 import { verify } from '../../ingress/verify.ts';
-import { createWaitingLine } from '../../ingress/waiting-line.ts';
+import type { AppendRecord } from '../../kafka/append.ts';
 import { vendorWebhook, type Handler } from '../../ingress/webhook.ts';
 import { closeServer, createHttpServer, listening } from '../../ingress/http-server.ts';
 import { call, hex, text, type Answer } from './harness.ts';
@@ -21,7 +21,7 @@ const secrets = ['the secret of now', 'the secret of before'];
 const [secret = '', older = ''] = secrets;
 const toleranceS = { oura: 4_500, whoop: 4_500, terra: 90_000, healthkit: 0 };
 const revoked = new Set<string>();
-let appended: RawRecord[] = [];
+let appended: AppendRecord[] = [];
 let server: Server;
 let port = 0;
 
@@ -38,7 +38,7 @@ function handler(device: Device, ofDevice: readonly string[]): Handler {
         warmUp: () => Promise.resolve(),
         close: () => Promise.resolve(),
       },
-      line: createWaitingLine({ places: 10, maxWaiting: 10, maxWaitMs: 1_000 }),
+      queue: createAdmissionQueue({ places: 10, maxWaiting: 10, maxWaitMs: 1_000 }),
       budget: createByteBudget(1024 * 1024),
       partitions: 4,
       ackDeadlineMs: 1_000,
@@ -49,8 +49,8 @@ function handler(device: Device, ofDevice: readonly string[]): Handler {
     {
       device,
       topic: `raw.${device}`,
-      vendor: vendors[device],
-      schemes: [...vendors[device].schemes, schemes.plain],
+      webhook: vendors[device].webhook,
+      schemes: [...vendors[device].webhook.schemes, schemes.plain],
       isRevoked: (user) => revoked.has(user),
       secrets: ofDevice,
       toleranceS: toleranceS[device],
@@ -149,7 +149,7 @@ for (const device of devices) {
         Object.entries(record.headers).map(([name, value]) => [name, value.toString('latin1')]),
       );
       const again = verify({
-        schemes: vendors[device].schemes,
+        schemes: vendors[device].webhook.schemes,
         headers,
         body: record.value,
         secrets,

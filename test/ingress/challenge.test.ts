@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Server } from 'node:http';
 import { after, before, test } from 'node:test';
 import { createListener } from '../../ingress/app.ts';
-import { ouraHandshake } from '../../ingress/challenge.ts';
+import { ouraChallenge } from '../../ingress/challenge.ts';
 import { closeServer, createHttpServer, listening } from '../../ingress/http-server.ts';
 import { call, type Answer } from './harness.ts';
 
@@ -14,9 +14,9 @@ before(async () => {
   const unexpected = (error: unknown): void => assert.fail(error instanceof Error ? error : 'unexpected');
   const app = createListener(
     [
-      { path: '/webhook/oura', methods: { GET: ouraHandshake(token) } },
-      { path: '/empty', methods: { GET: ouraHandshake('') } },
-      { path: '/unset', methods: { GET: ouraHandshake(undefined) } },
+      { path: '/webhook/oura', methods: { GET: ouraChallenge(token) } },
+      { path: '/empty', methods: { GET: ouraChallenge('') } },
+      { path: '/unset', methods: { GET: ouraChallenge(undefined) } },
     ],
     unexpected,
   );

@@ -7,7 +7,9 @@ import { readIngressConfig } from '../../ingress/config.ts';
 import { startIngress, type RunningIngress } from '../../ingress/main.ts';
 import type { Logger } from '../../process/log.ts';
 import { kafkaClient, type Admin, type Kafka, type KafkaMessage } from '../../kafka/client.ts';
-import { createTopics, topicNames, topicSpecs, type TopicNames } from '../../kafka/topics.ts';
+import { createTopics } from '../../kafka/topics.ts';
+import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 
 export const secrets = {
   OURA_WEBHOOK_SECRET: 'oura-secret-of-the-tests,oura-older-secret',
@@ -46,7 +48,7 @@ export const silentLog = pino({ level: 'silent' });
 /** The topics of one test file, under a prefix of their own. */
 export interface TestTopics {
   readonly prefix: string;
-  readonly names: TopicNames;
+  readonly names: TopicNames<VendorName>;
   readonly kafka: Kafka;
   readonly admin: Admin;
   /** Everything that the topic holds now. */
@@ -63,7 +65,7 @@ export async function testTopics(options: { maxBytes?: number; servers?: string 
   const admin = kafka.admin();
   await admin.connect();
   const prefix = `test-${randomUUID().slice(0, 8)}-`;
-  const names = topicNames(prefix);
+  const names = topicNames(prefix, vendorNames);
   const wanted = new Set<string>([...Object.values(names.raw), names.test]);
   const specs = topicSpecs(names)
     .filter(({ name }) => wanted.has(name))

@@ -119,7 +119,7 @@ describe('the probes and metrics of an ingress', { timeout: 120_000 }, () => {
       assert.equal((await get(port, '/livez')).status, 200);
       const ready = await get(port, '/readyz');
       assert.equal(ready.status, 503);
-      assert.match(String(ready.json()['detail']), /Kafka cannot be asked/);
+      assert.match(String(ready.json()['detail']), /Kafka does not answer/);
       const health = await get(port, '/health');
       assert.deepEqual(
         [health.status, (health.json()['connections'] as { kafka: boolean }).kafka],

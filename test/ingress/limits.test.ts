@@ -11,7 +11,7 @@ import {
   type ConnectionLimits,
 } from '../../ingress/http-server.ts';
 import { readBody, type ReadBody } from '../../ingress/read-body.ts';
-import { sendText } from '../../ingress/errors.ts';
+import { sendText } from '../../ingress/response.ts';
 import { call, until } from './harness.ts';
 
 /** A server that reads every body to its end; its limits are shortened, so that a test may wait for them. */
@@ -27,8 +27,8 @@ async function server(
         methods: {
           async POST(request, response) {
             const lease = createByteBudget(1_000_000).lease();
-            const patience = { idleMs: 150, bytesPerSecond: 1_000 };
-            read.push(await readBody(request, response, { maxBytes: 1_000_000, lease, patience }));
+            const pace = { idleMs: 150, bytesPerSecond: 1_000 };
+            read.push(await readBody(request, response, { maxBytes: 1_000_000, lease, pace }));
             sendText(request, response, 200, 'text/plain', 'read\n');
           },
         },

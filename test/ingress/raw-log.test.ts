@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createRawLog, type RawLog, type RawLogOptions, type RawProducer } from '../../ingress/raw-log.ts';
-import type { RawRecord } from '../../ingress/raw-record.ts';
+import { createRawLog, type RawLog, type RawLogOptions } from '../../ingress/raw-log.ts';
+import type { AppendProducer, AppendRecord } from '../../kafka/append.ts';
 import { silentLog, until } from './harness.ts';
 
 const KiB = 1024;
@@ -19,7 +19,7 @@ interface Send {
 function fakeCluster(options: { connect?: () => Promise<void> } = {}) {
   const sends: Send[] = [];
   const state = { producers: 0, disconnects: 0, inFlight: 0, mostInFlight: 0 };
-  const createProducer = (): RawProducer => {
+  const createProducer = (): AppendProducer => {
     state.producers += 1;
     return {
       connect: options.connect ?? (() => Promise.resolve()),
@@ -68,7 +68,7 @@ function fakeCluster(options: { connect?: () => Promise<void> } = {}) {
   };
 }
 
-function rawLog(createProducer: () => RawProducer, options: Partial<RawLogOptions> = {}): RawLog {
+function rawLog(createProducer: () => AppendProducer, options: Partial<RawLogOptions> = {}): RawLog {
   return createRawLog({
     createProducer,
     limits: { partitionBytes: () => 1024 * KiB, sendBytes: 16 * 1024 * KiB },
@@ -82,7 +82,7 @@ function rawLog(createProducer: () => RawProducer, options: Partial<RawLogOption
 function record(
   mark: string,
   options: { partition?: number; bytes?: number; topic?: string } = {},
-): RawRecord {
+): AppendRecord {
   const { partition = 0, bytes = 1, topic = 'raw' } = options;
   return { topic, partition, key: null, value: Buffer.alloc(bytes, mark), timestampMs: 1, headers: {} };
 }

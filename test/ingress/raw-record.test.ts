@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hashKey, rawRecord, recordBytes, testRecord } from '../../ingress/raw-record.ts';
+import { hashKey, rawRecord, testRecord } from '../../ingress/raw-record.ts';
 import { keyPartition } from '../../kafka/client.ts';
+import { recordBytes } from '../../kafka/append.ts';
 
 const where = { topic: 'raw.oura', partitions: 12 };
 const facts = { receivedAtMs: 1_781_073_668_004, headers: {}, keptHeaders: [] };

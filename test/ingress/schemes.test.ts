@@ -3,8 +3,9 @@ import { createHmac } from 'node:crypto';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { bearerToken } from '../../ingress/bearer.ts';
-import { schemes, type SignatureScheme } from '../../vendors/signature.ts';
+import { type SignatureScheme } from '../../vendors/signature.ts';
 import { verify, type Headers } from '../../ingress/verify.ts';
+import { schemes } from './schemes.ts';
 
 interface Options {
   readonly body?: Buffer;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { schemes } from '../../vendors/signature.ts';
+import { schemes } from './schemes.ts';
 import { verify, type Headers } from '../../ingress/verify.ts';
 
 const secret = 'oura_client_secret_example';

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { vendorVariables } from '../../ingress/config.ts';
+import { vendors } from '../../vendors/index.ts';
 import { readLocalEnv, stackDirectory, vendorSecrets, withLocalEnv, writeLocalEnv } from '../../local/env.ts';
 import { projectRoot } from '../../process/root.ts';
 import { temporaryDirectory } from './support.ts';
@@ -69,7 +69,7 @@ test('nothing of the stack is taken for brokers that are not its own', (t) => {
 test('secrets are random for each stack and stay with it', (t) => {
   const [one, other] = [temporaryDirectory(t), temporaryDirectory(t)];
   const secrets = vendorSecrets(one);
-  const names = [...Object.values(vendorVariables).map(({ secret }) => secret), 'OURA_VERIFICATION_TOKEN'];
+  const names = [...Object.values(vendors).map(({ webhook }) => webhook.secret), 'OURA_VERIFICATION_TOKEN'];
   assert.deepEqual(Object.keys(secrets).sort(), names.sort());
   const all = [...Object.values(secrets), ...Object.values(vendorSecrets(other))];
   assert.equal(new Set(all).size, 2 * names.length);

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { sinkMigrations } from '../../consumers/postgres/main.ts';
 import { migrate, MigrationError, migrations, type Migration } from '../../postgres/migrate.ts';
 import { testDatabase, type TestDatabase } from '../consumers/postgres/database.ts';
 
@@ -13,7 +14,7 @@ describe('migrations of the database', { timeout: 60_000 }, () => {
   });
   after(() => database.drop());
 
-  async function run(all?: readonly Migration[]): Promise<string[]> {
+  async function run(all: readonly Migration[] = sinkMigrations()): Promise<string[]> {
     const client = await database.pool.connect();
     try {
       return await migrate(client, all);
@@ -26,7 +27,7 @@ describe('migrations of the database', { timeout: 60_000 }, () => {
     const applied = (await Promise.all([run(), run(), run(), run()])).flat();
     assert.deepEqual(
       applied.sort(),
-      migrations().map((migration) => migration.name),
+      sinkMigrations().map((migration) => migration.name),
     );
     assert.deepEqual(await run(), []);
   });
@@ -39,21 +40,22 @@ describe('migrations of the database', { timeout: 60_000 }, () => {
   });
 
   test('a migration that fails leaves nothing behind, and those before it stay', async () => {
-    const next = migrations().length + 1;
+    const next = sinkMigrations().length + 1;
     const good = { version: next, name: 'good.sql', sql: 'CREATE TABLE good (id integer)' };
     const bad = {
       version: next + 1,
       name: 'bad.sql',
       sql: 'CREATE TABLE half (id integer); SELECT no_such_column',
     };
-    await assert.rejects(run([...migrations(), good, bad]));
+    await assert.rejects(run([...sinkMigrations(), good, bad]));
     const tables = await database.rows<{ tablename: string }>(
       "SELECT tablename FROM pg_tables WHERE tablename IN ('good', 'half')",
     );
     assert.deepEqual(tables, [{ tablename: 'good' }]);
-    assert.deepEqual(await run([...migrations(), good, { ...bad, sql: 'CREATE TABLE half (id integer)' }]), [
-      'bad.sql',
-    ]);
+    assert.deepEqual(
+      await run([...sinkMigrations(), good, { ...bad, sql: 'CREATE TABLE half (id integer)' }]),
+      ['bad.sql'],
+    );
   });
 
   test('migrations of a newer version are left alone', async () => {
@@ -61,7 +63,7 @@ describe('migrations of the database', { timeout: 60_000 }, () => {
   });
 
   test('a migration that was changed after it was applied is refused by name', async () => {
-    const [first, ...others] = migrations();
+    const [first, ...others] = sinkMigrations();
     await assert.rejects(
       run([{ ...first!, sql: `${first!.sql} ` }, ...others]),
       (error) => error instanceof MigrationError && error.message.includes(first!.name),

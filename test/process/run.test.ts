@@ -9,7 +9,11 @@ const runFile = new URL('../../process/run.ts', import.meta.url).href;
 /** A process that runs a part with `stop` and `failed`, with `more` beside it; ended by SIGTERM once it runs. */
 async function run(
   t: { after(undo: () => void): void },
-  { more = '', failed = '', signal = true }: { more?: string; failed?: string; signal?: boolean },
+  {
+    more = '',
+    failed = 'failed: new Promise(() => undefined)',
+    signal = true,
+  }: { more?: string; failed?: string; signal?: boolean },
 ): Promise<{ code: number | null; output: string }> {
   const program = `
     import { runUntilSignal } from ${JSON.stringify(runFile)};

@@ -14,7 +14,7 @@ import {
   writeOnly,
   type DriverInput,
 } from '../../streams/index.ts';
-import { devices } from '../../kafka/topics.ts';
+import { vendorNames } from '../../vendors/index.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { dayMs, receivedAt, topics } from './support.ts';
 
@@ -141,7 +141,7 @@ test('a record whose event cannot be written leaves no trace in the stores', asy
     assert.deepEqual(bridge.storeEntries(store), []);
 });
 
-/** Thirty days of two users on two devices: each day's reading, a correction of it, a retry of that, and a late one. */
+/** Thirty days of two users on two vendorNames: each day's reading, a correction of it, a retry of that, and a late one. */
 const month = Array.from({ length: 480 }, (_, at): DriverInput => {
   const [day, version] = [Math.floor(at / 16), Math.floor(at / 4) % 4];
   const user_id = at % 2 === 0 ? 'u' : 'v';
@@ -180,7 +180,7 @@ test('the topology is wired as it reads', () => {
     describe(topology, 'text'),
     `Topologies:
    Sub-topology: 0
-    Source: raw (topics: [${devices.map((device) => `raw.${device}`).join(', ')}])
+    Source: raw (topics: [${vendorNames.map((device) => `raw.${device}`).join(', ')}])
       --> normalize
     Processor: normalize (flatMapValues, stores: [])
       --> daily-totals
@@ -233,7 +233,7 @@ const payload = fc.oneof(
 
 test('any JSON on any route is a valid event, a drop or a dead letter, the same on every run, and never quoted', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.constantFrom(...devices), payload, async (device, value) => {
+    fc.asyncProperty(fc.constantFrom(...vendorNames), payload, async (device, value) => {
       const record: DriverInput = { topic: topics.raw[device], value: Buffer.from(JSON.stringify(value)) };
       const [one, other] = [driver(), driver()];
       await one.pipe(record);

@@ -8,11 +8,13 @@ import { schemaRegistry } from '../../schemas/registry.ts';
 import { topologyVariables } from '../../topology/config.ts';
 import { startTopology } from '../../topology/main.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
-import { createTopics, topicNames, topicSpecs } from '../../kafka/topics.ts';
+import { createTopics } from '../../kafka/topics.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { soon, until } from '../streams/until.ts';
 import { rawRecord, webhookCases } from './cases.ts';
 import { expectCases } from './expect-cases.ts';
+import { topicNames, topicSpecs } from '../../schemas/topics.ts';
+import { vendorNames } from '../../vendors/index.ts';
 
 const registryUrl = process.env['SCHEMA_REGISTRY_URL'] ?? '';
 
@@ -29,7 +31,7 @@ for (const [threads, compression] of [
         'This test needs a schema registry: run it with "npm test", which starts one, or set SCHEMA_REGISTRY_URL',
       );
       const cluster = await Cluster.open(t);
-      const names = topicNames(cluster.prefix);
+      const names = topicNames(cluster.prefix, vendorNames);
       const specs = [...topicSpecs(names), ...changelogSpecs(`${cluster.prefix}biometric-bridge`)];
       await createTopics(cluster.admin, specs, { partitions: 4, replicationFactor: 1 });
       const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl });

@@ -3,13 +3,14 @@ import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometrics } from '../../topology/biometrics.ts';
 import { TopologyTestDriver, writeOnly } from '../../streams/index.ts';
-import { topicNames } from '../../kafka/topics.ts';
+import { topicNames } from '../../schemas/topics.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { rawRecord, receivedAt, webhookCases } from './cases.ts';
 import { expectCases } from './expect-cases.ts';
+import { vendorNames } from '../../vendors/index.ts';
 
 test('each webhook of the table leads to what it must, in the test driver', async () => {
-  const names = topicNames('driver.');
+  const names = topicNames('driver.', vendorNames);
   const { decode, prepare } = createDecoder(() => Promise.resolve(biometricEventAvsc));
   await prepare(7);
   const topology = biometrics({

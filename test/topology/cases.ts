@@ -4,7 +4,7 @@ import { contentHash } from '../../topology/events.ts';
 import { nameUuid } from '../../topology/identity.ts';
 import { rawHeader } from '../../schemas/raw-record.ts';
 import type { OutputRecord } from '../../streams/index.ts';
-import type { Device } from '../../kafka/topics.ts';
+import type { VendorName } from '../../vendors/index.ts';
 import { aReading } from './support.ts';
 
 const hourMs = 3_600_000;
@@ -20,7 +20,7 @@ export type Outcome =
 
 export interface WebhookCase {
   readonly title: string;
-  readonly device: Device;
+  readonly device: VendorName;
   readonly body: string;
   readonly partition: number;
   readonly outcome: Outcome;
@@ -215,7 +215,7 @@ export const webhookCases: readonly WebhookCase[] = [
 ];
 
 /** The raw record of a case, as the ingress would have written it. */
-export function rawRecord({ device, body, partition }: WebhookCase, topic: (device: Device) => string) {
+export function rawRecord({ device, body, partition }: WebhookCase, topic: (device: VendorName) => string) {
   return {
     topic: topic(device),
     partition,

@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { pointsStore } from '../../topology/daily-totals.ts';
-import { maxDayPoints, noPoints, packedDay, withPoints, type Point } from '../../topology/day-points.ts';
-import { shortHash } from '../../topology/packed.ts';
+import { maxDayPoints, noPoints, packedDay, withPoints } from '../../topology/packed-day.ts';
 import { changelogConfig } from '../../streams/index.ts';
 import { ExportsDriver, exportOf, metric, takenAt } from './exports.ts';
 import { dayMs } from './support.ts';
+import type { Point } from '../../vendors/day-points.ts';
 
 const at = (time: string, zone = '-0700'): string => `2026-06-10 ${time} ${zone}`;
 
@@ -243,7 +243,7 @@ test('points are kept for nine days after the last export that touched their day
   assert.deepEqual(bridge.storeEntries('points'), []);
 });
 
-const watch = shortHash('Watch');
+const watch = 'Watch';
 const aPoint = (minute: number, source = watch): Point => ({
   metric: 'steps',
   epochMs: takenAt + minute * 60_000,
@@ -278,11 +278,7 @@ test('of more points than are kept the latest go, whatever order they came in, a
 });
 
 test('the largest entry that there can be fits into a record of the changelog', () => {
-  const points = Array.from({ length: maxDayPoints + 5 }, (_, n) => {
-    const source = Buffer.alloc(8);
-    source.writeUInt32BE(n);
-    return aPoint(n % 1_440, source);
-  });
+  const points = Array.from({ length: maxDayPoints + 5 }, (_, n) => aPoint(n % 1_440, `source ${n}`));
   const bytes = packedDay.serialize(withPoints(noPoints, today, points))!;
   // A key may hold a user id of 256 characters.
   assert.ok(bytes.length + 2_000 < Number(changelogConfig['max.message.bytes']), `${bytes.length} bytes`);

@@ -19,14 +19,14 @@ function make(changes: Partial<Reading> = {}, version: Partial<Version> = {}): B
   const content = contentHash(changed);
   return toEvent(
     changed,
-    { device: 'oura', receivedAt, revision: 1, content, supersedes: null, ...version },
+    { vendor: 'oura', receivedAt, revision: 1, content, supersedes: null, ...version },
     rawRecord('oura'),
   );
 }
 
 test('an event names the raw record it came from, when it was received, and what it supersedes', () => {
   const supersedes = { event_id: 'before', priority: 'HIGH' } as const;
-  const event = make({}, { device: 'whoop', revision: 5, supersedes });
+  const event = make({}, { vendor: 'whoop', revision: 5, supersedes });
   assert.equal(event.device_type, 'whoop');
   assert.equal(event.received_at, receivedAt);
   assert.equal(event.revision, 5);
@@ -49,7 +49,7 @@ test('the event id is the same for the same version, and another for any other',
     make({ resource_id: 's' }),
     make({ deleted: true }),
     make({}, { revision: 2 }),
-    make({}, { device: 'whoop' }),
+    make({}, { vendor: 'whoop' }),
   ].map(({ event_id }) => event_id);
   assert.equal(new Set(ids).size, ids.length);
   const again = make({}, { receivedAt: 1, supersedes: { event_id: 'before', priority: 'HIGH' } });

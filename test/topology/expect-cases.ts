@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { errorHeader, headerText } from '../../streams/index.ts';
-import type { TopicNames } from '../../kafka/topics.ts';
+import type { TopicNames } from '../../schemas/topics.ts';
 import { receivedAt, webhookCases, type Delivered, type WebhookCase } from './cases.ts';
+import type { VendorName } from '../../vendors/index.ts';
 
 /** Fails unless `records` are what the cases must lead to: each event or dead letter once, and nothing else. */
 export function expectCases(
   records: readonly Delivered[],
-  names: TopicNames,
+  names: TopicNames<VendorName>,
   decode: (value: Buffer) => BiometricEvent,
 ): void {
   const left = new Map(records.map((record) => [place(record, names, decode), record]));
@@ -28,7 +29,11 @@ export function expectCases(
 }
 
 /** Where the raw record of a record stood. */
-function place(record: Delivered, names: TopicNames, decode: (value: Buffer) => BiometricEvent): string {
+function place(
+  record: Delivered,
+  names: TopicNames<VendorName>,
+  decode: (value: Buffer) => BiometricEvent,
+): string {
   if (record.topic === names.deadLetters) {
     const text = (name: string): string => headerText(record.headers, name) ?? '';
     return `${text(errorHeader.topic)}-${text(errorHeader.partition)}@${text(errorHeader.offset)}`;
@@ -41,7 +46,7 @@ function expectEvent(
   { title, partition, device }: WebhookCase,
   { priority, fields }: Extract<WebhookCase['outcome'], { type: 'event' }>,
   record: Delivered,
-  names: TopicNames,
+  names: TopicNames<VendorName>,
   decode: (value: Buffer) => BiometricEvent,
 ): void {
   const event = decode(record.value!);
@@ -75,7 +80,7 @@ function expectDeadLetter(
   webhook: WebhookCase,
   { code, message }: Extract<WebhookCase['outcome'], { type: 'deadLetter' }>,
   record: Delivered,
-  names: TopicNames,
+  names: TopicNames<VendorName>,
 ): void {
   const { title, partition, device, body } = webhook;
   assert.equal(record.topic, names.deadLetters, title);

@@ -16,7 +16,7 @@ import {
   writeOnly,
   type DriverInput,
 } from '../../streams/index.ts';
-import { devices, type Device } from '../../kafka/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { topics } from './support.ts';
 
@@ -41,7 +41,7 @@ export interface Expected {
 }
 
 export interface GoldenCase {
-  readonly device: Device;
+  readonly device: VendorName;
   readonly name: string;
   readonly records: readonly DriverInput[];
   readonly expected: Expected;
@@ -49,7 +49,7 @@ export interface GoldenCase {
 
 /** Every case of every device. */
 export function goldenCases(): GoldenCase[] {
-  return devices.flatMap((device) => {
+  return vendorNames.flatMap((device) => {
     const folder = new URL(`../golden/${device}/`, import.meta.url);
     if (!existsSync(folder)) return [];
     const text = (file: string): string => readFileSync(new URL(file, folder), 'utf8');
@@ -77,7 +77,7 @@ export function goldenCases(): GoldenCase[] {
 
 /** The raw record of a body. One in the form of an envelope is the collector's unless its headers say otherwise. */
 export function goldenRecord(
-  device: Device,
+  device: VendorName,
   body: string,
   headers: Readonly<Record<string, string>> = {},
   key = 'golden',

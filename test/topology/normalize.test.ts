@@ -4,30 +4,30 @@ import { normalize } from '../../topology/normalize.ts';
 import { collectorScheme, rawHeader } from '../../schemas/raw-record.ts';
 import type { Reading } from '../../vendors/reading.ts';
 import { Dropped, Rejected } from '../../streams/index.ts';
-import { devices, type Device } from '../../kafka/topics.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { rawRecord, topics } from './support.ts';
 
 const operator = normalize(topics);
 
-function readings(device: Device, payload: unknown): Reading[] {
+function readings(device: VendorName, payload: unknown): Reading[] {
   const answer = operator(payload, rawRecord(device));
   assert.ok(Array.isArray(answer), 'expected readings');
   return answer as Reading[];
 }
 
-function only(device: Device, payload: unknown): Reading {
+function only(device: VendorName, payload: unknown): Reading {
   const [reading, ...rest] = readings(device, payload);
   assert.ok(reading !== undefined && rest.length === 0);
   return reading;
 }
 
-function rejected(device: Device, payload: unknown): string {
+function rejected(device: VendorName, payload: unknown): string {
   const answer = operator(payload, rawRecord(device));
   assert.ok(answer instanceof Rejected, 'expected a rejection');
   return `${answer.code}: ${answer.message}`;
 }
 
-function dropped(device: Device, payload: unknown, headers: Record<string, string> = {}): string {
+function dropped(device: VendorName, payload: unknown, headers: Record<string, string> = {}): string {
   const answer = operator(payload, rawRecord(device, headers));
   assert.ok(answer instanceof Dropped, 'expected a drop');
   return answer.reason;
@@ -42,7 +42,7 @@ const simple = {
   stress: { level: 40 },
 };
 
-for (const device of devices) {
+for (const device of vendorNames) {
   test(`the simple format becomes one reading on the route of ${device}`, () => {
     const { origins, ...reading } = only(device, simple);
     assert.match(origins.fields.hrv ?? '', /hrv_data\.rmssd$/);
@@ -223,7 +223,7 @@ test('control events have no user and are dropped as such; unknown types as unkn
   assert.equal(dropped('terra', { type: 'sleep_dreams', data: [] }), 'unknown');
 });
 
-for (const device of devices) {
+for (const device of vendorNames) {
   test(`a body in the form of our own envelope is never believed on the route of ${device}`, () => {
     assert.equal(dropped(device, { notification: { user_id: 'u' }, resource: simple, ...simple }), 'unknown');
   });

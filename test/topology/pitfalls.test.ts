@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Reading } from '../../vendors/reading.ts';
-import type { Device } from '../../kafka/topics.ts';
+import type { VendorName } from '../../vendors/index.ts';
 import { goldenRecord, outcomeOf } from './golden.ts';
 import { aReading, ReadingsDriver, receivedAt } from './support.ts';
 import { night, only, oura, read, summary, terra, whoop, type Answer } from '../vendors/payloads.ts';
@@ -42,7 +42,7 @@ for (const [what, device, make, field, zero] of [
     'hrv',
     null,
   ],
-] as readonly (readonly [string, Device, (value: unknown) => object, keyof Reading, number | null])[]) {
+] as readonly (readonly [string, VendorName, (value: unknown) => object, keyof Reading, number | null])[]) {
   test(`pitfall 1, null, missing and zero are three things: ${what}`, () => {
     assert.equal(read(device, make(null)), 'dropped: no_measurement');
     assert.equal(read(device, make(undefined)), 'dropped: no_measurement');
@@ -115,7 +115,7 @@ for (const [what, device, payload] of [
     'whoop',
     whoop('sleep', { score: { sleep_efficiency_percentage: 95.4, respiratory_rate: 16 } }),
   ],
-] as readonly (readonly [string, Device, object])[]) {
+] as readonly (readonly [string, VendorName, object])[]) {
   test(`pitfall 5, look-alikes: ${what} is no measurement`, () => {
     assert.equal(read(device, payload), 'dropped: no_measurement');
   });

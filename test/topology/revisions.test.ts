@@ -12,7 +12,6 @@ import {
   uuidBytes,
   writeUuid,
 } from '../../topology/packed.ts';
-import { devices } from '../../kafka/topics.ts';
 import { aDeletion, aReading, dayMs, readingRecord, ReadingsDriver, receivedAt } from './support.ts';
 
 const later = { at: receivedAt + 60_000 };
@@ -139,7 +138,7 @@ test('a sleep that is revised over midnight is the same sleep', async () => {
   assert.equal((await bridge.event(moved, later)).supersedes!.event_id, first.event_id);
 });
 
-test('one user id on two devices is two users, and so are two user ids', async () => {
+test('one user id on two vendorNames is two users, and so are two user ids', async () => {
   const bridge = new ReadingsDriver();
   await bridge.event(aReading(), { device: 'whoop' });
   assert.equal((await bridge.event(aReading(), { device: 'terra' })).supersedes, null);
@@ -222,9 +221,9 @@ test('a store that another build has laid out stops the topology instead of dead
 });
 
 test('keys and ids read back as they were written', () => {
-  const key = { device: 'oura', user: 'å\0b', part: Buffer.of(0) };
+  const key = { vendor: 'oura', user: 'å\0b', part: Buffer.of(0) };
   assert.deepEqual(userKey(1).deserialize(userKey(1).serialize(key)), key);
-  const whole = { device: 'oura', user: 'u', part: Buffer.alloc(0) };
+  const whole = { vendor: 'oura', user: 'u', part: Buffer.alloc(0) };
   assert.deepEqual(userKey(0).deserialize(userKey(0).serialize(whole)), whole);
   const uuid = '6f1c2a52-5d0e-8b86-9d0c-0d6f4f6f2b11';
   const row = Buffer.alloc(1 + uuidBytes);
@@ -233,9 +232,9 @@ test('keys and ids read back as they were written', () => {
 });
 
 const someone = fc.constantFrom(
-  { device: devices[0], user_id: 'u' },
-  { device: devices[1], user_id: 'u' },
-  { device: devices[0], user_id: 'v' },
+  { device: 'oura' as const, user_id: 'u' },
+  { device: 'whoop' as const, user_id: 'u' },
+  { device: 'oura' as const, user_id: 'v' },
 );
 const arrival = fc.record({
   someone,

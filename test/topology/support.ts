@@ -14,17 +14,18 @@ import {
   type RecordContext,
   type Serde,
 } from '../../streams/index.ts';
-import { topicNames, type Device } from '../../kafka/topics.ts';
+import { topicNames } from '../../schemas/topics.ts';
 import { analyze, defaultRules, type TriggerRule } from '../../topology/triggers.ts';
+import { type VendorName, vendorNames } from '../../vendors/index.ts';
 
-export const topics = topicNames('');
+export const topics = topicNames('', vendorNames);
 export const dayMs = 86_400_000;
 
 /** When the ingress of the tests takes everything. */
 export const receivedAt = Date.parse('2025-07-30T12:00:05Z');
 
 /** The context of a raw record of `device`, as the ingress writes it. */
-export function rawRecord(device: Device, headers: Record<string, string> = {}): RecordContext {
+export function rawRecord(device: VendorName, headers: Record<string, string> = {}): RecordContext {
   const all = { [rawHeader.receivedAt]: String(receivedAt), [rawHeader.scheme]: 'plain', ...headers };
   return {
     topic: topics.raw[device],
@@ -67,7 +68,7 @@ const readingJson: Serde<Reading> = {
 
 /** Where and when a reading arrives; by default from oura at `receivedAt`. */
 export interface Arrival {
-  readonly device?: Device;
+  readonly device?: VendorName;
   readonly at?: number;
 }
 

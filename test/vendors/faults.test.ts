@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Device } from '../../kafka/topics.ts';
+import type { VendorName } from '../../vendors/index.ts';
 import { night, only, oura, read, summary, terra, whoop } from './payloads.ts';
 
 for (const [what, device, payload, code] of [
@@ -69,7 +69,7 @@ for (const [what, device, payload, code] of [
     terra('daily', { scores: 'planted' }),
     /^INVALID_FIELD: data\[0\]\.scores\.sleep /,
   ],
-] as readonly (readonly [string, Device, unknown, RegExp])[]) {
+] as readonly (readonly [string, VendorName, unknown, RegExp])[]) {
   test(`a payload of ${device} with ${what} is rejected, and the place is named`, () => {
     const answer = read(device, payload);
     assert.ok(typeof answer === 'string');
@@ -104,7 +104,7 @@ for (const [what, device, payload, flag] of [
     whoop('workout', { score: { strain: 1 }, timezone_offset: 'CET' }),
     'invalid:local_date',
   ],
-] as readonly (readonly [string, Device, unknown, string])[]) {
+] as readonly (readonly [string, VendorName, unknown, string])[]) {
   test(`a value of a wrong type beside good ones is null and flagged: ${what}`, () => {
     assert.deepEqual(only(read(device, payload)).flags, [flag]);
   });

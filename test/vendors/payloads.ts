@@ -4,7 +4,7 @@ import { normalize } from '../../topology/normalize.ts';
 import { collectorScheme, rawHeader } from '../../schemas/raw-record.ts';
 import type { Reading } from '../../vendors/reading.ts';
 import { Dropped, Rejected } from '../../streams/index.ts';
-import type { Device } from '../../kafka/topics.ts';
+import type { VendorName } from '../../vendors/index.ts';
 import { rawRecord, topics } from '../topology/support.ts';
 
 const operator = normalize(topics);
@@ -13,7 +13,7 @@ const operator = normalize(topics);
 export type Answer = readonly Reading[] | string;
 
 /** The readings, or in words why there are none. */
-export function read(device: Device, payload: unknown, headers: Record<string, string> = {}): Answer {
+export function read(device: VendorName, payload: unknown, headers: Record<string, string> = {}): Answer {
   const isEnvelope = typeof payload === 'object' && payload !== null && 'resource' in payload;
   const scheme = isEnvelope ? collectorScheme : device;
   const answer = operator(payload, rawRecord(device, { [rawHeader.scheme]: scheme, ...headers }));

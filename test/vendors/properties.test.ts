@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { collectorScheme, rawHeader } from '../../schemas/raw-record.ts';
-import { devices } from '../../kafka/topics.ts';
+import { vendorNames } from '../../vendors/index.ts';
 import { goldenCases, goldenReceivedAt, goldenRecord, outcomeOf } from '../topology/golden.ts';
 
 const planted = 'planted-51c2';
@@ -10,7 +10,7 @@ const code = /^[A-Z_]+: /;
 
 /** Whatever a payload is: events that the contract takes (they were decoded from its bytes), drops, or a coded dead letter. */
 async function behaves(
-  device: (typeof devices)[number],
+  device: (typeof vendorNames)[number],
   payload: unknown,
   headers: Record<string, string>,
 ): Promise<void> {
@@ -95,7 +95,7 @@ function mutated(payload: unknown, steps: readonly number[], value: unknown, rem
 test('any JSON through any normalizer on any route is events, drops or a coded dead letter', async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.constantFrom(...devices),
+      fc.constantFrom(...vendorNames),
       fc.jsonValue({ maxDepth: 4 }),
       fc.constantFrom(collectorScheme, 'none', 'plain'),
       given,
@@ -115,7 +115,7 @@ test('so is every mutation of the golden payloads, also on the routes of other v
     fc.asyncProperty(
       fc.constantFrom(...payloads),
       fc.array(change, { minLength: 1, maxLength: 3 }),
-      fc.oneof({ weight: 8, arbitrary: fc.constant(undefined) }, fc.constantFrom(...devices)),
+      fc.oneof({ weight: 8, arbitrary: fc.constant(undefined) }, fc.constantFrom(...vendorNames)),
       given,
       async ({ device, payload }, changes, route, headers) => {
         const changed = changes.reduce<unknown>(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { rawRecord } from '../../ingress/raw-record.ts';
-import { schemes } from '../../vendors/signature.ts';
+import { schemes } from '../ingress/schemes.ts';
 import { vendors } from '../../vendors/index.ts';
 import { readClaim } from '../../ingress/verify.ts';
 import { receivedAt } from '../topology/support.ts';
@@ -94,7 +94,7 @@ test('an ordering time is held against the very time that verification took, how
       if (!claim.ok) return;
       accepted += 1;
       const headers = { ...sent, 'x-terra-ordering-timestamp': String(receivedAt) };
-      const facts = { receivedAtMs: receivedAt, headers, keptHeaders: vendors.terra.keptHeaders };
+      const facts = { receivedAtMs: receivedAt, headers, keptHeaders: vendors.terra.webhook.keptHeaders };
       const kept = rawRecord(
         { topic: 'raw.terra', partitions: 1 },
         Buffer.from('u'),

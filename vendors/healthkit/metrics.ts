@@ -1,4 +1,4 @@
-import type { PointMetric } from '../../topology/day-points.ts';
+import type { PointMetric } from '../day-points.ts';
 import { kilojoulesPerKcal, ranges } from '../reading.ts';
 
 /** How a metric of the export is carried. */

@@ -1,10 +1,9 @@
 import { instantText } from '../instant.ts';
-import type { DayPoints, Point } from '../../topology/day-points.ts';
+import type { DayPoints, Point } from '../day-points.ts';
 import { idText } from '../json.ts';
-import { shortHash } from '../../topology/packed.ts';
-import { isHashKey } from '../../schemas/raw-record.ts';
-import { readingOf, noMeasurements, type RawMeta, type Reading } from '../reading.ts';
-import { drop, reject, type Dropped, type Rejected } from '../../streams/index.ts';
+import { isHashKey, type RawRecord } from '../../schemas/raw-record.ts';
+import { drop, reject, type Dropped, type Rejected } from '../outcome.ts';
+import { readingOf, noMeasurements, type Reading } from '../reading.ts';
 import { parseLocalInstant, type LocalInstant } from './local-instant.ts';
 import { exportedMetrics, type ExportedMetric } from './metrics.ts';
 import { isObject, type Payload } from '../payload.ts';
@@ -20,27 +19,27 @@ import { normalizeSimple } from '../simple.ts';
  */
 export function normalizeHealthkit(
   payload: Payload,
-  meta: RawMeta,
-  key: unknown,
+  record: RawRecord,
 ): (Reading | DayPoints)[] | Dropped | Rejected {
   // Nobody fetches documents of this vendor.
-  if (meta.isEnvelope) return drop('unknown');
-  const user = idText(payload['user_id']) ?? userOfKey(key);
+  if (record.isEnvelope) return drop('unknown');
+  const user = idText(payload['user_id']) ?? userOfKey(record.key);
   const { data } = payload;
-  if (!isObject(data)) return normalizeSimple(user === null ? payload : { ...payload, user_id: user }, meta);
+  if (!isObject(data))
+    return normalizeSimple(user === null ? payload : { ...payload, user_id: user }, record);
   if (user === null)
     return reject(
       'MISSING_USER_ID',
       'neither the record’s key nor user_id names a user: the export has none',
     );
-  const found = readExport(data, user, meta);
+  const found = readExport(data, user, record.vendor);
   if (found.values.length > 0) return found.values;
   if (found.fault !== null) return reject(found.fault.code, `${found.fault.path} ${found.fault.what}`);
   return drop(found.isOutOfRange ? 'out_of_range' : 'no_measurement');
 }
 
 /** The key of a record that names no user is a hash of its body. */
-function userOfKey(key: unknown): string | null {
+function userOfKey(key: string | null): string | null {
   const text = idText(key);
   return text === null || isHashKey(text) ? null : text;
 }
@@ -58,7 +57,7 @@ interface Found {
   readonly isOutOfRange: boolean;
 }
 
-function readExport(data: Payload, user: string, meta: RawMeta): Found {
+function readExport(data: Payload, user: string, vendor: string): Found {
   // A raw record holds one version of a resource: of a point that stands in it twice, the later value counts.
   const readings = new Map<string, Reading>();
   const days = new Map<number, { date: string; points: Point[] }>();
@@ -101,22 +100,21 @@ function readExport(data: Payload, user: string, meta: RawMeta): Found {
       }
       const source = sourceOf(point['source']);
       if (exported.metric === 'hrv_sdnn') {
-        const reading = variability(value, instant, source.text, user, `${path}.data[${index}]`);
+        const reading = variability(value, instant, source, user, `${path}.data[${index}]`);
         readings.set(reading.resource_id, reading);
         continue;
       }
       const { epochMs, offsetMinutes, date } = instant;
       let day = days.get(instant.day);
       if (day === undefined) days.set(instant.day, (day = { date, points: [] }));
-      day.points.push({ metric: exported.metric, epochMs, offsetMinutes, source: source.hash, value });
+      day.points.push({ metric: exported.metric, epochMs, offsetMinutes, source, value });
     }
   }
   if (isPresent(metrics) && !Array.isArray(metrics))
     fault ??= { code: 'INVALID_FIELD', path: 'data.metrics', what: 'is no list of metrics' };
-  const { device } = meta;
   const touched = [...days]
     .sort(([a], [b]) => a - b)
-    .map(([day, { date, points }]): DayPoints => ({ device, user_id: user, date, day, points }));
+    .map(([day, { date, points }]): DayPoints => ({ vendor, user_id: user, date, day, points }));
   return { values: [...readings.values(), ...touched], fault, isOutOfRange };
 }
 
@@ -166,9 +164,8 @@ function conversionOf({ units }: ExportedMetric, unit: unknown): ((quantity: num
 const maxSource = 256;
 
 /** A device's name as it stands, but for what cannot be stored everywhere; empty where there is none. */
-function exportedSource(source: unknown): { readonly text: string; readonly hash: Buffer } {
-  const text = typeof source === 'string' ? source.slice(0, maxSource).replace(unstorable, '\ufffd') : '';
-  return { text, hash: shortHash(text) };
+function exportedSource(source: unknown): string {
+  return typeof source === 'string' ? source.slice(0, maxSource).replace(unstorable, '\ufffd') : '';
 }
 
 const unstorable = /[\0\p{Cs}]/gu;

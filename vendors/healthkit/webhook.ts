@@ -1,9 +1,22 @@
-import { schemes } from '../signature.ts';
-import type { Vendor } from '../vendor.ts';
+import { webhook } from '../vendor.ts';
 
-export const healthkit: Vendor = {
-  schemes: [schemes.bearer],
-  /** Exports of the phone name no user, their token does; the simple format does. */
+export const healthkitWebhook = webhook({
+  schemes: [
+    // A token of the bridge's own, for a phone that can send a fixed header but cannot sign.
+    {
+      name: 'bearer',
+      headers: ['authorization'],
+      form: 'bearer',
+      algorithm: 'sha256',
+      encoding: 'base64url',
+      signs: ['user'],
+    },
+  ],
+  secret: 'APPLE_HEALTHKIT_SECRET',
+  // A token signs no time: it is valid until it is revoked.
+  tolerance: null,
+  // An export of the phone names no user, its token does; the simple format names one.
   userId: [['user_id']],
   keptHeaders: ['automation-*', 'session-id'],
-};
+  isThin: false,
+});

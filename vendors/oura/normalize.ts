@@ -1,12 +1,12 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
 import { parseInstant, type Instant } from '../instant.ts';
-import { readingOf, noMeasurements, type Origins, type RawMeta, type Reading } from '../reading.ts';
-import { drop, reject, type Dropped, type Rejected } from '../../streams/index.ts';
+import { readingOf, noMeasurements, type Origins, type Reading } from '../reading.ts';
+import type { RawRecord } from '../../schemas/raw-record.ts';
+import { drop, reject, type Dropped, type Rejected, isRejected } from '../outcome.ts';
 import {
   instantAt,
   invalidField,
   isDay,
-  isRejected,
   nothingMeasured,
   resourceAt,
   revisionAt,
@@ -80,17 +80,17 @@ const measuresNothing: ReadonlySet<string> = new Set([
  * Oura's webhooks are thin: they name an object and carry no measurement, so they yield no event and are no error.
  * Deletions are complete in themselves; the documents come in the collector's envelope.
  */
-export function normalizeOura(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
-  if (meta.isEnvelope) return fromEnvelope(payload, meta);
-  if (!('event_type' in payload || 'data_type' in payload)) return normalizeSimple(payload, meta);
+export function normalizeOura(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
+  if (record.isEnvelope) return fromEnvelope(payload, record);
+  if (!('event_type' in payload || 'data_type' in payload)) return normalizeSimple(payload, record);
   const type = payload['event_type'];
-  if (type === 'delete') return deletion(payload, meta, []);
+  if (type === 'delete') return deletion(payload, record, []);
   return drop(type === 'create' || type === 'update' ? 'notification' : 'unknown');
 }
 
-function fromEnvelope(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
+function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
   if (valueAt(payload, ['notification', 'event_type']) === 'delete')
-    return deletion(payload, meta, ['notification']);
+    return deletion(payload, record, ['notification']);
   const dataType = valueAt(payload, ['notification', 'data_type']);
   const type = known(dataType);
   if (typeof type === 'string') return drop(type);
@@ -149,7 +149,7 @@ function dayOf(document: Payload): Instant | Rejected {
 }
 
 /** @param at - the path of the notification. */
-function deletion(payload: Payload, { receivedAt }: RawMeta, at: Path): Reading[] | Dropped | Rejected {
+function deletion(payload: Payload, { receivedAt }: RawRecord, at: Path): Reading[] | Dropped | Rejected {
   const dataType = valueAt(payload, [...at, 'data_type']);
   const type = known(dataType);
   if (typeof type === 'string') return drop(type);

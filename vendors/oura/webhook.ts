@@ -1,9 +1,27 @@
-import { schemes } from '../signature.ts';
-import type { Vendor } from '../vendor.ts';
+import { milliseconds, seconds } from '../signature.ts';
+import { webhook } from '../vendor.ts';
 
-export const oura: Vendor = {
-  schemes: [schemes.oura],
-  /** `user_id` of a notification and of the simple format alike. */
+export const ouraWebhook = webhook({
+  schemes: [
+    {
+      name: 'oura',
+      headers: ['x-oura-signature'],
+      form: 'digest',
+      algorithm: 'sha256',
+      encoding: 'hex',
+      signs: ['timestamp', 'body'],
+      timestamp: {
+        header: 'x-oura-timestamp',
+        // Oura leaves the unit open: captured deliveries carry milliseconds, public verifiers assume seconds.
+        unitMsByDigits: { ...seconds, ...milliseconds },
+        toleranceS: 4_500,
+      },
+    },
+  ],
+  secret: 'OURA_WEBHOOK_SECRET',
+  tolerance: 'OURA_SIGNATURE_TOLERANCE_S',
+  // Of a notification and of the simple format alike.
   userId: [['user_id']],
   keptHeaders: ['x-oura-signature', 'x-oura-timestamp'],
-};
+  isThin: true,
+});

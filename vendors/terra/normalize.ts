@@ -1,12 +1,11 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
 import { parseInstant } from '../instant.ts';
 import { idText } from '../json.ts';
-import { signatureFields } from '../../schemas/raw-record.ts';
-import { readingOf, type Origins, type RawMeta, type Reading } from '../reading.ts';
-import { drop, headerText, reject, Rejected, type Dropped } from '../../streams/index.ts';
+import { headerText, type RawRecord } from '../../schemas/raw-record.ts';
+import { readingOf, type Origins, type Reading } from '../reading.ts';
+import { drop, isDropped, reject, type Dropped, isRejected, type Rejected } from '../outcome.ts';
 import {
   invalidField,
-  isRejected,
   nothingMeasured,
   resourceAt,
   startOfDay,
@@ -17,6 +16,7 @@ import {
   type Values,
 } from '../document.ts';
 import { isObject, valueAt, type Payload } from '../payload.ts';
+import { signatureFields } from '../signature.ts';
 import { normalizeSimple } from '../simple.ts';
 
 /** Terra's control events: a connection made, lost or changed, or news about a large request. They have no data. */
@@ -105,9 +105,9 @@ const nap = dataType('sleep', 'summary', 'end_time', sleep);
 const allowedLeadMs = 300_000;
 
 /** Terra's own payloads name their `type`; those with data hold any number of items, each its own reading. */
-export function normalizeTerra(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
+export function normalizeTerra(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
   const name = payload['type'];
-  if (typeof name !== 'string') return normalizeSimple(payload, meta);
+  if (typeof name !== 'string') return normalizeSimple(payload, record);
   if (controlTypes.has(name)) return drop('control');
   const type = dataTypes.get(name);
   if (type === undefined) return drop('unknown');
@@ -121,15 +121,15 @@ export function normalizeTerra(payload: Payload, meta: RawMeta): Reading[] | Dro
   const items = payload['data'] ?? [];
   if (!Array.isArray(items)) return invalidField('data');
 
-  const common: Common = { name, user, provider, revision: revisionOf(meta) };
+  const common: Common = { name, user, provider, revision: revisionOf(record) };
   const readings = new Map<string, Reading>();
   let nothing: Dropped | Rejected = drop('no_measurement');
   for (const [index, item] of (items as unknown[]).entries()) {
     const answer = readItem(item, `data[${index}]`, type, common);
     // An item that cannot be told apart or dated takes its payload along: it is kept whole, and nothing is lost unseen.
-    if (answer instanceof Rejected && answer.code !== 'INVALID_FIELD') return answer;
-    if (answer instanceof Rejected || 'reason' in answer) {
-      if (!(nothing instanceof Rejected)) nothing = answer;
+    if (isRejected(answer) && answer.code !== 'INVALID_FIELD') return answer;
+    if (isRejected(answer) || isDropped(answer)) {
+      if (!isRejected(nothing)) nothing = answer;
       continue;
     }
     // A raw record holds one version of a resource: of two for one day the later item counts.
@@ -209,7 +209,7 @@ function providerOf(payload: Payload): string | null | Rejected {
  * signed `t` of the signature allows, and where it is absent, `t` counts. Neither may be later than the arrival allows;
  * null then, and the order of arrival decides.
  */
-function revisionOf({ headers, receivedAt }: RawMeta): number | null {
+function revisionOf({ headers, receivedAt }: RawRecord): number | null {
   const ordering = headerText(headers, 'x-terra-ordering-timestamp') ?? '';
   const orderedAt = /^[1-9]\d{12}$/.test(ordering) ? Number(ordering) : null;
   // An empty header is none: verification passes over it to the other one, and the time has to be of the header it took.

@@ -1,17 +1,10 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
-import {
-  readingOf,
-  kilojoulesPerKcal,
-  noMeasurements,
-  type Origins,
-  type RawMeta,
-  type Reading,
-} from '../reading.ts';
-import { drop, type Dropped, type Rejected } from '../../streams/index.ts';
+import { readingOf, kilojoulesPerKcal, noMeasurements, type Origins, type Reading } from '../reading.ts';
+import type { RawRecord } from '../../schemas/raw-record.ts';
+import { drop, type Dropped, type Rejected, isRejected } from '../outcome.ts';
 import {
   instantAt,
   invalidField,
-  isRejected,
   nothingMeasured,
   resourceAt,
   revisionAt,
@@ -72,20 +65,20 @@ const resources: ReadonlyMap<string, Resource> = new Map([
  * WHOOP's webhooks are thin: they name an object and carry no measurement, so they yield no event and are no error.
  * Deletions are complete in themselves; the objects come in the collector's envelope.
  */
-export function normalizeWhoop(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
-  if (meta.isEnvelope) return fromEnvelope(payload, meta);
+export function normalizeWhoop(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
+  if (record.isEnvelope) return fromEnvelope(payload, record);
   // The simple format always has a timestamp, a notification never.
-  if (!('type' in payload) || 'timestamp' in payload) return normalizeSimple(payload, meta);
+  if (!('type' in payload) || 'timestamp' in payload) return normalizeSimple(payload, record);
   const { type, action } = typeOf(payload['type']);
   if (type === undefined) return drop('unknown');
-  if (action === 'deleted') return deletion(payload, meta, []);
+  if (action === 'deleted') return deletion(payload, record, []);
   return drop(action === 'updated' ? 'notification' : 'unknown');
 }
 
-function fromEnvelope(payload: Payload, meta: RawMeta): Reading[] | Dropped | Rejected {
+function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
   const { name, type, action } = typeOf(valueAt(payload, ['notification', 'type']));
   if (type === undefined) return drop('unknown');
-  if (action === 'deleted') return deletion(payload, meta, ['notification']);
+  if (action === 'deleted') return deletion(payload, record, ['notification']);
   const user = userAt(payload, [
     ['notification', 'user_id'],
     ['resource', 'user_id'],
@@ -136,7 +129,7 @@ function fromEnvelope(payload: Payload, meta: RawMeta): Reading[] | Dropped | Re
  * WHOOP tells neither when an object was deleted nor a version, so both are of the arrival.
  * @param at - the path of the notification.
  */
-function deletion(payload: Payload, { receivedAt }: RawMeta, at: Path): Reading[] | Dropped | Rejected {
+function deletion(payload: Payload, { receivedAt }: RawRecord, at: Path): Reading[] | Dropped | Rejected {
   const { name, type } = typeOf(valueAt(payload, [...at, 'type']));
   if (type === undefined) return drop('unknown');
   const user = userAt(payload, [[...at, 'user_id']]);

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot } from '../../../process/root.ts';
-import { createTopics, topicSpecs, topicNames } from '../../../kafka/topics.ts';
+import { createTopics } from '../../../kafka/topics.ts';
 import { freePort } from '../../bridge/harness.ts';
 import { webhookBodies } from '../bodies.ts';
 import { buildDirectory, pairsOf, type Bench } from '../bench.ts';
@@ -15,6 +15,8 @@ import { startIngress, webhookSecret, type RunningIngress } from '../ingress.ts'
 import { cpuSeconds, peakMiB } from '../machine.ts';
 import { lastJson, numberOf } from '../processes.ts';
 import type { Figure } from '../report.ts';
+import { topicSpecs, topicNames } from '../../../schemas/topics.ts';
+import { vendorNames } from '../../../vendors/index.ts';
 
 const connections = 32;
 const partitions = 4;
@@ -80,7 +82,7 @@ export async function ingress(bench: Bench): Promise<Figure[]> {
 
 async function runOurs(bench: Bench, bodies: string): Promise<IngressRun> {
   const prefix = `bench-edge-${randomUUID().slice(0, 8)}.`;
-  const names = topicNames(prefix);
+  const names = topicNames(prefix, vendorNames);
   await createTopics(bench.admin, topicSpecs(names), { partitions, replicationFactor: 1 });
   const running = await startIngress(bench, prefix, partitions);
   return loaded(bench, running, { bodies, header: 'Signature', topics: [names.raw.oura], prefix });

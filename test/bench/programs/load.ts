@@ -1,9 +1,10 @@
 /** Fills the raw topics of a deployment. A process of its own, so that what it leaves behind burdens nobody. */
 import { CompressionTypes, kafkaClient, keyPartition, type Message } from '../../../kafka/client.ts';
-import { devices, topicNames } from '../../../kafka/topics.ts';
+import { vendorNames } from '../../../vendors/index.ts';
 import { rawBodies } from '../records.ts';
 import { silentLog } from '../../streams/log.ts';
 import { answer, settings } from './settings.ts';
+import { topicNames } from '../../../schemas/topics.ts';
 
 const { brokers, prefix, partitions, count, seed, startMs } = settings() as {
   brokers: string;
@@ -15,14 +16,14 @@ const { brokers, prefix, partitions, count, seed, startMs } = settings() as {
 };
 
 // About 200 kB a batch, as Java's producer makes them under load; as many in each whatever the count of partitions.
-const recordsPerSend = 1_250 * partitions * devices.length;
+const recordsPerSend = 1_250 * partitions * vendorNames.length;
 
 const producer = kafkaClient(
   { brokers: brokers.split(',') },
   { clientId: 'bench-load', log: silentLog },
 ).producer({ idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false });
 await producer.connect();
-const names = topicNames(prefix);
+const names = topicNames(prefix, vendorNames);
 let malformed = 0;
 let waiting = 0;
 let topics = new Map<string, Message[]>();

@@ -8,11 +8,12 @@ import { deadLetterAlways, noMetrics, type InputRecord, type OutputRecord } from
 import { keyPartition } from '../../../kafka/client.ts';
 import { RecordProcessor } from '../../../streams/processor.ts';
 import { recordBytes } from '../../../streams/record.ts';
-import { topicNames } from '../../../kafka/topics.ts';
+import { topicNames } from '../../../schemas/topics.ts';
 import { defaultRules } from '../../../topology/triggers.ts';
 import { rawBodies } from '../records.ts';
 import { statelessTopology } from '../stateless.ts';
 import { answer, settings } from './settings.ts';
+import { vendorNames } from '../../../vendors/index.ts';
 
 const { records, partitions, withStores, startMs } = settings() as {
   records: number;
@@ -23,7 +24,7 @@ const { records, partitions, withStores, startMs } = settings() as {
 /** As many as one transaction of a busy thread holds, about. */
 const blockRecords = 10_000;
 
-const topics = topicNames('');
+const topics = topicNames('', vendorNames);
 const schemaIds = { HIGH: 1, MEDIUM: 1, NORMAL: 1 };
 const topology = withStores
   ? biometrics({ topics, rules: defaultRules, biometricEvent: eventSerde(schemaIds), build: 'bench' })

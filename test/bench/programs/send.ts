@@ -5,7 +5,7 @@
 import { createHmac } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { devices } from '../../../kafka/topics.ts';
+import { vendorNames } from '../../../vendors/index.ts';
 import { monotonicMs } from '../machine.ts';
 import { readingText } from '../records.ts';
 import { answer, settings } from './settings.ts';
@@ -25,7 +25,7 @@ const refused: Record<string, number> = {};
 const underWay = new Set<Promise<void>>();
 
 function post(number: number): Promise<void> {
-  const device = devices[number % devices.length] ?? 'oura';
+  const device = vendorNames[number % vendorNames.length] ?? 'oura';
   const body = readingText(device, {
     user: `${name}-${number}`,
     time: new Date().toISOString(),

@@ -5,12 +5,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StreamWorkers, type ServedStreams } from '../../../streams/index.ts';
 import { kafkaClient, type Admin } from '../../../kafka/client.ts';
-import { topicNames } from '../../../kafka/topics.ts';
+import { topicNames } from '../../../schemas/topics.ts';
 import { committedRecords } from '../committed-offsets.ts';
 import { monotonicMs, peakMiB, residentMiB } from '../machine.ts';
 import { statelessStreams, type Progress, type StatelessSettings } from '../stateless.ts';
 import { silentLog } from '../../streams/log.ts';
 import { answer, settings as given } from './settings.ts';
+import { vendorNames } from '../../../vendors/index.ts';
 
 const settings = given() as StatelessSettings;
 const { brokers, prefix, applicationId, threads, expect } = settings;
@@ -66,7 +67,10 @@ async function untilDone(client: Admin): Promise<Progress> {
       continue;
     }
     // Asked only when all has been processed, as the peer does.
-    if ((await committedRecords(client, applicationId, topicNames(prefix), { isStable: true })) >= expect)
+    if (
+      (await committedRecords(client, applicationId, topicNames(prefix, vendorNames), { isStable: true })) >=
+      expect
+    )
       return now;
   }
 }

@@ -1,3 +1,4 @@
+import { sinkMigrations } from '../../../consumers/postgres/main.ts';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
@@ -39,7 +40,7 @@ export async function testDatabase(options: { migrated: boolean }): Promise<Test
   pool.on('error', () => undefined);
   if (options.migrated) {
     const client = await pool.connect();
-    await migrate(client);
+    await migrate(client, sinkMigrations());
     client.release();
   }
   return {

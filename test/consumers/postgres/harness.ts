@@ -10,9 +10,11 @@ import { createEncoder, type Encode } from '../../../schemas/codec.ts';
 import { registerSchemas } from '../../../schemas/contract.ts';
 import { schemaRegistry } from '../../../schemas/registry.ts';
 import { kafkaClient, kafkaErrorType, type Admin, type Kafka, type Producer } from '../../../kafka/client.ts';
-import { createTopics, TopicError, topicNames, topicSpecs, type TopicNames } from '../../../kafka/topics.ts';
+import { createTopics, TopicError } from '../../../kafka/topics.ts';
 import { capturedLog } from './log.ts';
 import { testDatabase, type TestDatabase } from './database.ts';
+import { topicNames, topicSpecs, type TopicNames } from '../../../schemas/topics.ts';
+import { vendorNames, type VendorName } from '../../../vendors/index.ts';
 
 export const partitions = 4;
 
@@ -29,7 +31,7 @@ export function stackVariable(name: 'KAFKA_BOOTSTRAP_SERVERS' | 'SCHEMA_REGISTRY
 /** Topics, subjects and a database of one test file's own, and what fills and reads them. */
 export interface SinkStack {
   readonly prefix: string;
-  readonly names: TopicNames;
+  readonly names: TopicNames<VendorName>;
   readonly kafka: Kafka;
   readonly admin: Admin;
   readonly producer: Producer;
@@ -48,7 +50,7 @@ export interface SinkStack {
 
 export async function sinkStack(): Promise<SinkStack> {
   const prefix = `sink-${randomUUID().slice(0, 8)}.`;
-  const names = topicNames(prefix);
+  const names = topicNames(prefix, vendorNames);
   const brokers = stackVariable('KAFKA_BOOTSTRAP_SERVERS');
   const registryUrl = stackVariable('SCHEMA_REGISTRY_URL');
   const kafka = kafkaClient(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { DatabaseError } from '../../../consumers/postgres/main.ts';
+import { DatabaseError } from '../../../postgres/migrate.ts';
 import { RegistryError } from '../../../schemas/registry.ts';
 import { TopicError } from '../../../kafka/topics.ts';
 import { closedPort, sinkStack, type SinkStack } from './harness.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pool } from 'pg';
-import { createSink, isClientError } from '../../../consumers/postgres/sink.ts';
+import { createSink } from '../../../consumers/postgres/sink.ts';
 import { sinkMetrics } from '../../../consumers/postgres/metrics.ts';
 import { biometricEventAvsc } from '../../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../../schemas/codec.ts';
@@ -9,6 +9,7 @@ import { RegistryError } from '../../../schemas/registry.ts';
 import type { EachBatchPayload } from '../../../kafka/client.ts';
 import { anEvent } from '../../schemas/events.ts';
 import { capturedLog } from './log.ts';
+import { handleBatch, isClientError, type Membership } from '../../../kafka/consume.ts';
 
 // Why not the real client: the moments between two steps cannot be met there at will.
 interface Scene {
@@ -35,21 +36,22 @@ function scene(
       return Promise.resolve({ rows: [{ inserted: 1, updated: 0 }] });
     },
   } as unknown as Pool;
+  const stop = (options.stop ?? new AbortController()).signal;
   const sink = createSink({
     pool,
     decoder: createDecoder(options.loadSchema ?? (() => Promise.resolve(biometricEventAvsc))),
-    membership: {
-      isJoined: () => true,
-      lastSignMs: () => Date.now(),
-      claim: () => {
-        const claimed = generation;
-        return options.assigned === false ? undefined : { isCurrent: () => generation === claimed };
-      },
-    },
     metrics: sinkMetrics(),
     log: capturedLog().log,
-    stop: (options.stop ?? new AbortController()).signal,
+    stop,
   });
+  const membership: Membership = {
+    isJoined: () => true,
+    silentForMs: () => 0,
+    claim: () => {
+      const claimed = generation;
+      return options.assigned === false ? undefined : { isCurrent: () => generation === claimed };
+    },
+  };
   return {
     steps,
     on,
@@ -59,7 +61,7 @@ function scene(
     run(events) {
       const value = encode(anEvent());
       const messages = Array.from({ length: events }, (_, index) => ({ offset: String(10 + index), value }));
-      return sink.eachBatch({
+      const payload = {
         // The batch ends with the marker of a transaction.
         batch: { topic: 't', partition: 0, messages, lastOffset: () => String(10 + events) },
         heartbeat: () => {
@@ -73,7 +75,8 @@ function scene(
         },
         resolveOffset: (offset: string) => steps.push(`resolve ${offset}`),
         isRunning: () => true,
-      } as unknown as EachBatchPayload);
+      } as unknown as EachBatchPayload;
+      return handleBatch(payload, membership, stop, sink.handle);
     },
   };
 }

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import fc from 'fast-check';
 import pg from 'pg';
-import { databaseErrorCode, DatabaseUnavailable, storeBatch } from '../../../postgres/pool.ts';
+import { databaseErrorCode } from '../../../postgres/pool.ts';
 import { rowOf, upsertParameters, upsertStatement, type Row } from '../../../consumers/postgres/upsert.ts';
 import type { BiometricEvent, Trigger } from '../../../schemas/biometric-event.ts';
 import { anEvent } from '../../schemas/events.ts';
 import { testDatabase, type TestDatabase } from './database.ts';
+import { DatabaseUnavailable, storeBatch } from '../../../consumers/postgres/store.ts';
 
 let nextOffset = 0n;
 

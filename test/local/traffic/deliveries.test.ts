@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { schemes } from '../../../vendors/signature.ts';
-import { vendors } from '../../../vendors/index.ts';
+import { schemes } from '../../ingress/schemes.ts';
+import { vendors, byVendor } from '../../../vendors/index.ts';
 import { verify } from '../../../ingress/verify.ts';
 import { deliveries, type Delivery } from '../../../local/traffic/deliveries.ts';
-import { byDevice } from '../../../kafka/topics.ts';
 
-const secrets = byDevice((device) => `secret of ${device}`);
+const secrets = byVendor((device) => `secret of ${device}`);
 
 function take(count: number, seed: number): Delivery[] {
   const traffic = deliveries({ seed, startMs: 1_790_000_000_000, secrets });
@@ -44,7 +43,7 @@ test('everything but the bad signatures verifies at the ingress, by the scheme o
   const used = new Map<string, Set<string>>();
   for (const { kind, device, body, headers, expect } of take(300, 1)) {
     const result = verify({
-      schemes: [...vendors[device].schemes, schemes.plain],
+      schemes: [...vendors[device].webhook.schemes, schemes.plain],
       headers,
       body,
       secrets: [secrets[device]],

@@ -1,43 +1,12 @@
 import { StreamsError, type Serde } from '../streams/index.ts';
+import { pointMetrics, type Point, type PointMetric } from '../vendors/day-points.ts';
 import { dayMs } from '../vendors/instant.ts';
-import { hashBytes } from './packed.ts';
-import type { Device } from '../kafka/topics.ts';
-
-/** What the points of a day measure. Their places are stored: only ever append. */
-export const pointMetrics = [
-  'steps',
-  'distance_m',
-  'active_energy_kcal',
-  'basal_energy_kcal',
-  'active_seconds',
-  'resting_heart_rate',
-] as const;
-export type PointMetric = (typeof pointMetrics)[number];
-
-/** One measured point, in the metric's own unit (bpm for the heart rate). */
-export interface Point {
-  readonly metric: PointMetric;
-  readonly epochMs: number;
-  /** Minutes that the local clock was ahead of UTC; null where the vendor named no zone. */
-  readonly offsetMinutes: number | null;
-  /** The short hash of the source's text. */
-  readonly source: Buffer;
-  readonly value: number;
-}
-
-/** What one payload says of one local day of one user. */
-export interface DayPoints {
-  readonly device: Device;
-  readonly user_id: string;
-  /** The local day, YYYY-MM-DD and as days since 1970-01-01. */
-  readonly date: string;
-  readonly day: number;
-  readonly points: readonly Point[];
-}
+import { hashBytes, shortHash } from './packed.ts';
 
 /** Of one metric and one source: values by instant, in ms since 24 hours before the day's start by UTC. */
 export interface Series {
   readonly metric: PointMetric;
+  /** The short hash of the source's name. */
   readonly source: Buffer;
   readonly values: Map<number, number>;
 }
@@ -69,11 +38,18 @@ export function withPoints(before: Day, day: number, points: readonly Point[], l
   );
   let { zoned } = before;
   const startMs = (day - 1) * dayMs;
+  // A payload has a few sources and many points: each source is hashed once.
+  const hashes = new Map<string, { hash: Buffer; text: string }>();
   for (const { metric, epochMs, offsetMinutes, source, value } of points) {
     const at = epochMs - startMs;
-    const key = `${metric} ${source.toString('latin1')}`;
+    let hashed = hashes.get(source);
+    if (hashed === undefined) {
+      const hash = shortHash(source);
+      hashes.set(source, (hashed = { hash, text: hash.toString('latin1') }));
+    }
+    const key = `${metric} ${hashed.text}`;
     let one = series.get(key);
-    if (one === undefined) series.set(key, (one = { metric, source, values: new Map() }));
+    if (one === undefined) series.set(key, (one = { metric, source: hashed.hash, values: new Map() }));
     one.values.set(at, value);
     if (offsetMinutes !== null && isEarlier(at, offsetMinutes, zoned)) zoned = { at, offsetMinutes };
   }

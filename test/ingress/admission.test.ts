@@ -1,19 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createByteBudget } from '../../ingress/admission.ts';
-import { createWaitingLine } from '../../ingress/waiting-line.ts';
+import { createByteBudget, createAdmissionQueue } from '../../ingress/admission.ts';
 
 const limits = { places: 2, maxWaiting: 2, maxWaitMs: 5_000 };
 
 test('places are taken at once while there are any', () => {
-  const line = createWaitingLine(limits);
+  const line = createAdmissionQueue(limits);
   assert.equal(line.enter(), 'entered');
   assert.equal(line.enter(), 'entered');
   assert.equal(line.inHand, 2);
 });
 
 test('those who wait come in the order in which they came', async () => {
-  const line = createWaitingLine(limits);
+  const line = createAdmissionQueue(limits);
   assert.equal(line.enter(), 'entered');
   assert.equal(line.enter(), 'entered');
   const order: string[] = [];
@@ -32,13 +31,13 @@ test('those who wait come in the order in which they came', async () => {
 });
 
 test('a full line takes nobody', () => {
-  const line = createWaitingLine({ places: 1, maxWaiting: 0, maxWaitMs: 5_000 });
+  const line = createAdmissionQueue({ places: 1, maxWaiting: 0, maxWaitMs: 5_000 });
   assert.equal(line.enter(), 'entered');
   assert.equal(line.enter(), 'full');
 });
 
 test('whoever waits too long is told so and holds no place', async () => {
-  const line = createWaitingLine({ places: 1, maxWaiting: 5, maxWaitMs: 5 });
+  const line = createAdmissionQueue({ places: 1, maxWaiting: 5, maxWaitMs: 5 });
   assert.equal(line.enter(), 'entered');
   assert.equal(await line.enter(), 'late');
   assert.equal(line.waiting, 0);
@@ -47,7 +46,7 @@ test('whoever waits too long is told so and holds no place', async () => {
 });
 
 test('whoever leaves the line is passed over', async () => {
-  const line = createWaitingLine(limits);
+  const line = createAdmissionQueue(limits);
   assert.equal(line.enter(), 'entered');
   assert.equal(line.enter(), 'entered');
   let leave = (): void => undefined;

@@ -1,0 +1,74 @@
+import { settlesWithin } from './deadline.ts';
+
+/**
+ * A long-running part of a process, after its start. The caller of the start function owns it: it calls `stop` and
+ * watches `failed`.
+ */
+export interface Running {
+  /** Drains and releases everything; resolves within the deadlines of its steps. Again: the same promise. */
+  stop(): Promise<void>;
+  /** Rejects with the reason when the part cannot go on; never resolves. */
+  readonly failed: Promise<never>;
+}
+
+/** What a part uses while it starts. */
+export interface Service {
+  /**
+   * Registers what stop() does. Steps run one after the other, the last registered first, and each is given up after
+   * `deadlineMs` (10,000). A step that fails does not keep the others from running.
+   */
+  onStop(step: () => unknown, deadlineMs?: number): void;
+  /** Reports that the part cannot go on. */
+  fail(error: unknown): void;
+  /** Rejects after fail(). */
+  readonly failed: Promise<never>;
+  /** Aborted at the beginning of stop(). */
+  readonly stopping: AbortSignal;
+}
+
+/**
+ * Starts a part: the one way in which everything long-running starts and stops. When `start` rejects, what it has
+ * registered so far is stopped first, so that nothing stays open.
+ * @returns what `start` answers, with `stop` and `failed`.
+ */
+export async function startService<T extends object>(
+  start: (service: Service) => Promise<T> | T,
+): Promise<T & Running> {
+  const steps: { step: () => unknown; deadlineMs: number }[] = [];
+  const stopping = new AbortController();
+  const { failed, fail } = failure();
+  let stopped: Promise<void> | undefined;
+  const runSteps = async (): Promise<void> => {
+    stopping.abort();
+    for (const { step, deadlineMs } of steps.splice(0).reverse())
+      await settlesWithin(
+        (async () => {
+          await step();
+        })(),
+        deadlineMs,
+      );
+  };
+  const stop = (): Promise<void> => (stopped ??= runSteps());
+  try {
+    const part = await start({
+      onStop: (step, deadlineMs = 10_000) => void steps.push({ step, deadlineMs }),
+      fail,
+      failed,
+      stopping: stopping.signal,
+    });
+    return Object.assign(part, { stop, failed });
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** The two ends of a `failed` promise. Without a watcher its rejection does not end the process. */
+export function failure(): { readonly failed: Promise<never>; readonly fail: (error: unknown) => void } {
+  let fail: (error: unknown) => void = () => undefined;
+  const failed = new Promise<never>((_, reject) => {
+    fail = reject;
+  });
+  failed.catch(() => undefined);
+  return { failed, fail };
+}

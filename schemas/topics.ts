@@ -1,0 +1,62 @@
+/** The topics of a deployment as data: names and settings. Creating and checking them is kafka/topics.ts. */
+import type { Priority } from './biometric-event.ts';
+
+/** Every topic by its role, with the prefix of the deployment in front. Changelogs belong to the topology. */
+export interface TopicNames<V extends string = string> {
+  /** The webhooks of each vendor, as they came. */
+  readonly raw: Readonly<Record<V, string>>;
+  readonly priority: Readonly<Record<Priority, string>>;
+  readonly deadLetters: string;
+  /** The bodies of the unsigned test webhook. */
+  readonly test: string;
+}
+
+/**
+ * The topic names of a deployment.
+ * @param prefix - TOPIC_PREFIX; may be empty.
+ * @param vendors - the vendors' names, as vendors/index.ts lists them.
+ */
+export function topicNames<V extends string>(prefix: string, vendors: readonly V[]): TopicNames<V> {
+  return {
+    raw: Object.fromEntries(vendors.map((vendor) => [vendor, `${prefix}raw.${vendor}`])) as Record<V, string>,
+    priority: priorityTopics(prefix),
+    deadLetters: `${prefix}biometric-events.dlq`,
+    test: `${prefix}raw.test`,
+  };
+}
+
+/** The topics that consumers read. */
+export function priorityTopics(prefix: string): Readonly<Record<Priority, string>> {
+  return {
+    HIGH: `${prefix}biometric-events.high`,
+    MEDIUM: `${prefix}biometric-events.medium`,
+    NORMAL: `${prefix}biometric-events.normal`,
+  };
+}
+
+const MiB = 1024 * 1024;
+const hourMs = 3_600_000;
+const dayMs = 24 * hourMs;
+
+/** The name and settings of every topic but the changelogs. */
+export function topicSpecs(names: TopicNames): { name: string; config: Record<string, string> }[] {
+  const spec = (name: string, maxBytes: number, retentionMs: number, more: Record<string, string> = {}) => ({
+    name,
+    config: {
+      'cleanup.policy': 'delete',
+      'max.message.bytes': String(maxBytes),
+      'retention.ms': String(retentionMs),
+      ...more,
+    },
+  });
+  return [
+    ...Object.values(names.raw).map((name) => spec(name, 12 * MiB, 28 * dayMs)),
+    ...Object.values(names.priority).map((name) => spec(name, 4 * MiB, 7 * dayMs)),
+    // A dead letter keeps the timestamp of its raw record, which may be the reason why another topic refused it.
+    spec(names.deadLetters, 16 * MiB, 28 * dayMs, {
+      'message.timestamp.after.max.ms': '9223372036854775807',
+    }),
+    // A test body may be 64 KiB; its record batch is a little larger.
+    spec(names.test, 68 * 1024, hourMs),
+  ];
+}

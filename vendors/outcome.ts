@@ -1,0 +1,44 @@
+/** What a normalizer returns in place of values: bad or unwanted data is an answer, not an exception. */
+
+/** The payload holds nothing for an event, by design. */
+export interface Dropped {
+  readonly type: 'dropped';
+  /** One of a small, fixed set: it labels a metric. */
+  readonly reason: string;
+}
+
+/** The payload cannot be processed: its record goes to the dead letters whole. */
+export interface Rejected {
+  readonly type: 'rejected';
+  /** Stable, in capitals. */
+  readonly code: string;
+  /** Names the field or position; never quotes the payload. */
+  readonly message: string;
+}
+
+/** @param reason - one of a small, fixed set. */
+export function drop(reason: string): Dropped {
+  return { type: 'dropped', reason };
+}
+
+/**
+ * @param code - stable, in capitals.
+ * @param message - names the field or position; must not quote the payload.
+ */
+export function reject(code: string, message: string): Rejected {
+  return { type: 'rejected', code, message };
+}
+
+/** Whether an answer is a drop, and no value. */
+export function isDropped(answer: unknown): answer is Dropped {
+  return isTagged(answer, 'dropped');
+}
+
+/** Whether an answer is a rejection, and no value. */
+export function isRejected(answer: unknown): answer is Rejected {
+  return isTagged(answer, 'rejected');
+}
+
+function isTagged(answer: unknown, type: string): boolean {
+  return typeof answer === 'object' && answer !== null && 'type' in answer && answer.type === type;
+}
