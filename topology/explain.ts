@@ -1,3 +1,4 @@
+import { avroType } from '../schemas/avro.ts';
 import { biometricEventAvsc, type BiometricEvent } from '../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../schemas/codec.ts';
 import { version } from '../process/version.ts';
@@ -56,7 +57,7 @@ export async function explain(
   options: { device: Device; topics: TopicNames; rules: readonly TriggerRule[] },
 ): Promise<Explanation[]> {
   const { device, topics, rules } = options;
-  const decoder = createDecoder(() => Promise.resolve(biometricEventAvsc));
+  const decoder = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
   await decoder.prepare(schemaId);
   const topology = biometrics({
     topics,

@@ -102,7 +102,7 @@ export async function startSink(config: SinkConfig, log: Logger): Promise<Runnin
     });
     const membership = followMembership(consumer);
     const metrics = sinkMetrics();
-    const decoder = createDecoder((id) => registry.schemaById(id));
+    const decoder = createDecoder((id) => registry.typeById(id));
     const sink = createSink({ pool, decoder, membership, metrics, log, stop: stop.signal });
     const { failed, fail } = failure(consumer);
 
