@@ -100,20 +100,20 @@ export interface Decoder {
    */
   decode(value: Buffer): BiometricEvent;
   /**
-   * Loads the writer schema of an id once, and builds the way from it to ours.
-   * Passes on what the lookup rejects with (the registry is down, or has no such id); an unreadable or incompatible
-   * schema is no rejection: `decode` then answers DecodeError `incompatible_schema` for its records.
+   * Loads the writer schema of an id once, and builds the resolver from it to ours.
+   * Rejects with what the lookup rejects with (the registry is down, or has no such id). An unusable or incompatible
+   * schema is no rejection: `decode` then throws DecodeError `incompatible_schema` for its records.
    */
   prepare(id: number): Promise<void>;
 }
 
 /**
- * @param loadSchema - the text of a writer schema by its id, from the registry.
+ * @param loadType - the type of a writer schema by its id, from the registry; undefined when it is unusable.
  * @param readerAvsc - the schema that readers of this process know; defaults of its fields and enums fill in what
  *   an older or newer writer says differently.
  */
 export function createDecoder(
-  loadSchema: (id: number) => Promise<string>,
+  loadType: (id: number) => Promise<AvroType | undefined>,
   readerAvsc: string = biometricEventAvsc,
 ): Decoder {
   const reader = avroType(readerAvsc);
@@ -121,7 +121,7 @@ export function createDecoder(
   return {
     async prepare(id) {
       if (resolvers.has(id)) return;
-      resolvers.set(id, resolverOf(reader, await loadSchema(id)));
+      resolvers.set(id, resolverOf(reader, await loadType(id)));
     },
     decode(value) {
       const id = schemaIdOf(value);
@@ -160,9 +160,10 @@ export function schemaIdOf(value: Buffer): number {
 
 const headBytes = 5;
 
-function resolverOf(reader: AvroType, writerAvsc: string): AvroResolver | 'incompatible' {
+function resolverOf(reader: AvroType, writer: AvroType | undefined): AvroResolver | 'incompatible' {
+  if (writer === undefined) return 'incompatible';
   try {
-    return reader.createResolver(avroType(writerAvsc));
+    return reader.createResolver(writer);
   } catch {
     return 'incompatible';
   }

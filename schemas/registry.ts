@@ -1,5 +1,7 @@
 /** The Confluent API of a schema registry: the few requests that the bridge makes of it. */
+import { SchemaRegistry as KafkaJsRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import { z } from 'zod';
+import { avroType, type AvroType } from './avro.ts';
 
 export type RegistryErrorCode =
   /** No answer, or none in time: worth trying again. */
@@ -29,66 +31,107 @@ export class RegistryError extends Error {
   }
 }
 
-/** A registry; every function rejects with {@link RegistryError} within the timeout. */
+/** A registry. Every function sends one request, and rejects with {@link RegistryError} within the timeout. */
 export interface SchemaRegistry {
   /** Where it is, without credentials. */
   readonly url: string;
-  /** The id of this very schema under a subject; undefined when the subject does not have it. */
+  /** The id of exactly this schema under a subject; undefined when the subject does not have it. */
   lookupId(subject: string, avsc: string): Promise<number | undefined>;
-  /** Makes it the subject's newest version unless it is one already; answers its id. */
+  /** Makes it the subject's newest version unless it is one already; resolves to its id. */
   register(subject: string, avsc: string): Promise<number>;
   /** Whether the subject's rule would accept it as its next version; undefined when the subject has no version. */
   wouldAccept(subject: string, avsc: string): Promise<boolean | undefined>;
   /** The compatibility rule of the subject itself; undefined when it has none of its own. */
   compatibility(subject: string): Promise<string | undefined>;
   setCompatibility(subject: string, level: string): Promise<void>;
-  /** The text of a schema by its id. */
-  schemaById(id: number): Promise<string>;
+  /** The type of a writer schema by its id; undefined when the schema under that id is not usable Avro. */
+  typeById(id: number): Promise<AvroType | undefined>;
+}
+
+/** The SCHEMA_REGISTRY_* variables. */
+interface RegistryConfig {
+  readonly SCHEMA_REGISTRY_URL: string;
+  readonly SCHEMA_REGISTRY_USERNAME?: string | undefined;
+  readonly SCHEMA_REGISTRY_PASSWORD?: string | undefined;
 }
 
 /**
  * The registry that the SCHEMA_REGISTRY_* variables describe. Nothing is requested yet.
  * @param options.timeoutMs - of one request; 5,000 by default.
  */
-export function schemaRegistry(
-  config: {
-    readonly SCHEMA_REGISTRY_URL: string;
-    readonly SCHEMA_REGISTRY_USERNAME?: string | undefined;
-    readonly SCHEMA_REGISTRY_PASSWORD?: string | undefined;
-  },
-  options: { timeoutMs?: number } = {},
-): SchemaRegistry {
+export function schemaRegistry(config: RegistryConfig, options: { timeoutMs?: number } = {}): SchemaRegistry {
   const request = requester(config, options.timeoutMs ?? 5_000);
+  const client = lookups(request);
   const name = encodeURIComponent;
   return {
     url: request.url,
-    async lookupId(subject, avsc) {
-      const answer = await request.send('POST', `/subjects/${name(subject)}`, { schema: avsc });
-      return answer === undefined ? undefined : parse(request.url, idAnswer, answer).id;
+    lookupId(subject, avsc) {
+      return orAbsent(client.getRegistryIdBySchema(subject, { type: SchemaType.AVRO, schema: avsc }));
     },
     async register(subject, avsc) {
-      const answer = await request.send('POST', `/subjects/${name(subject)}/versions`, { schema: avsc });
-      return parse(request.url, idAnswer, answer).id;
+      const path = `/subjects/${name(subject)}/versions`;
+      return (await request.send(idAnswer, 'POST', path, JSON.stringify({ schema: avsc }))).id;
     },
     async wouldAccept(subject, avsc) {
       const path = `/compatibility/subjects/${name(subject)}/versions/latest`;
-      const answer = await request.send('POST', path, { schema: avsc });
-      return answer === undefined ? undefined : parse(request.url, acceptAnswer, answer).is_compatible;
+      const answer = request.send(acceptAnswer, 'POST', path, JSON.stringify({ schema: avsc }));
+      return (await orAbsent(answer))?.is_compatible;
     },
     async compatibility(subject) {
-      const answer = await request.send('GET', `/config/${name(subject)}`);
-      return answer === undefined ? undefined : parse(request.url, levelAnswer, answer).compatibilityLevel;
+      return (await orAbsent(request.send(levelAnswer, 'GET', `/config/${name(subject)}`)))
+        ?.compatibilityLevel;
     },
     async setCompatibility(subject, level) {
-      const answer = await request.send('PUT', `/config/${name(subject)}`, { compatibility: level });
-      if (answer === undefined) throw notFound(request.url, `compatibility of ${subject}`);
+      const body = JSON.stringify({ compatibility: level });
+      await request.send(z.unknown(), 'PUT', `/config/${name(subject)}`, body);
     },
-    async schemaById(id) {
-      const answer = await request.send('GET', `/schemas/ids/${id}`);
-      if (answer === undefined) throw notFound(request.url, `schema ${id}`);
-      return parse(request.url, schemaAnswer, answer).schema;
+    async typeById(id) {
+      try {
+        // The library's types trust block counts and leave doubles unchecked, so only the schema is taken from them.
+        return avroType(JSON.stringify(await client.getSchema(id)));
+      } catch (error) {
+        // The library refuses the schema under this name; it does not export the class.
+        if (error instanceof Error && error.name === 'ConfluentSchemaRegistryArgumentError') return undefined;
+        throw error;
+      }
     },
   };
+}
+
+type Middleware = NonNullable<ConstructorParameters<typeof KafkaJsRegistry>[0]['middlewares']>[number];
+type Response = Awaited<ReturnType<NonNullable<ReturnType<Middleware>['response']>>>;
+
+/**
+ * The library's look-ups over our own request, because its own does not hold what {@link SchemaRegistry} promises:
+ * docs/dependencies.md lists what fails. A middleware is the library's outermost layer, so this one replaces the rest.
+ */
+function lookups(request: Requester): KafkaJsRegistry {
+  const ownRequest: Middleware = ({ resourceName }) => ({
+    async response(_next, _renew, asked) {
+      // Only these fields reach the library: for references it would send more requests, each with a deadline of its
+      // own, and schemas of other types it would compile.
+      const form: z.ZodType<object> = resourceName === 'Schema' ? schemaAnswer : idAnswer;
+      const body = asked.body() as string | undefined;
+      const answer = await request.send(form, asked.method().toUpperCase(), asked.path(), body);
+      // It reads nothing else of a response.
+      return { data: () => answer } as unknown as Response;
+    },
+  });
+  return new KafkaJsRegistry(
+    { host: request.url, retry: { retries: 0 }, middlewares: [ownRequest] },
+    // Unions as in our codec, so that the library refuses a schema that our codec would refuse.
+    { [SchemaType.AVRO]: { wrapUnions: 'never' } },
+  );
+}
+
+/** The outcome, or undefined when the registry has no such thing. */
+async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof RegistryError && error.code === 'not_found') return undefined;
+    throw error;
+  }
 }
 
 const idAnswer = z.object({ id: z.int() });
@@ -99,18 +142,11 @@ const errorAnswer = z.object({ error_code: z.int(), message: z.string() });
 
 interface Requester {
   readonly url: string;
-  /** The JSON that was answered; undefined for 404 of the API itself. */
-  send(method: string, path: string, body?: object): Promise<unknown>;
+  /** Resolves to the parsed answer. @param body - JSON text. */
+  send<T>(form: z.ZodType<T>, method: string, path: string, body?: string): Promise<T>;
 }
 
-function requester(
-  config: {
-    readonly SCHEMA_REGISTRY_URL: string;
-    readonly SCHEMA_REGISTRY_USERNAME?: string | undefined;
-    readonly SCHEMA_REGISTRY_PASSWORD?: string | undefined;
-  },
-  timeoutMs: number,
-): Requester {
+function requester(config: RegistryConfig, timeoutMs: number): Requester {
   // fetch refuses addresses with credentials in them, and they are not to be printed.
   const base = new URL(config.SCHEMA_REGISTRY_URL);
   const user = config.SCHEMA_REGISTRY_USERNAME ?? decodeURIComponent(base.username);
@@ -129,7 +165,7 @@ function requester(
   }
   return {
     url,
-    async send(method, path, body) {
+    async send(form, method, path, body) {
       let status: number;
       let text: string;
       try {
@@ -139,7 +175,7 @@ function requester(
           // A redirect would take the credentials to wherever it points.
           redirect: 'error',
           signal: AbortSignal.timeout(timeoutMs),
-          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+          ...(body === undefined ? {} : { body }),
         });
         status = response.status;
         text = await response.text();
@@ -150,7 +186,12 @@ function requester(
             'start it, or correct SCHEMA_REGISTRY_URL',
         );
       }
-      return readAnswer(url, method, path, status, text);
+      const answer = form.safeParse(readAnswer(url, method, path, status, text));
+      if (answer.success) return answer.data;
+      throw new RegistryError(
+        'refused',
+        `the answer of ${url} to ${method} ${path} is not of the Confluent API`,
+      );
     },
   };
 }
@@ -166,8 +207,6 @@ function readAnswer(url: string, method: string, path: string, status: number, t
     );
   }
   const error = errorAnswer.safeParse(json);
-  // 40401 to 40499 say which thing is missing; another 404, of a wrong path or of a proxy, is none of the registry's.
-  if (status === 404 && error.success && Math.trunc(error.data.error_code / 100) === 404) return undefined;
   const detail = error.success ? `: ${error.data.message.slice(0, 500)}` : '';
   const what = `the schema registry at ${url} answers ${status} to ${method} ${path}${detail}`;
   if (status === 401 || status === 403) {
@@ -175,6 +214,10 @@ function readAnswer(url: string, method: string, path: string, status: number, t
       'unauthorized',
       `${what}; set SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD`,
     );
+  }
+  // 40401 to 40499 say which thing is missing; another 404, of a wrong path or of a proxy, is none of the registry's.
+  if (status === 404 && error.success && Math.trunc(error.data.error_code / 100) === 404) {
+    throw new RegistryError('not_found', what);
   }
   if (status === 409) throw new RegistryError('incompatible', what);
   if (status >= 500 || status === 429) throw new RegistryError('unavailable', what);
@@ -199,17 +242,4 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function parse<T>(url: string, schema: z.ZodType<T>, answer: unknown): T {
-  const parsed = schema.safeParse(answer);
-  if (parsed.success) return parsed.data;
-  throw new RegistryError(
-    'refused',
-    `the schema registry at ${url} answers in a form that the Confluent API has not`,
-  );
-}
-
-function notFound(url: string, what: string): RegistryError {
-  return new RegistryError('not_found', `the schema registry at ${url} has no ${what}`);
 }

@@ -1,3 +1,4 @@
+import { avroType } from '../schemas/avro.ts';
 import { biometricEventAvsc, type BiometricEvent } from '../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../schemas/codec.ts';
 import { version } from '../process/version.ts';
@@ -57,7 +58,7 @@ export async function explain(
   options: { vendor: VendorName; topics: TopicNames<VendorName>; rules: readonly TriggerRule[] },
 ): Promise<Explanation[]> {
   const { vendor, topics, rules } = options;
-  const decoder = createDecoder(() => Promise.resolve(biometricEventAvsc));
+  const decoder = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
   await decoder.prepare(schemaId);
   const topology = biometrics({
     topics,

@@ -63,7 +63,7 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     if (applied.length > 0) log.info({ migrations: applied }, 'the database was migrated');
 
     const metrics = sinkMetrics();
-    const decoder = createDecoder((id) => registry.schemaById(id));
+    const decoder = createDecoder((id) => registry.typeById(id));
     const sink = createSink({ pool, decoder, metrics, log, stop: service.stopping });
     const reading: { reader?: Reader } = {};
     const admin = await startAdmin({

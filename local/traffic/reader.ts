@@ -144,7 +144,7 @@ function refOf(topic: string, partition: number, offset: bigint): string {
 }
 
 function decoder(registry: SchemaRegistry): (value: Buffer) => Promise<BiometricEvent> {
-  const { decode, prepare } = createDecoder((id) => registry.schemaById(id));
+  const { decode, prepare } = createDecoder((id) => registry.typeById(id));
   return async (value) => {
     try {
       return decode(value);

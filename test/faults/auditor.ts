@@ -3,6 +3,7 @@
  * committed, computes from the raw records what has to be there, and prints one JSON line of figures, with examples of
  * each kind of fault. Takes its settings as JSON in its first argument. Exit code 1 on any fault.
  */
+import { avroType } from '../../schemas/avro.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
@@ -65,7 +66,7 @@ export interface AuditFigures {
 async function audit(settings: AuditorSettings, admin: Admin): Promise<AuditFigures> {
   const { prefix, applicationId, partitions } = settings;
   const names = topicNames(prefix, vendorNames);
-  const decoder = createDecoder(() => Promise.resolve(biometricEventAvsc));
+  const decoder = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
   const unreadable = new Findings();
   const trace = async (outputs: readonly OutputRecord[]): Promise<Traced[]> => {
     const traced: Traced[] = [];

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { avroType } from '../../schemas/avro.ts';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder, schemaIdOf } from '../../schemas/codec.ts';
 
@@ -28,13 +29,13 @@ for (const name of names) {
 
   test(`bytes that fastavro wrote are read as it meant them: ${name}`, async () => {
     assert.equal(schemaIdOf(bytes), golden.schemaId);
-    const decoder = createDecoder(() => Promise.resolve(writer), version1);
+    const decoder = createDecoder(() => Promise.resolve(avroType(writer)), version1);
     await decoder.prepare(golden.schemaId);
     assert.deepStrictEqual(decoder.decode(bytes), golden.event);
   });
 
   test(`bytes that fastavro wrote are read by the current contract: ${name}`, async () => {
-    const decoder = createDecoder(() => Promise.resolve(writer));
+    const decoder = createDecoder(() => Promise.resolve(avroType(writer)));
     await decoder.prepare(golden.schemaId);
     assert.equal(decoder.decode(bytes).event_id, golden.event.event_id);
   });

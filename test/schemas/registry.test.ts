@@ -4,10 +4,16 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { before, describe, test } from 'node:test';
 import { SchemaRegistry as KafkaJsRegistry } from '@kafkajs/confluent-schema-registry';
+import { avroType } from '../../schemas/avro.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
-import { createDecoder, createEncoder } from '../../schemas/codec.ts';
+import { createDecoder, createEncoder, DecodeError } from '../../schemas/codec.ts';
 import { checkSchemas, lookupSchemaId, registerSchemas, subjects } from '../../schemas/contract.ts';
-import { RegistryError, schemaRegistry, type RegistryErrorCode } from '../../schemas/registry.ts';
+import {
+  RegistryError,
+  schemaRegistry,
+  type RegistryErrorCode,
+  type SchemaRegistry,
+} from '../../schemas/registry.ts';
 import { anEvent } from './events.ts';
 
 function registryUrl(): string {
@@ -17,6 +23,11 @@ function registryUrl(): string {
     'SCHEMA_REGISTRY_URL is not set: start the local stack, then `set -a; . .local/env; set +a`',
   );
   return url;
+}
+
+async function registeredText(id: number): Promise<string> {
+  const response = await fetch(`${registryUrl()}/schemas/ids/${id}`);
+  return ((await response.json()) as { schema: string }).schema;
 }
 
 function withField(type: unknown, fallback?: unknown): string {
@@ -60,7 +71,11 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
     for (const { subject, id } of first) {
       assert.equal(await registry().compatibility(subject), 'FULL_TRANSITIVE');
       assert.equal(await lookupSchemaId(registry(), subject), id);
-      assert.deepEqual(JSON.parse(await registry().schemaById(id)), JSON.parse(biometricEventAvsc));
+      assert.deepEqual(JSON.parse(await registeredText(id)), JSON.parse(biometricEventAvsc));
+      assert.equal(
+        JSON.stringify(await registry().typeById(id)),
+        JSON.stringify(avroType(biometricEventAvsc)),
+      );
     }
     assert.deepEqual(await checkSchemas(registry(), prefix), []);
   });
@@ -97,7 +112,7 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
       await Promise.all(subjects(prefix).map((subject) => lookupSchemaId(registry(), subject))),
       ids,
     );
-    const decoder = createDecoder((id) => registry().schemaById(id));
+    const decoder = createDecoder((id) => registry().typeById(id));
     const value = createEncoder(registered[0]!.id, next)({ ...anEvent(), zone: 'UTC' } as never);
     await decoder.prepare(registered[0]!.id);
     assert.deepStrictEqual(decoder.decode(value), anEvent());
@@ -109,14 +124,14 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
     // It answers records as objects of classes of its own.
     const decoded: unknown = await other.decode(createEncoder(id)(anEvent()));
     assert.deepEqual(JSON.parse(JSON.stringify(decoded)), anEvent());
-    const decoder = createDecoder((each) => registry().schemaById(each));
+    const decoder = createDecoder((each) => registry().typeById(each));
     await decoder.prepare(id);
     assert.deepStrictEqual(decoder.decode(await other.encode(id, anEvent())), anEvent());
   });
 
   test('an id that the registry does not have is not found', async () => {
     await assert.rejects(
-      registry().schemaById(2_000_000_000),
+      registry().typeById(2_000_000_000),
       (error) => error instanceof RegistryError && error.code === 'not_found' && !error.isTransient,
     );
   });
@@ -155,6 +170,12 @@ function failsWith(code: RegistryErrorCode, pattern: RegExp): (error: unknown) =
   };
 }
 
+/** Both look-ups, which go through the library. */
+const lookUps: [string, (registry: SchemaRegistry) => Promise<unknown>][] = [
+  ['an id', (registry) => registry.lookupId('s', '"string"')],
+  ['a type', (registry) => registry.typeById(5)],
+];
+
 describe('a registry that does not answer well', { timeout: 30_000 }, () => {
   test('one that is not there is named by its address, without credentials', async () => {
     let host = '';
@@ -179,12 +200,90 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
       () => undefined,
       async (host) => {
         const silent = schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` }, { timeoutMs: 100 });
-        await assert.rejects(
-          silent.lookupId('s', '"string"'),
-          failsWith('unreachable', /none within 100 ms/),
+        for (const [, lookUp] of lookUps) {
+          await assert.rejects(lookUp(silent), failsWith('unreachable', /none within 100 ms/));
+        }
+      },
+    );
+  });
+
+  test('one that begins an answer and does not end it is given up after the timeout', async () => {
+    await answering(
+      (_, response) => response.writeHead(200, { 'content-length': '100' }).write('{"id":5'),
+      async (host) => {
+        const slow = schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` }, { timeoutMs: 100 });
+        for (const [, lookUp] of lookUps) {
+          await assert.rejects(lookUp(slow), failsWith('unreachable', /none within 100 ms/));
+        }
+      },
+    );
+  });
+
+  test('one that cuts its answer short is unreachable at once', async () => {
+    await answering(
+      (_, response) => {
+        response.writeHead(200, { 'content-length': '100' });
+        response.write('{"id":5', () => response.destroy());
+      },
+      async (host) => {
+        const cutting = schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` }, { timeoutMs: 20_000 });
+        for (const [, lookUp] of lookUps) {
+          await assert.rejects(lookUp(cutting), failsWith('unreachable', /does not answer/));
+        }
+      },
+    );
+  });
+
+  test('a redirect is not followed, and its own body is no answer', async () => {
+    const credentials: unknown[] = [];
+    await answering(
+      (request, response) => {
+        credentials.push(request.headers.authorization);
+        response.end('{"id":6,"schema":"\\"string\\""}');
+      },
+      async (elsewhere) => {
+        await answering(
+          (_, response) => {
+            response.writeHead(302, { location: `http://${elsewhere}/` });
+            response.end('{"id":5,"schema":"\\"string\\""}');
+          },
+          async (host) => {
+            for (const [, lookUp] of lookUps) {
+              await assert.rejects(
+                lookUp(schemaRegistry({ SCHEMA_REGISTRY_URL: `http://someone:canary@${host}` })),
+                failsWith('unreachable', new RegExp(host)),
+              );
+            }
+          },
         );
       },
     );
+    assert.deepEqual(credentials, []);
+  });
+
+  test('one that cannot answer now is asked once, and again at the next look-up', async () => {
+    for (const [what, lookUp] of lookUps) {
+      const answers: [number, string][] = [
+        [503, '{"error_code":50301,"message":"starting"}'],
+        [404, '{"error_code":40403,"message":"Schema not found"}'],
+        [200, '{"id":5,"schema":"\\"string\\""}'],
+      ];
+      await answering(
+        (_, response) => {
+          const [status, body] = answers.shift()!;
+          response.writeHead(status, { 'content-type': 'application/json' }).end(body);
+        },
+        async (host) => {
+          const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` });
+          await assert.rejects(lookUp(registry), failsWith('unavailable', /503/));
+          assert.equal(answers.length, 2, what);
+          const absent = lookUp(registry);
+          if (what === 'an id') assert.equal(await absent, undefined);
+          else await assert.rejects(absent, failsWith('not_found', /schemas\/ids\/5/));
+          assert.ok((await lookUp(registry)) !== undefined, what);
+        },
+      );
+    }
   });
 
   test('one that asks for credentials says which variables hold them; given, they are sent', async () => {
@@ -212,6 +311,13 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
           ),
           5,
         );
+        assert.equal(
+          await schemaRegistry({ SCHEMA_REGISTRY_URL: `http://some%6Fne:c%61nary@${host}` }).lookupId(
+            's',
+            '"string"',
+          ),
+          5,
+        );
       },
     );
   });
@@ -221,19 +327,69 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
       [200, '<html>canary</html>', 'refused'],
       [200, '{"id":"canary"}', 'refused'],
       [404, '<html>canary</html>', 'refused'],
+      [404, '{"message":"no such route"}', 'refused'],
       [502, '<html>canary</html>', 'unavailable'],
+      [500, 'null', 'unavailable'],
+      [400, 'null', 'refused'],
+      [200, 'null', 'refused'],
       [422, '{"error_code":42201,"message":"Invalid schema"}', 'refused'],
     ];
     for (const [status, body, code] of cases) {
       await answering(
-        (_, response) => response.writeHead(status).end(body),
+        (_, response) => response.writeHead(status, { 'content-type': 'application/json' }).end(body),
         async (host) => {
-          await assert.rejects(
-            schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` }).lookupId('s', '"string"'),
-            failsWith(code, new RegExp(host)),
-          );
+          for (const [, lookUp] of lookUps) {
+            await assert.rejects(
+              lookUp(schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` })),
+              failsWith(code, new RegExp(host)),
+            );
+          }
         },
       );
     }
+  });
+
+  test('a schema that cannot be used is no error of the look-up, and costs one request a time', async () => {
+    const reference = { name: 'R', subject: 's', version: 1 };
+    const ambiguous = { type: 'record', name: 'R', fields: [{ name: 'n', type: ['int', 'double'] }] };
+    const answers = [
+      { schema: 'no schema' },
+      { schema: '{"type":"record"}' },
+      { schema: JSON.stringify(ambiguous) },
+      { schema: '{"type":"object"}', schemaType: 'JSON' },
+      { schema: 'message R {}', schemaType: 'PROTOBUF' },
+      { schema: '{"type":"record","name":"S","fields":[{"name":"r","type":"R"}]}', references: [reference] },
+    ];
+    for (const answer of answers) {
+      let requests = 0;
+      await answering(
+        (_, response) => {
+          requests += 1;
+          response.end(JSON.stringify(answer));
+        },
+        async (host) => {
+          const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` });
+          assert.equal(await registry.typeById(5), undefined);
+          const decoder = createDecoder((id) => registry.typeById(id));
+          await decoder.prepare(5);
+          assert.throws(
+            () => decoder.decode(createEncoder(5)(anEvent())),
+            (error) => error instanceof DecodeError && error.code === 'incompatible_schema',
+          );
+        },
+      );
+      assert.equal(requests, 2);
+    }
+  });
+
+  test('a type that is looked up is one of the codec, which refuses a number that is not finite', async () => {
+    await answering(
+      (_, response) => response.end(JSON.stringify({ schema: biometricEventAvsc })),
+      async (host) => {
+        const type = await schemaRegistry({ SCHEMA_REGISTRY_URL: `http://${host}` }).typeById(5);
+        assert.ok(type !== undefined && type.isValid(anEvent()));
+        assert.ok(!type.isValid(anEvent({ hrv: Number.NaN })));
+      },
+    );
   });
 });

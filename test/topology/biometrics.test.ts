@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
+import { avroType } from '../../schemas/avro.ts';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
@@ -19,7 +20,7 @@ import { defaultRules } from '../../topology/triggers.ts';
 import { dayMs, receivedAt, topics } from './support.ts';
 
 const encode = createEncoder(7);
-const { decode, prepare } = createDecoder(() => Promise.resolve(biometricEventAvsc));
+const { decode, prepare } = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
 await prepare(7);
 
 function driver(partitions = 1): TopologyTestDriver {

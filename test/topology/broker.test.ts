@@ -67,7 +67,7 @@ for (const [threads, compression] of [
       await soon('the end', stop());
 
       const records = await cluster.read([...Object.values(names.priority), names.deadLetters]);
-      const { decode, prepare } = createDecoder((id) => registry.schemaById(id));
+      const { decode, prepare } = createDecoder((id) => registry.typeById(id));
       for (const { topic, value } of records)
         if (topic !== names.deadLetters) await prepare(schemaIdOf(value!));
       expectCases(records, names, decode);

@@ -1,4 +1,5 @@
 import { test } from 'node:test';
+import { avroType } from '../../schemas/avro.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometrics } from '../../topology/biometrics.ts';
@@ -11,7 +12,7 @@ import { vendorNames } from '../../vendors/index.ts';
 
 test('each webhook of the table leads to what it must, in the test driver', async () => {
   const names = topicNames('driver.', vendorNames);
-  const { decode, prepare } = createDecoder(() => Promise.resolve(biometricEventAvsc));
+  const { decode, prepare } = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
   await prepare(7);
   const topology = biometrics({
     topics: names,

@@ -1,4 +1,5 @@
 /** Exports of Health Auto Export, through the whole topology in the test driver. */
+import { avroType } from '../../schemas/avro.ts';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
@@ -7,7 +8,7 @@ import { errorHeader, headerText, TopologyTestDriver, writeOnly } from '../../st
 import { defaultRules } from '../../topology/triggers.ts';
 import { topics } from './support.ts';
 
-const { decode, prepare } = createDecoder(() => Promise.resolve(biometricEventAvsc));
+const { decode, prepare } = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
 await prepare(7);
 const encode = createEncoder(7);
 

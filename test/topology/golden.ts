@@ -5,6 +5,7 @@
  * <name>.expected.json beside it what has to come of it. A folder with the name of a device is all that a vendor adds.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { avroType } from '../../schemas/avro.ts';
 import { biometricEventAvsc, type BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometrics } from '../../topology/biometrics.ts';
@@ -111,7 +112,7 @@ export interface Outcome {
 }
 
 const encode = createEncoder(7);
-const { decode, prepare } = createDecoder(() => Promise.resolve(biometricEventAvsc));
+const { decode, prepare } = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
 await prepare(7);
 
 /** Runs raw records through the real topology in the test driver. */

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { Pool } from 'pg';
 import { createSink } from '../../../consumers/postgres/sink.ts';
 import { sinkMetrics } from '../../../consumers/postgres/metrics.ts';
+import { avroType, type AvroType } from '../../../schemas/avro.ts';
 import { biometricEventAvsc } from '../../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../../schemas/codec.ts';
 import { RegistryError } from '../../../schemas/registry.ts';
@@ -24,7 +25,7 @@ interface Scene {
 const encode = createEncoder(1);
 
 function scene(
-  options: { assigned?: boolean; loadSchema?: () => Promise<string>; stop?: AbortController } = {},
+  options: { assigned?: boolean; loadType?: () => Promise<AvroType>; stop?: AbortController } = {},
 ): Scene {
   const steps: string[] = [];
   const on: Scene['on'] = {};
@@ -39,7 +40,7 @@ function scene(
   const stop = (options.stop ?? new AbortController()).signal;
   const sink = createSink({
     pool,
-    decoder: createDecoder(options.loadSchema ?? (() => Promise.resolve(biometricEventAvsc))),
+    decoder: createDecoder(options.loadType ?? (() => Promise.resolve(avroType(biometricEventAvsc)))),
     metrics: sinkMetrics(),
     log: capturedLog().log,
     stop,
@@ -131,11 +132,11 @@ test(
   async () => {
     let attempts = 0;
     const it = scene({
-      loadSchema: () => {
+      loadType: () => {
         attempts += 1;
         return attempts < 3
           ? Promise.reject(new RegistryError('unreachable', 'down'))
-          : Promise.resolve(biometricEventAvsc);
+          : Promise.resolve(avroType(biometricEventAvsc));
       },
     });
     await it.run(1);
