@@ -1,14 +1,105 @@
-/** One `bridge` command. Each lives in its own thin file and is listed in `cli/main.ts`. */
-export interface Command {
-  /** One line for `bridge --help`. */
-  readonly summary: string;
-  /** Everything `bridge <command> --help` prints. */
-  readonly usage: string;
-  /** Runs the command with the arguments after its name; answers the exit code. */
-  run(args: string[]): Promise<number>;
+import { Command as Commander, CommanderError, type ErrorOptions, type Help } from 'commander';
+import { ConfigError, is, type Variable } from '../process/config.ts';
+
+/** A variable as help shows it. */
+type Described = Pick<Variable<unknown>, 'description' | 'default'> & Partial<Variable<unknown>>;
+
+const fromLocalStack =
+  'Unset variables come from .local/env, which `bridge local up` writes. For each, <NAME>_FILE may name a file that holds the value.';
+
+/** A command of `bridge`, or one of its own (`bridge local up`): all share one style of help, faults and exit codes. */
+export class Command extends Commander {
+  override createCommand(name?: string): Command {
+    return new Command(name).helpCommand(false);
+  }
+
+  override createHelp(): Help {
+    return Object.assign(super.createHelp(), { commandUsage: usageOf });
+  }
+
+  /**
+   * Calls `work` with the arguments, then the options; it resolves with the exit code. What it throws is printed
+   * behind the name of the command: InvalidArgumentError with the usage and exit code 2, ConfigError with exit code
+   * 2, anything else with 1.
+   */
+  does(work: (...args: never[]) => Promise<number> | number): this {
+    return this.action(async (...args: unknown[]) => {
+      try {
+        process.exitCode = await work(...(args as never[]));
+      } catch (error) {
+        if (error instanceof CommanderError) this.error(error.message);
+        const reason = error instanceof Error ? error.message : 'unknown failure';
+        process.stderr.write(`${pathOf(this)}: ${reason}\n`);
+        process.exitCode = error instanceof ConfigError ? 2 : 1;
+      }
+    });
+  }
+
+  /** Adds the section `Environment:` to the help of this command and of its own commands. */
+  environment(table: Readonly<Record<string, Described>>, note = fromLocalStack): this {
+    return this.addHelpText('afterAll', () => {
+      const help = this.createHelp();
+      const helpWidth = this.configureOutput().getOutHelpWidth?.() ?? 80;
+      help.prepareContext({ helpWidth });
+      const nameWidth = Math.max(...Object.keys(table).map((name) => name.length));
+      const rows = Object.entries(table).map(([name, variable]) =>
+        help.formatItem(name, nameWidth, `${variable.description}${defaultOf(variable)}`, help),
+      );
+      const indented = help.boxWrap(note, helpWidth - 2).replaceAll(/^/gm, '  ');
+      return ['\nEnvironment:', ...rows, indented].join('\n');
+    });
+  }
+
+  /** Every usage fault ends here. */
+  override error(message: string, options?: ErrorOptions): never {
+    const command = topOf(this);
+    const said = message.replace(/^error: /, '').replaceAll('\n', ' ');
+    const fault = this.#fault(said, options?.code);
+    return super.error(
+      `${pathOf(this)}: ${fault}\n\nUsage: ${usageOf(command)}\n\nSee ${pathOf(command)} --help.`,
+      options,
+    );
+  }
+
+  /** Says what to do where commander says only what is wrong. */
+  #fault(said: string, code: string | undefined): string {
+    const names = this.registeredArguments.map((argument) => argument.name());
+    if (code === 'commander.missingArgument' || code === 'commander.excessArguments')
+      return names.length === 0 ? 'takes no arguments' : `name one ${names.join(' and one ')}`;
+    if (code === 'commander.unknownOption' && this.options.length === 0 && names.length > 0)
+      return `there are no options; write -- before a ${names.join(' or ')} that begins with a dash`;
+    if (code === 'commander.unknownCommand' && this.parent !== null)
+      return `${said}; there is only ${this.commands.map((command) => command.name()).join(', ')}`;
+    return said;
+  }
 }
 
-/** Wrong arguments: `cli/main.ts` prints the message and the usage, and exits with 2. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
+/** The command as it is called: `bridge local up`. */
+function pathOf(command: Commander): string {
+  return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
+}
+
+/** The command that `bridge --help` lists: `bridge local` for `bridge local up`. */
+function topOf(command: Commander): Commander {
+  return command.parent === null || command.parent.parent === null ? command : topOf(command.parent);
+}
+
+/** One line per way to call it, with all options: `bridge local up [--brokers <count>]`. */
+function usageOf(command: Commander): string {
+  if (command.parent === null) return `${command.name()} ${command.usage()}`;
+  if (command.commands.length > 0) return command.commands.map(usageOf).join('\n       ');
+  const options = command.options.map(({ flags }) => `[${flags}]`);
+  return [pathOf(command), command.usage().replace(/^\[options\] ?/, ''), ...options]
+    .filter((part) => part !== '')
+    .join(' ');
+}
+
+function defaultOf(variable: Described): string {
+  if (!('default' in variable)) return ' (required)';
+  const { default: value, schema } = variable;
+  if (schema === is.onOff) return ` (default: ${value === true ? 'on' : 'off'})`;
+  const unset = value === '' || (Array.isArray(value) && value.length === 0);
+  // A function makes another value at every start.
+  if (value === undefined || typeof value === 'function' || unset) return '';
+  return ` (default: ${typeof value === 'string' ? value : JSON.stringify(value)})`;
 }

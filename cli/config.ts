@@ -1,38 +1,35 @@
+import { Argument } from 'commander';
 import { sinkVariables } from '../consumers/postgres/main.ts';
 import { ingressVariables } from '../ingress/config.ts';
-import { describeConfig, readConfig, type VariableTable } from '../process/config.ts';
+import { describeConfig, type VariableTable } from '../process/config.ts';
 import { topologyVariables } from '../topology/config.ts';
-import { UsageError, type Command } from './command.ts';
-import { withLocalEnv } from '../local/env.ts';
+import type { Command } from './command.ts';
+import { configured } from './environment.ts';
 
-const tables: Readonly<Record<string, (env: NodeJS.ProcessEnv) => VariableTable>> = {
-  ingress: ingressVariables,
-  topology: () => topologyVariables,
-  sink: () => sinkVariables,
-};
+/** `bridge config`. */
+export function define(command: Command): void {
+  const tables: Readonly<Record<string, VariableTable>> = {
+    ingress: ingressVariables(process.env),
+    topology: topologyVariables,
+    sink: sinkVariables,
+  };
+  command
+    .description(
+      `Print every variable of a process, or of all of them, with its value and its meaning. Secrets are redacted. When the environment is not usable, print all faults of a process together and exit with 2.`,
+    )
+    .addArgument(
+      new Argument('[process]', 'print only the variables of this process').choices(Object.keys(tables)),
+    )
+    .environment({}, 'That of the process: `bridge <process> --help` lists it.')
+    .does((chosen: string | undefined) => {
+      for (const [name, table] of Object.entries(tables))
+        if (chosen === undefined || chosen === name) print(name, table);
+      return 0;
+    });
+}
 
-export const config: Command = {
-  summary: 'print what a process would use of the environment',
-  usage: `
-Usage: bridge config [${Object.keys(tables).join('|')}]
-
-Prints every variable of that process (or of all) with its value, secrets redacted, and what it means. All faults
-are reported together, exit code 2.
-`,
-  run(args) {
-    const [name, ...rest] = args;
-    const chosen = Object.entries(tables).filter(([process]) => name === undefined || process === name);
-    if (chosen.length === 0 || rest.length > 0)
-      throw new UsageError(`takes one of ${Object.keys(tables).join(', ')}`);
-    const env = withLocalEnv(process.env);
-    for (const [title, tableOf] of chosen) {
-      const table = tableOf(env);
-      const shown = describeConfig(table, readConfig(table, env));
-      process.stdout.write(`# ${title}\n`);
-      for (const [variable, value] of Object.entries(shown)) {
-        process.stdout.write(`${variable}=${value}\n    ${table[variable]?.description ?? ''}\n`);
-      }
-    }
-    return Promise.resolve(0);
-  },
-};
+function print(title: string, table: VariableTable): void {
+  process.stdout.write(`# ${title}\n`);
+  for (const [variable, value] of Object.entries(describeConfig(table, configured(table))))
+    process.stdout.write(`${variable}=${value}\n    ${table[variable]?.description ?? ''}\n`);
+}

@@ -2,10 +2,9 @@ import { join } from 'node:path';
 import { withLocalEnv } from '../local/env.ts';
 import { createLog, type Logger } from '../process/log.ts';
 import { readConfig, type Config, type VariableTable } from '../process/config.ts';
-import { UsageError } from './command.ts';
 
 /**
- * The configuration of a process: its variables from the environment and, below it, from the local stack's file.
+ * The variables of `table` from the environment and, below it, from the local stack's file.
  * @throws ConfigError naming every fault.
  */
 export function configured<T extends VariableTable>(table: T): Config<T> {
@@ -18,11 +17,6 @@ export function logOf(
   config: { readonly SERVICE_NAME: string; readonly LOG_LEVEL: string },
 ): Logger {
   return createLog({ name: `${config.SERVICE_NAME}/${name}`, level: config.LOG_LEVEL });
-}
-
-/** For commands that take no arguments. */
-export function noArguments(args: readonly string[]): void {
-  if (args.length > 0) throw new UsageError(`unexpected ${args.map((arg) => JSON.stringify(arg)).join(' ')}`);
 }
 
 /** How to call this command line again in a child process. */

@@ -1,68 +1,41 @@
-import { parseArgs } from 'node:util';
+import { Option } from 'commander';
 import { readLocalEnv, stackDirectory } from '../local/env.ts';
 import { resetStack, StackError, startStack, stopStack, type StackOptions } from '../local/stack.ts';
-import { UsageError, type Command } from './command.ts';
+import { localVariables } from '../local/variables.ts';
+import type { Command } from './command.ts';
 
-export const local: Command = {
-  summary: 'Kafka, schema registry and Postgres for development: up, down, reset',
-  usage: `
-Usage: bridge local up [--brokers 1|3]
-       bridge local down
-       bridge local reset
+/** `bridge local`. */
+export function define(command: Command): void {
+  command
+    .description(
+      `Run Kafka, a schema registry, Postgres and, where redis-server is installed, Redis on this machine: as processes where Java 17 or newer and Maven are installed, else as containers of docker-compose.kafka.yml where a Docker engine answers.`,
+    )
+    .environment(
+      localVariables,
+      '`set -a; . .local/env; set +a` points any tool at the stack; bridge commands read that file themselves.',
+    );
+  command
+    .command('up')
+    .description(
+      'Start everything, return once all of it is healthy, and leave it running. Writes .local/env. Safe to repeat.',
+    )
+    .addOption(
+      new Option(
+        '--brokers <count>',
+        'brokers of a new stack; 3 replicate everything (min.insync.replicas 2), for fault tests',
+      ).choices(['1', '3']),
+    )
+    .does(({ brokers }: { brokers?: '1' | '3' }) =>
+      up(brokers === undefined ? {} : { brokers: brokers === '3' ? 3 : 1 }),
+    );
+  command.command('down').description('Stop everything in order, and keep the data.').does(down);
+  command
+    .command('reset')
+    .description('Stop everything, and delete all data (topics, schema ids, rows) and .local/env.')
+    .does(reset);
+}
 
-  up      starts Kafka, the schema registry, Postgres and, where redis-server is installed, Redis; returns once all
-          are healthy and leaves them running. Again: no change. Writes .local/env, so that
-              set -a; . .local/env; set +a
-          points any tool at them; bridge commands read it by themselves.
-  down    stops them in order and keeps their data.
-  reset   stops them and removes all their data together (topics, schema ids, rows), and .local/env.
-
-  --brokers 3   three brokers (replication 3, min.insync.replicas 2) in place of one, for fault tests
-
-How they run: KAFKA_BOOTSTRAP_SERVERS set: not at all, what is given is used (with SCHEMA_REGISTRY_URL and
-POSTGRES_URL); Java 17+ and Maven there: as processes of this machine; a Docker engine answers: as containers of
-docker-compose.kafka.yml.
-
-Environment:
-  LOCAL_STACK          embedded or docker, to decide by hand
-  LOCAL_DIRECTORY      where data, logs and env go (.local)
-  LOCAL_KAFKA_PORT     19092; its controller takes the next port, two more brokers the four after that
-  LOCAL_REGISTRY_PORT  18081
-  LOCAL_POSTGRES_PORT  15432
-  LOCAL_REDIS_PORT     16379
-`,
-  async run(args) {
-    const { values, positionals } = parse(args);
-    const [action, ...more] = positionals;
-    if (more.length > 0) throw new UsageError(`one of up, down and reset at a time`);
-    if (values.brokers !== undefined && action !== 'up') throw new UsageError('--brokers goes with up');
-    try {
-      switch (action) {
-        case 'up':
-          return await up(brokerCount(values.brokers));
-        case 'down':
-          return await down();
-        case 'reset':
-          return await reset();
-        case undefined:
-        default:
-          throw new UsageError(
-            action === undefined ? 'up, down or reset?' : 'there is only up, down and reset',
-          );
-      }
-    } catch (error) {
-      if (!(error instanceof StackError)) throw error;
-      if (error.code === 'ABORTED') {
-        print('ended; what was started is stopped again');
-        return 130;
-      }
-      process.stderr.write(`bridge local ${action ?? ''}: ${error.message}\n`);
-      return 1;
-    }
-  },
-};
-
-async function up(brokers: 1 | 3 | undefined): Promise<number> {
+async function up(options: Pick<StackOptions, 'brokers'>): Promise<number> {
   const ended = new AbortController();
   const end = (): void => {
     print('stopping what was started');
@@ -74,9 +47,9 @@ async function up(brokers: 1 | 3 | undefined): Promise<number> {
     const began = performance.now();
     const stack = await startStack({
       ...common('bridge local up'),
+      ...options,
       detached: true,
       signal: ended.signal,
-      ...(brokers === undefined ? {} : { brokers }),
     });
     if (stack.path === 'given') return 0;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
@@ -85,6 +58,10 @@ async function up(brokers: 1 | 3 | undefined): Promise<number> {
       print(`  ${name}=${stack.env[name] ?? ''}`);
     print(`  all addresses and secrets: ${stackDirectory()}/env; bridge local down stops it`);
     return 0;
+  } catch (error) {
+    if (!(error instanceof StackError) || error.code !== 'ABORTED') throw error;
+    print('ended; what was started is stopped again');
+    return 130;
   } finally {
     process.off('SIGINT', end);
     process.off('SIGTERM', end);
@@ -112,19 +89,4 @@ function common(owner: string): StackOptions {
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
-}
-
-function parse(args: string[]): { values: { brokers?: string | undefined }; positionals: string[] } {
-  try {
-    return parseArgs({ args, options: { brokers: { type: 'string' } }, allowPositionals: true });
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : 'unknown option');
-  }
-}
-
-function brokerCount(text: string | undefined): 1 | 3 | undefined {
-  if (text === undefined) return undefined;
-  if (text === '1') return 1;
-  if (text === '3') return 3;
-  throw new UsageError('--brokers is 1 or 3');
 }

@@ -1,58 +1,56 @@
-import { parseArgs } from 'node:util';
+import { InvalidArgumentError } from 'commander';
+import { ingressVariables } from '../ingress/config.ts';
 import { runBridge } from '../local/run.ts';
-import { UsageError, type Command } from './command.ts';
+import { localVariables } from '../local/variables.ts';
+import type { Command } from './command.ts';
 
-export const start: Command = {
-  summary: 'run everything on this machine with signed sample traffic',
-  usage: `
-Usage: npm start -- [--exit-after SECONDS] [--no-traffic] [--rate PER_SECOND] [--seed N]
-
-Starts the local stack, creates topics, registers schemas, migrates the database, runs ingress, topology and the
-Postgres sink, sends signed sample webhooks and prints a line for each event that reaches a priority topic.
-Ctrl-C stops everything it started, in order.
-
-  --exit-after SECONDS  send for that long, wait for what was accepted, print the books as one JSON line, and stop;
-                        exit 0 only if everything accepted is accounted for and every event is the expected one
-  --no-traffic          send nothing
-  --rate PER_SECOND     sample webhooks per second (20)
-  --seed N              repeat the sample traffic of an earlier run; each run prints its seed
-
-Environment: PORT (8889), HOST (127.0.0.1), KAFKA_BOOTSTRAP_SERVERS to use brokers that run already, and the ports
-of the local stack: bridge local --help lists them.
-`,
-  run(args) {
-    const options = parse(args);
-    return runBridge({
-      exitAfterMs:
-        options['exit-after'] === undefined
-          ? undefined
-          : positive('exit-after', options['exit-after']) * 1_000,
-      traffic: options['no-traffic'] !== true,
-      ratePerSecond: positive('rate', options.rate ?? '20'),
-      seed: options.seed === undefined ? Date.now() % 1_000_000 : positive('seed', options.seed),
-      write: (line) => process.stdout.write(`${line}\n`),
-    });
-  },
-};
-
-function parse(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      options: {
-        'exit-after': { type: 'string' },
-        'no-traffic': { type: 'boolean' },
-        rate: { type: 'string' },
-        seed: { type: 'string' },
-      },
-    }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : 'unusable options');
-  }
+interface Options {
+  readonly exitAfter?: number;
+  readonly traffic: boolean;
+  readonly rate: number;
+  readonly seed?: number;
 }
 
-function positive(name: string, text: string): number {
+/** `bridge start`, which is `npm start`. */
+export function define(command: Command): void {
+  const { HOST, PORT } = ingressVariables(process.env);
+  command
+    .description(
+      `Start the local stack, create the topics, register the schemas, migrate the database and run ingress, topology and Postgres sink. Send signed sample webhooks and print a line for each event that reaches a priority topic. Ctrl-C stops everything in order. \`npm start -- <options>\` does the same.`,
+    )
+    .option(
+      '--exit-after <seconds>',
+      'send for that long, wait until everything accepted has arrived, print a summary as one JSON line and stop; exit with 0 only if everything accepted is accounted for and every event is the expected one',
+      positive,
+    )
+    .option('--no-traffic', 'send nothing')
+    .option('--rate <number>', 'sample webhooks per second', positive, 20)
+    .option(
+      '--seed <number>',
+      'repeat the sample traffic of an earlier run; each run prints its seed',
+      positive,
+    )
+    .environment(
+      {
+        HOST: { ...HOST, default: '127.0.0.1' },
+        PORT: { ...PORT, description: 'port of the webhooks' },
+        ...localVariables,
+      },
+      'The processes get every other variable too: `bridge config` lists them.',
+    )
+    .does(({ exitAfter, traffic, rate, seed }: Options) =>
+      runBridge({
+        exitAfterMs: exitAfter === undefined ? undefined : exitAfter * 1_000,
+        traffic,
+        ratePerSecond: rate,
+        seed: seed ?? Date.now() % 1_000_000,
+        write: (line) => process.stdout.write(`${line}\n`),
+      }),
+    );
+}
+
+function positive(text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text) || Number(text) <= 0)
-    throw new UsageError(`--${name} takes a number above 0`);
+    throw new InvalidArgumentError('It has to be a number above 0.');
   return Number(text);
 }

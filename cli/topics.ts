@@ -3,54 +3,52 @@ import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
 import { kafkaClient } from '../kafka/client.ts';
 import { checkTopics, createTopics, TopicError } from '../kafka/topics.ts';
-import { UsageError, type Command } from './command.ts';
+import type { Command } from './command.ts';
 import { configured } from './environment.ts';
 import { topicNames, topicSpecs } from '../schemas/topics.ts';
 import { vendorNames } from '../vendors/index.ts';
 
-export const topics: Command = {
-  summary: 'create the topics, or check those that exist',
-  usage: `
-Usage: bridge topics [--check]
+const variables = { ...kafkaVariables, ...applicationVariables };
 
-Creates every topic that is missing, the changelogs of the topology's stores among them, with explicit settings, and checks the partition counts of the others.
-  --check   create nothing; exit 1 when something is missing or laid out otherwise
+/** `bridge topics`. */
+export function define(command: Command): void {
+  command
+    .description(
+      `Create every missing topic with explicit settings, the changelogs of the topology's stores included, and check the partition counts of the others.`,
+    )
+    .option('--check', 'create nothing; exit with 1 when a topic is missing or has other settings')
+    .environment(variables)
+    .does(({ check = false }: { check?: boolean }) => createOrCheck(check));
+}
 
-Environment: KAFKA_BOOTSTRAP_SERVERS and the other KAFKA_ variables, TOPIC_PARTITIONS, TOPIC_REPLICATION_FACTOR,
-TOPIC_PREFIX, APPLICATION_ID.
-`,
-  async run(args) {
-    const unknown = args.find((arg) => arg !== '--check');
-    if (unknown !== undefined) throw new UsageError(`unexpected ${JSON.stringify(unknown)}`);
-    const config = configured({ ...kafkaVariables, ...applicationVariables });
-    const specs = [
-      ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
-      ...changelogSpecs(applicationIdOf(config)),
-    ];
-    const names = specs.map(({ name }) => name);
-    const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
-    const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topics', log }).admin();
-    try {
-      await admin.connect();
-      if (args.includes('--check')) await checkTopics(admin, names, config.TOPIC_PARTITIONS);
-      const created = args.includes('--check')
-        ? []
-        : await createTopics(admin, specs, {
-            partitions: config.TOPIC_PARTITIONS,
-            replicationFactor: config.TOPIC_REPLICATION_FACTOR,
-          });
-      for (const name of names)
-        process.stdout.write(`${created.includes(name) ? 'created' : 'present'}  ${name}\n`);
-      return 0;
-    } catch (error) {
-      const reason =
-        error instanceof TopicError
-          ? error.message
-          : `Kafka at ${config.KAFKA_BOOTSTRAP_SERVERS.join(', ')} did not do it: ${error instanceof Error ? error.message : 'unknown'}`;
-      process.stderr.write(`bridge topics: ${reason}\n`);
-      return 1;
-    } finally {
-      await admin.disconnect();
-    }
-  },
-};
+async function createOrCheck(check: boolean): Promise<number> {
+  const config = configured(variables);
+  const specs = [
+    ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
+    ...changelogSpecs(applicationIdOf(config)),
+  ];
+  const names = specs.map(({ name }) => name);
+  const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+  const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topics', log }).admin();
+  try {
+    await admin.connect();
+    if (check) await checkTopics(admin, names, config.TOPIC_PARTITIONS);
+    const created = check
+      ? []
+      : await createTopics(admin, specs, {
+          partitions: config.TOPIC_PARTITIONS,
+          replicationFactor: config.TOPIC_REPLICATION_FACTOR,
+        });
+    for (const name of names)
+      process.stdout.write(`${created.includes(name) ? 'created' : 'present'}  ${name}\n`);
+    return 0;
+  } catch (error) {
+    if (error instanceof TopicError) throw error;
+    const reason = error instanceof Error ? error.message : 'unknown failure';
+    throw new Error(`Kafka at ${config.KAFKA_BOOTSTRAP_SERVERS.join(', ')} failed: ${reason}`, {
+      cause: error,
+    });
+  } finally {
+    await admin.disconnect();
+  }
+}

@@ -45,18 +45,18 @@ export function ingressVariables(env: NodeJS.ProcessEnv) {
     WORKERS: variable<number>({
       schema: is.integer(1, 256),
       default: 1,
-      description: 'processes that share the port; every limit is one of each of them',
+      description: 'processes that share the port; every limit applies to each of them',
     }),
     DRAIN_GRACE_MS: variable<number>({
       schema: is.integer(0, 600_000),
       default: 2_000,
       description:
-        'how long a process that stops still takes webhooks, for the balancer to hear from /readyz; over early when no connection is left',
+        'how long a stopping process still takes webhooks, so that the balancer sees /readyz fail; shorter when no connection is left',
     }),
     MAX_CONCURRENT_WEBHOOKS: variable<number>({
       schema: is.integer(1, 100_000),
       default: 100,
-      description: 'webhooks in hand at once; more wait in order for at most a second',
+      description: 'webhooks processed at once; others wait in order for at most a second',
     }),
     MAX_BODY_BYTES: variable<number>({
       // The raw topics take records of 12 MiB, headers included.
@@ -79,7 +79,7 @@ export function ingressVariables(env: NodeJS.ProcessEnv) {
       schema: is.text,
       default: undefined,
       secret: true,
-      description: 'what Oura must name when it asks for the challenge of a subscription',
+      description: 'token that Oura sends with the challenge of a subscription',
     }),
     PLAIN_SIGNATURE: variable<boolean>({
       schema: is.onOff,

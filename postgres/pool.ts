@@ -12,12 +12,12 @@ export const postgresVariables = {
   PG_POOL_MIN_SIZE: variable<number>({
     schema: is.integer(0, 1_000),
     default: 10,
-    description: 'connections that are kept once they were needed',
+    description: 'connections that stay open once they were needed',
   }),
   PG_POOL_MAX_SIZE: variable<number>({
     schema: is.integer(1, 1_000),
     default: 50,
-    description: 'connections at most',
+    description: 'most connections to open',
   }),
 } as const;
 

@@ -131,7 +131,11 @@ export const kafkaVariables = {
     schema: is.list,
     description: 'host:port of one or more brokers',
   }),
-  KAFKA_SSL: variable<boolean>({ schema: is.boolean, default: false, description: 'true to connect by TLS' }),
+  KAFKA_SSL: variable<boolean>({
+    schema: is.boolean,
+    default: false,
+    description: 'true to connect with TLS',
+  }),
   KAFKA_SASL_MECHANISM: variable<'plain' | 'scram-sha-256' | 'scram-sha-512' | undefined>({
     schema: is.oneOf(['plain', 'scram-sha-256', 'scram-sha-512']),
     default: undefined,
@@ -151,12 +155,12 @@ export const kafkaVariables = {
   KAFKA_COMPRESSION_TYPE: variable<'snappy' | 'none'>({
     schema: is.oneOf(['snappy', 'none']),
     default: 'snappy',
-    description: 'how what is written is compressed: snappy, or none where a reader cannot decode that',
+    description: 'compression of written records: snappy, or none for readers that cannot decode it',
   }),
   TOPIC_PARTITIONS: variable<number>({
     schema: is.integer(1, 10_000),
     default: 12,
-    description: 'partitions of every topic, fixed for their life',
+    description: 'partitions of every topic; they cannot be changed later',
   }),
   TOPIC_REPLICATION_FACTOR: variable<number>({
     schema: is.integer(1, 10),
@@ -168,7 +172,7 @@ export const kafkaVariables = {
       .string()
       .regex(/^[a-zA-Z0-9._-]*$/, { error: 'may hold letters, digits, dots, underscores and dashes' }),
     default: '',
-    description: 'stands before topic, group and transactional ids',
+    description: 'prefix of topics, groups and transactional ids',
   }),
 } as const;
 

@@ -15,7 +15,7 @@ export const applicationVariables = {
     schema: is.text,
     default: 'biometric-bridge',
     description:
-      'consumer group of the topology, first part of its transactional ids and of its changelogs’ names',
+      'consumer group of the topology, and first part of its transactional ids and changelog names',
   }),
 } as const;
 
@@ -29,23 +29,23 @@ export const topologyVariables = {
     schema: is.text,
     default: () => randomUUID(),
     description:
-      'this instance; give a restarted one the same, so that it settles its predecessor’s transaction at once',
+      'name of this instance; keep it across restarts, so that an open transaction is settled at once',
   }),
   NUM_STREAM_THREADS: variable<number>({
     schema: is.integer(1, 64),
     default: 1,
     description:
-      'stream threads of this process, each with tasks of its own; more than the cores help nobody',
+      'stream threads of this process, each with its own tasks; more than there are cores do not help',
   }),
   COMMIT_INTERVAL_MS: variable<number>({
     schema: is.integer(1, 5_000),
     default: 100,
-    description: 'the most work one transaction holds; an idle topology commits at once',
+    description: 'most work in one transaction, in milliseconds; an idle topology commits at once',
   }),
   TRIGGER_RULES_FILE: variable<string | undefined>({
     schema: is.text,
     default: undefined,
-    description: 'JSON file with trigger rules instead of the built-in ones',
+    description: 'JSON file of trigger rules to use instead of the built-in ones',
   }),
   ...adminVariables(9890),
 } as const;

@@ -1,0 +1,107 @@
+import type { BiometricEvent } from '../schemas/biometric-event.ts';
+import { errorHeader, headerText } from '../streams/index.ts';
+import { headersAsText, withInstantsAsText, type Explained, type Explanation } from '../topology/explain.ts';
+
+/** An explanation as JSON lines, one per output record. */
+export function asJsonLines({ outputs }: Explanation): string {
+  return outputs
+    .map(({ record, event }) => {
+      const value = event === undefined ? (record.value?.toString() ?? null) : withInstantsAsText(event);
+      const { topic, key, headers } = record;
+      return `${JSON.stringify({ topic, key: key?.toString() ?? null, headers: headersAsText(headers), value })}\n`;
+    })
+    .join('');
+}
+
+/** An explanation for people: the delivery, its events field by field, or why there is none. */
+export function asText({ topic, offset, delivery, outputs, dropped }: Explanation): string {
+  const lines = [
+    `delivery ${offset + 1n}: ${topic} offset ${offset}, key ${delivery.key.toString()}, received ${new Date(delivery.receivedAt).toISOString()}`,
+  ];
+  for (const output of outputs)
+    lines.push(...(output.event === undefined ? letterLines(output) : eventLines(output, output.event)));
+  for (const [name, count] of dropped) {
+    const [operator = '', reason = ''] = name.split('/');
+    const meaning = meanings[reason];
+    lines.push(
+      `  no event${count > 1 ? ` of ${count} items` : ''}: operator ${operator} drops it as ${reason}${meaning === undefined ? '' : `, ${meaning}`}`,
+    );
+  }
+  if (outputs.length === 0 && dropped.size === 0) lines.push('  no event: it holds no items');
+  return `${lines.join('\n')}\n\n`;
+}
+
+/** What the reasons of drops mean. */
+const meanings: Readonly<Record<string, string>> = {
+  notification:
+    'a notification that names an object and carries no measurement: the object is still to be fetched',
+  control: 'news about a connection or a request, without data',
+  unknown: 'a type that is not read, or an envelope that the collector did not write',
+  no_measurement: 'it measures nothing that an event carries',
+  out_of_range: 'all that it measures is outside of what a body can have',
+  ignored: 'the vendor itself says that it does not count',
+  not_scored: 'the vendor has no score of it, or not yet',
+  unchanged: 'the last version of this resource said the same',
+  older_revision: 'a newer version of this resource came before',
+};
+
+function letterLines({ record: { topic, headers } }: Explained): string[] {
+  const error = (name: keyof typeof errorHeader): string => headerText(headers, errorHeader[name]) ?? '';
+  return [
+    `  dead letter to ${topic}: ${error('exception')} at operator ${error('node')}, ${error('message')}`,
+  ];
+}
+
+/** Where the fields come from that no payload holds. */
+const ownOrigins: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
+  event_id: 'hash of device, user, resource, revision and content',
+  device_type: 'the route',
+  baseline: "the user's nights of the 30 days before",
+  priority: 'the gravest trigger',
+  supersedes: 'the version of this resource before this one',
+  received_at: 'header received_at',
+  raw: 'the place of the raw record',
+};
+
+/** Where these come from when the payload says nothing of them. */
+const otherwise: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
+  source: 'the route',
+  user_id: 'key of the raw record',
+  kind: 'the type of the payload',
+  revision: 'header received_at, or the last revision if that is higher',
+};
+
+function eventLines({ record, origins }: Explained, event: BiometricEvent): string[] {
+  const { triggers, activity_data, ...fields } = withInstantsAsText(event) as Record<string, unknown> &
+    Pick<BiometricEvent, 'triggers' | 'activity_data'>;
+  const rows: [string, string, string][] = [];
+  const add = (name: string, value: unknown, origin: string | undefined): void => {
+    rows.push([name, typeof value === 'string' ? value : JSON.stringify(value), origin ?? '']);
+  };
+  const paths = origins?.fields as Readonly<Record<string, string>> | undefined;
+  const pathOf = (field: string): string | undefined => {
+    const path = paths?.[field];
+    return path === undefined || origins === undefined || origins.at === '' ? path : `${origins.at}: ${path}`;
+  };
+  for (const [field, value] of Object.entries(fields))
+    add(
+      field,
+      value,
+      ownOrigins[field as keyof BiometricEvent] ??
+        (value === null ? undefined : (pathOf(field) ?? otherwise[field as keyof BiometricEvent])),
+    );
+  for (const [metric, value] of Object.entries(activity_data))
+    add(`activity_data.${metric}`, value, pathOf(metric));
+  const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return [
+    `  event to ${record.topic}`,
+    ...rows.map(([name, value, origin]) =>
+      `    ${name.padEnd(widths[0] ?? 0)}  ${origin === '' ? value : `${value.padEnd(Math.min(widths[1] ?? 0, 40))}  ${origin}`}`.trimEnd(),
+    ),
+    ...triggers.map(
+      ({ type, severity, metric, value, threshold, recommendation, alert_id, first }) =>
+        `    trigger ${type} (${severity}): ${metric} ${value} is below ${threshold}; ${recommendation}; alert ${alert_id}, ${first ? 'for the first time' : 'raised before'}`,
+    ),
+    ...(triggers.length === 0 ? ['    no trigger'] : []),
+  ];
+}

@@ -1,0 +1,75 @@
+import type { OutputConfiguration } from 'commander';
+import { Command } from './command.ts';
+
+interface Listed {
+  readonly summary: string;
+  /** Loads the command when it is asked for, so that `bridge --help` loads neither Kafka nor Express nor Postgres. */
+  readonly load: () => Promise<{ define(command: Command): void }>;
+}
+
+/** The commands of `bridge`, in the order of its help. */
+export const commands: Readonly<Record<string, Listed>> = {
+  start: {
+    summary: 'Run everything on this machine with signed sample traffic.',
+    load: () => import('./start.ts'),
+  },
+  ingress: {
+    summary: 'Take webhooks, verify them and append them to the raw topics.',
+    load: () => import('./ingress.ts'),
+  },
+  topology: {
+    summary: 'Run the topology: raw topics in, prioritized events out, exactly once.',
+    load: () => import('./topology.ts'),
+  },
+  sink: {
+    summary: 'Write the events of the priority topics to Postgres.',
+    load: () => import('./sink.ts'),
+  },
+  topics: { summary: 'Create the topics, or check those that exist.', load: () => import('./topics.ts') },
+  schemas: {
+    summary: 'Register the contract in the schema registry, or check it.',
+    load: () => import('./schemas.ts'),
+  },
+  explain: {
+    summary: 'Show what the topology makes of a payload, and why.',
+    load: () => import('./explain.ts'),
+  },
+  token: { summary: 'Make the bearer token of a HealthKit user.', load: () => import('./token.ts') },
+  describe: { summary: 'Show the topology as text, Mermaid or JSON.', load: () => import('./describe.ts') },
+  config: {
+    summary: 'Print the configuration that a process would use.',
+    load: () => import('./config.ts'),
+  },
+  local: {
+    summary: 'Run Kafka, a schema registry and Postgres for development.',
+    load: () => import('./local.ts'),
+  },
+};
+
+/**
+ * Runs the command that `argv` names; `process.exitCode` is the command's.
+ * @throws CommanderError when there is nothing to run: with exitCode 0 after help, else after a usage fault. The text
+ * has been written.
+ */
+export async function run(argv: readonly string[], output: OutputConfiguration = {}): Promise<void> {
+  const program = new Command('bridge')
+    .usage('<command> [options]')
+    .description('Wearable webhooks in, prioritized Avro events out, exactly once.')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput(output)
+    .addHelpText('after', '\n`bridge <command> --help` explains a command.');
+  for (const [name, { summary }] of Object.entries(commands)) program.command(name).summary(summary);
+  program.hook('preSubcommand', async (_, command) => {
+    if (command instanceof Command) (await commands[command.name()]?.load())?.define(command);
+  });
+  await program.parseAsync(asked(argv), { from: 'user' });
+}
+
+/** `bridge` and `bridge help` ask for help as `--help` does; `bridge help topics` is `bridge topics --help`. */
+function asked([first = 'help', ...rest]: readonly string[]): string[] {
+  if (first === 'help') return asked([...rest, '--help']);
+  // An unknown command is a fault, even when its help is asked for.
+  return first.startsWith('-') || Object.hasOwn(commands, first) ? [first, ...rest] : [first];
+}
