@@ -1,94 +1,147 @@
 /**
- * `npm test`: starts a stack of its own with fresh data on free ports, runs every test file against it with node:test,
- * and stops it again, also when it is interrupted. Arguments choose files by a part of their path.
+ * `npm test`, `npm run test:faults` and `npm run test:edge`: starts a stack of its own with fresh data on free ports, runs
+ * test files against it, and stops it again, also when it is interrupted.
  */
 import { spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { startStack } from '../local/stack.ts';
-import { projectRoot } from '../process/root.ts';
+import { edgeSeed } from './edge/settings.ts';
+import { faultSeed } from './faults/settings.ts';
 
-/** A run that takes longer hangs: the whole suite takes less than half of it on two cores. */
-const deadlineMs = 25 * 60_000;
-const usage = `Usage: npm test [-- PART_OF_PATH...]
+interface Suite {
+  readonly usage: string;
+  /** Whether a file, by its path in test/, belongs to the suite. */
+  includes(file: string): boolean;
+  /** Files at a time. More than the cores of a small machine, because many only wait for a broker. */
+  readonly concurrency: number;
+  /** For one file, and for all; the tests themselves have closer limits. A run that takes longer hangs. */
+  deadlineMs(rounds: number): number;
+  env(rounds: number, seed: string | undefined): Record<string, string>;
+}
 
-Runs every test, or the files whose path contains one of the arguments, against a stack of its own.
-`;
+const suites: Readonly<Record<string, Suite>> = {
+  test: {
+    usage: `Usage: npm test [-- PART_OF_PATH...]
 
-async function main(args: string[]): Promise<number> {
-  if (args.includes('--help') || args.includes('-h')) {
-    process.stdout.write(usage);
+Runs every test but the faults (npm run test:faults), or the files whose path contains one of the arguments, the
+faults among them, against a stack of its own. Prints the time of each folder and the slowest files.
+`,
+    includes: (file) => !file.startsWith('faults/'),
+    concurrency: 3,
+    deadlineMs: () => 20 * 60_000,
+    env: () => ({}),
+  },
+  faults: {
+    usage: `Usage: npm run test:faults [-- [--rounds N] [--seed N] [PART_OF_NAME...]]
+
+Runs every fault test, or the files whose name contains one of the arguments, each with N rounds of its fault (30).
+--seed or FAULT_SEED repeats a run.
+`,
+    includes: (file) => file.startsWith('faults/'),
+    concurrency: 2,
+    deadlineMs: (rounds) => rounds * 3 * 60_000 + 10 * 60_000,
+    env: (rounds, seed) => ({ FAULT_ROUNDS: String(rounds), FAULT_SEED: seed ?? String(faultSeed) }),
+  },
+  edge: {
+    usage: `Usage: npm run test:edge [-- [--seed N] [PART_OF_NAME...]]
+
+Runs every test of the edge at its full length, or the files whose name contains one of the arguments.
+--seed or EDGE_SEED repeats what the fuzz test sends.
+`,
+    includes: (file) => file.startsWith('edge/'),
+    // Figures of tests that run at the same time would be those of all of them.
+    concurrency: 1,
+    deadlineMs: () => 30 * 60_000,
+    env: (_, seed) => ({ EDGE_FULL: 'on', EDGE_SEED: seed ?? String(edgeSeed) }),
+  },
+};
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      rounds: { type: 'string', default: '30' },
+      seed: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  const [name = '', ...parts] = positionals;
+  const suite = suites[name];
+  if (suite === undefined) throw new Error(`the suite is one of ${Object.keys(suites).join(', ')}`);
+  if (values.help === true) {
+    process.stdout.write(suite.usage);
     return 0;
   }
-  const root = projectRoot();
-  const files = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number from 1');
+  if (values.seed !== undefined && !/^\d{1,15}$/.test(values.seed))
+    throw new Error('--seed takes a whole number');
+  const files = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.test.ts'))
-    .map((file) => relative(process.cwd(), join(root, 'test', file)))
-    .filter((file) => args.length === 0 || args.some((part) => file.includes(part)))
+    .filter((file) => suite.includes(file) || (name === 'test' && parts.length > 0))
+    .filter((file) => parts.length === 0 || parts.some((part) => file.includes(part)))
     .sort();
-  if (files.length === 0) {
-    process.stderr.write(`no test file has ${args.join(' or ')} in its path\n`);
-    return 1;
-  }
+  if (files.length === 0) throw new Error(`no test file has ${parts.join(' or ')} in its path`);
   const interrupted = new AbortController();
-  let end = (): void => undefined;
-  const onSignal = (): void => {
-    interrupted.abort();
-    end();
-  };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupted.abort());
   const stack = await startStack({
-    directory: '.local/test',
+    directory: `.local/${name}`,
     ports: 'free',
     fresh: true,
     signal: interrupted.signal,
     onProgress: (line) => process.stdout.write(`${line}\n`),
   });
+  const reports = mkdtempSync(join(tmpdir(), `${name}-`));
+  const report = join(reports, 'report');
+  writeFileSync(report, '');
   try {
-    const all = args.length === 0;
-    process.stdout.write(
-      `running ${files.length} test files${all ? ', all there are: nothing is left out' : ''}\n`,
-    );
-    return await runFiles(files, stack.env, (stop) => {
-      end = stop;
-      if (interrupted.signal.aborted) stop();
+    const env = suite.env(rounds, values.seed);
+    const shown = Object.entries(env).map(([variable, value]) => ` ${variable}=${value}`);
+    process.stdout.write(`running ${files.length} test files${shown.join('')}\n`);
+    const code = await runFiles(files, suite, suite.deadlineMs(rounds), interrupted.signal, {
+      ...stack.env,
+      ...env,
+      ...(name === 'test' ? {} : { FAULT_REPORT: report }),
     });
+    if (name !== 'test') summarize(readFileSync(report, 'utf8'), name === 'faults');
+    return code;
   } finally {
+    rmSync(reports, { recursive: true });
     await stack.stop();
   }
 }
 
 function runFiles(
   files: readonly string[],
+  { concurrency }: Suite,
+  deadlineMs: number,
+  interrupted: AbortSignal,
   env: Record<string, string>,
-  onStarted: (stop: () => void) => void,
 ): Promise<number> {
-  // The environment of whoever runs the tests must not reach them: the stack's own is the only one.
+  // The caller's environment must not reach the tests where the stack has variables of its own.
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !(name in env)));
+  const runner = join(import.meta.dirname, 'files.ts');
+  const paths = files.map((file) => join(import.meta.dirname, file));
   return new Promise((resolve, reject) => {
     const child = spawn(
       process.execPath,
-      [
-        '--import',
-        'tsx',
-        '--test',
-        '--test-concurrency=2',
-        '--test-timeout=480000',
-        '--test-reporter=spec',
-        ...files,
-      ],
+      ['--import', 'tsx', runner, String(concurrency), String(deadlineMs), ...paths],
       { stdio: 'inherit', env: { ...inherited, ...env, LOG_LEVEL: 'silent' }, detached: true },
     );
+    // What the tests have started must end with them: the whole group is signalled.
     const stopGroup = (signal: NodeJS.Signals): void => {
-      // The runner's own children must end with it: the whole group is signalled.
       if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, signal);
     };
+    const stop = (): void => stopGroup('SIGTERM');
     const late = setTimeout(() => {
       process.stderr.write(`the tests did not end within ${deadlineMs / 60_000} min and are stopped\n`);
       stopGroup('SIGKILL');
     }, deadlineMs);
-    onStarted(() => stopGroup('SIGTERM'));
+    if (interrupted.aborted) stop();
+    interrupted.addEventListener('abort', stop);
     child.once('error', reject);
     child.once('exit', (code, signal) => {
       clearTimeout(late);
@@ -97,7 +150,20 @@ function runFiles(
   });
 }
 
-main(process.argv.slice(2)).then(
+/** One line per test, then, where figures add up, their sums. */
+function summarize(lines: string, addsUp: boolean): void {
+  const sums: Record<string, number> = {};
+  process.stdout.write('\nfigures:\n');
+  for (const line of lines.split('\n').filter((one) => one !== '')) {
+    process.stdout.write(`${line}\n`);
+    const figures = JSON.parse(line) as Record<string, unknown>;
+    for (const [name, value] of Object.entries(figures))
+      if (typeof value === 'number' && name !== 'seed') sums[name] = (sums[name] ?? 0) + value;
+  }
+  if (addsUp) process.stdout.write(`in all: ${JSON.stringify(sums)}\n`);
+}
+
+main().then(
   (code) => {
     process.exitCode = code;
   },
