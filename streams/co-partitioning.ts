@@ -2,11 +2,11 @@ import { StreamsError } from './errors.ts';
 import { topicResource, type Admin } from '../kafka/client.ts';
 
 /**
- * The partition count that all source topics and changelogs have. Every output topic needs at least as many, because
+ * The partition count that all source topics and changelogs share. Every output topic needs at least as many, because
  * outputs stay in the partition of their input.
- * @throws StreamsError INVALID_TOPICS naming what is missing or does not fit.
+ * @throws StreamsError INVALID_TOPICS naming the topics that are missing or have another count.
  */
-export async function partitionCount(
+export async function commonPartitionCount(
   admin: Admin,
   {
     sources,
@@ -29,18 +29,18 @@ export async function partitionCount(
     ...outputs.filter((topic) => (counts.get(topic) ?? 0) < partitions),
   ];
   if (wrong.length > 0) {
-    const layouts = wrong.map((topic) => `${topic} has ${counts.get(topic) ?? 0}`).join(', ');
+    const others = wrong.map((topic) => `${topic} has ${counts.get(topic) ?? 0}`).join(', ');
     throw new StreamsError(
       'INVALID_TOPICS',
-      `partition counts do not fit together: ${first ?? ''} has ${partitions}, ${layouts}; a task joins partition i of all of them`,
+      `partition counts do not fit together: ${first ?? ''} has ${partitions}, ${others}; a task joins partition i of all of them`,
     );
   }
   return partitions;
 }
 
 /**
- * Checks that changelogs are compacted and nothing else: with any other policy state would disappear with its age.
- * @throws StreamsError INVALID_TOPICS naming those that are not.
+ * Checks that changelogs are compacted only: any other policy deletes state by age or size.
+ * @throws StreamsError INVALID_TOPICS naming those that have another policy.
  */
 export async function checkCompaction(admin: Admin, changelogs: readonly string[]): Promise<void> {
   if (changelogs.length === 0) return;

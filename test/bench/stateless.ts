@@ -12,12 +12,12 @@ import { rawMeta } from '../../vendors/reading.ts';
 import {
   drop,
   KafkaStreams,
-  noMetrics,
   serdes,
   StreamsBuilder,
   type Serde,
   type Topology,
 } from '../../streams/index.ts';
+import { noMetrics } from '../../streams/metrics.ts';
 import { devices, topicNames, type TopicNames } from '../../kafka/topics.ts';
 import { analyze, defaultRules } from '../../topology/triggers.ts';
 import { silentLog } from '../streams/log.ts';

@@ -6,14 +6,9 @@
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
+import { changelogTopic } from '../../streams/changelogs.ts';
 import { errorHeader } from '../../streams/errors.ts';
-import {
-  changelogTopic,
-  describeNodes,
-  headerText,
-  type InputRecord,
-  type OutputRecord,
-} from '../../streams/index.ts';
+import { headerText, type InputRecord, type OutputRecord } from '../../streams/index.ts';
 import { kafkaClient, type Admin } from '../../kafka/client.ts';
 import { topicNames } from '../../kafka/topics.ts';
 import {
@@ -98,7 +93,7 @@ async function audit(settings: AuditorSettings, admin: Admin): Promise<AuditFigu
   const different = compareOutputs(expected, actual, isRefused);
   const state = new Findings();
   let entries = 0;
-  for (const { name } of describeNodes(topology).stores) {
+  for (const { name } of topology.stores) {
     const changelog = await readCommitted(admin, changelogTopic(applicationId, name));
     for (let partition = 0; partition < partitions; partition += 1) {
       const found = compacted(changelog.filter((record) => record.partition === partition));

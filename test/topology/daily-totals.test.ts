@@ -5,7 +5,7 @@ import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { pointsStore } from '../../topology/daily-totals.ts';
 import { maxDayPoints, noPoints, packedDay, withPoints, type Point } from '../../topology/day-points.ts';
 import { shortHash } from '../../topology/packed.ts';
-import { changelogConfig } from '../../streams/index.ts';
+import { changelogConfig } from '../../streams/changelogs.ts';
 import { ExportsDriver, exportOf, metric, takenAt } from './exports.ts';
 import { dayMs } from './support.ts';
 

@@ -1,11 +1,6 @@
 import type { TestContext } from 'node:test';
-import {
-  changelogConfig,
-  serdes,
-  StreamsBuilder,
-  type StreamsOptions,
-  type Topology,
-} from '../../../streams/index.ts';
+import { changelogConfig } from '../../../streams/changelogs.ts';
+import { serdes, StreamsBuilder, type StreamsOptions, type Topology } from '../../../streams/index.ts';
 import { Cluster, type Started } from './cluster.ts';
 
 /** Counts records per key. */

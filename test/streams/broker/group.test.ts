@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { changelogConfig } from '../../../streams/index.ts';
+import { changelogConfig } from '../../../streams/changelogs.ts';
 import { until } from '../until.ts';
 import { Cluster, type Started } from './cluster.ts';
 import { Flow } from './flow.ts';
