@@ -104,7 +104,7 @@ describe('the search for a record that the broker refuses', () => {
     assert.equal(bisection.limit, Infinity);
   });
 
-  test('gives up when the dead letter itself is refused', () => {
+  test('fails when the dead letter itself is refused', () => {
     const bisection = new Bisection();
     const alone = { records: 1, first: record(1, 7n), ends: [{ topic: 'in', partition: 1, offset: 8n }] };
     bisection.narrow(alone, 'MESSAGE_TOO_LARGE');

@@ -131,7 +131,7 @@ export const pipelineCases: readonly PipelineCase[] = [
     ],
   },
   {
-    title: 'dead-letters bad records whole, with what failed and where, and goes on behind them',
+    title: 'dead-letters bad records whole, with what failed and where, and processes the next ones',
     inputTopics: ['in'],
     outputTopics: ['out'],
     topology: (name) => {

@@ -42,7 +42,7 @@ describe('stream threads', () => {
     assert.equal(streams.state, 'ERROR');
   });
 
-  test('grow silent when one of them hangs, leave its metrics out, and end it nevertheless', async (t) => {
+  test('grow silent when one of them hangs, leave its metrics out, and still end it on close', async (t) => {
     const streams = workers(t, 'hang');
     await streams.start();
     // A thread that has not reported yet is silent too.

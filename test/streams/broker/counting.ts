@@ -29,7 +29,7 @@ function counting(
   return builder.build();
 }
 
-/** An application with a store, on topics of its own: what it has counted tells what its store held. */
+/** An application with a store, on topics of its own: its counts show what its store held. */
 export class Counting {
   readonly cluster: Cluster;
   readonly from: string;
