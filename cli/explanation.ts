@@ -1,6 +1,7 @@
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
-import { errorHeader, headerText } from '../streams/index.ts';
+import { errorHeader } from '../streams/index.ts';
 import { headersAsText, withInstantsAsText, type Explained, type Explanation } from '../topology/explain.ts';
+import { headerText } from '../schemas/raw-record.ts';
 
 /** An explanation as JSON lines, one per output record. */
 export function asJsonLines({ outputs }: Explanation): string {

@@ -1,6 +1,6 @@
 import { assignerProtocol, type PartitionAssigner } from '../kafka/client.ts';
 
-/** What a member tells the leader when it joins: the tasks it has, and in which generation it got them. */
+/** What a member claims when it joins: the tasks it has, and the generation in which it got them. */
 export interface TaskClaim {
   /** -1 before the first assignment. */
   readonly generation: number;
@@ -10,9 +10,9 @@ export interface TaskClaim {
 export const noClaim: TaskClaim = { generation: -1, tasks: [] };
 
 /**
- * Gives every task to one member, evenly (counts differ by at most one), and leaves a task where it was wherever
- * that allows. A task claimed twice goes to the claim of the highest generation: the other is a member that slept.
- * Same input, same answer, in any order of members.
+ * Assigns every task to one member, evenly (counts differ by at most one), and keeps a task where it is as far as that
+ * allows. When two members claim a task, the claim of the higher generation wins: the other member was suspended. The
+ * order of the members makes no difference.
  */
 export function assignTasks(
   taskCount: number,
@@ -30,7 +30,7 @@ export function assignTasks(
       if (task >= 0 && task < taskCount && claim.generation > rivalGeneration) owner.set(task, member);
     }
   }
-  // Of n tasks on m members, n mod m members may hold one more; those who hold most already keep the larger share.
+  // Of n tasks on m members, n mod m members get one more: those that hold most, so that the fewest tasks move.
   const floor = Math.floor(taskCount / members.length);
   let larger = taskCount % members.length;
   const held = (member: string): number[] => [...owner].filter(([, m]) => m === member).map(([task]) => task);
@@ -56,7 +56,7 @@ const version = 1;
 
 /**
  * The group protocol of a streams application: partition i of every topic goes to the owner of task i.
- * @param claim - asked at each join.
+ * @param claim - called at each join.
  */
 export function taskAssigner(partitions: number, claim: () => TaskClaim): PartitionAssigner {
   return () => ({
@@ -89,7 +89,7 @@ export function taskAssigner(partitions: number, claim: () => TaskClaim): Partit
   });
 }
 
-// A member of another make, or of a later version, simply claims nothing.
+// A member that runs another program, or a later version, claims nothing.
 function readClaim(metadata: Buffer): TaskClaim {
   try {
     const userData: unknown = JSON.parse(

@@ -1,31 +1,30 @@
-import type { GroupMembership, Work } from './commit.ts';
+import type { Bisection } from './bisection.ts';
 import type { Join } from './group.ts';
-import type { Isolation } from './bisection.ts';
-import type { InputRecord, OutputRecord, PartitionOffset } from './record.ts';
+import type { GroupMembership, InputRecord, OutputRecord, PartitionOffset } from './record.ts';
 import type { Task } from './task.ts';
 import type { TaskSet } from './task-set.ts';
 
-/** Records taken into one send of outputs: enough to fill a request, few enough to leave the event loop in time. */
+/** Records in one send of outputs: enough to fill a request, few enough to return to the event loop soon. */
 const chunkRecords = 1_000;
 
-/** Changelog records in one send, of all stores and tasks together: a send of its own for each would cost a round trip each. */
+/** Changelog records in one send, of all stores and tasks together: separate sends would cost a round trip each. */
 const flushRecords = 10_000;
 
 /** What an attempt works with. */
 export interface AttemptOptions {
   readonly join: Join;
   readonly tasks: TaskSet;
-  readonly isolation: Isolation;
-  /** The most work of one transaction. */
+  readonly bisection: Bisection;
+  /** A transaction takes in records for at most this long. */
   readonly commitIntervalMs: number;
-  /** Whether to take nothing more: the assignment has changed, or the thread closes. */
+  /** Whether to take in no more records: the assignment has changed, or the thread closes. */
   readonly isOver: () => boolean;
-  /** Called after each chunk: what waits has become less. */
+  /** Called after each chunk, when the queues have become shorter. */
   readonly onChunk: () => void;
 }
 
-/** One transaction: the work of a commit, and, should it fail, what has to be settled. */
-export class Attempt implements Work {
+/** One transaction: the work that commit() carries out, and what has to be settled if it fails. */
+export class Attempt {
   readonly join: Join;
   /** The tasks it touched. */
   readonly tasks = new Set<Task>();
@@ -35,7 +34,7 @@ export class Attempt implements Work {
   processMs = 0;
   first: InputRecord | undefined;
   oldestTimestamp: number | undefined;
-  /** What it was to commit; empty until it came that far. */
+  /** The offsets to commit; empty until commit() asked for them. */
   committing: readonly PartitionOffset[] = [];
   readonly #options: AttemptOptions;
 
@@ -48,27 +47,30 @@ export class Attempt implements Work {
     return this.join.membership;
   }
 
-  /** Processes what waits, a chunk per send, until nothing waits, the commit interval is over or we are reassigned. */
-  *outputs(): Generator<readonly OutputRecord[]> {
-    const { tasks, isolation, commitIntervalMs, isOver, onChunk } = this.#options;
+  /**
+   * Outputs and dead letters, a chunk per send, until no record is queued, the commit interval is over or the
+   * assignment has changed. Processes lazily: records are taken in while earlier outputs are being sent.
+   */
+  *outputs(): Iterable<readonly OutputRecord[]> {
+    const { tasks, bisection, commitIntervalMs, isOver, onChunk } = this.#options;
     for (const task of tasks.dirty) this.tasks.add(task);
     for (let isFirst = true; ; isFirst = false) {
       const outputs: OutputRecord[] = [];
-      const begun = performance.now();
+      const chunkStartedAt = performance.now();
       const ended = this.#processChunk(outputs);
-      const now = performance.now();
-      this.processMs += now - begun;
+      this.processMs += performance.now() - chunkStartedAt;
       onChunk();
       yield outputs;
       const isLate = performance.now() - this.startedAt >= commitIntervalMs;
-      const isFull = this.records >= isolation.limit;
-      // The first chunk waits until the transaction has begun: what comes in meanwhile is taken along.
+      const isFull = this.records >= bisection.limit;
+      // The first chunk is sent only once the transaction has begun: records fetched meanwhile still join it.
       const isDrained = (ended && !isFirst) || !tasks.hasRecords;
       if (isDrained || isLate || isFull || isOver()) return;
     }
   }
 
-  *changelogs(): Generator<readonly OutputRecord[]> {
+  /** What the stores wrote, one record per key, a bounded number at a time. Call it after the last output. */
+  *changelogs(): Iterable<readonly OutputRecord[]> {
     let records: OutputRecord[] = [];
     for (const { stores } of this.tasks) {
       for (const store of stores) {
@@ -83,24 +85,26 @@ export class Attempt implements Work {
     if (records.length > 0) yield records;
   }
 
+  /** The next offset of every partition that the attempt has touched. */
   offsets(): readonly PartitionOffset[] {
     this.committing = [...this.tasks].flatMap((task) => task.positionsToCommit());
     return this.committing;
   }
 
+  /** Makes the committed writes the state of the stores, and the committed offsets the positions of the tasks. */
   foldIn(): void {
     for (const task of this.tasks) task.foldIn(this.committingOf(task));
   }
 
-  /** What it was to commit of one task. */
+  /** The offsets to commit of one task. */
   committingOf(task: Task): PartitionOffset[] {
     if (!this.tasks.has(task)) return [];
     return this.committing.filter(({ partition }) => partition === task.partition);
   }
 
   #processChunk(outputs: OutputRecord[]): boolean {
-    const { tasks, isolation } = this.#options;
-    const until = Math.min(this.records + chunkRecords, isolation.limit);
+    const { tasks, bisection } = this.#options;
+    const until = Math.min(this.records + chunkRecords, bisection.limit);
     while (this.records < until) {
       const taken = tasks.take(until - this.records);
       if (taken === undefined) return true;
@@ -114,7 +118,7 @@ export class Attempt implements Work {
     this.records += 1;
     this.first ??= record;
     this.oldestTimestamp = Math.min(this.oldestTimestamp ?? record.timestamp, record.timestamp);
-    const refusal = this.#options.isolation.refusalOf(record);
+    const refusal = this.#options.bisection.refusalOf(record);
     if (refusal === undefined) processor.process(record, outputs);
     else processor.refuse(record, refusal, outputs);
   }

@@ -3,17 +3,17 @@ import { partitionName, type InputRecord, type PartitionOffset } from './record.
 
 /**
  * Finds the record that the broker refuses (too large, an impossible timestamp) among those of a failed transaction:
- * transactions halve until it stands alone, then its production handler decides. Only partitions with suspects are
- * processed meanwhile, so that the flow of the others can neither hide it nor put it off.
+ * halves transactions until it is alone in one, then its production handler decides. Meanwhile only partitions with
+ * suspects are processed, so that the flow of the others can neither hide nor delay it.
  */
-export class Isolation {
-  /** The offset behind the last suspect of each partition, by name. */
+export class Bisection {
+  /** The offset behind the last suspect of each partition, by partition name. */
   readonly #suspects = new Map<string, bigint>();
   /** The broker's reason by record. */
   readonly #refused = new Map<string, string>();
   #limit = Infinity;
 
-  /** How many records a transaction may hold now. */
+  /** How many records a transaction may hold now; Infinity while there is no suspect. */
   get limit(): number {
     return this.#limit;
   }
@@ -23,15 +23,15 @@ export class Isolation {
     return this.#suspects.size === 0 || this.#suspects.has(partitionName(topic, partition));
   }
 
-  /** Why the broker refuses what this record leads to; undefined when it does not, as far as is known. */
+  /** Why the broker refuses what this record leads to; undefined unless it was found to. */
   refusalOf(record: InputRecord): string | undefined {
     return this.#refused.size === 0 ? undefined : this.#refused.get(recordName(record));
   }
 
   /**
-   * The broker refused a transaction.
+   * Halves the limit after the broker refused a transaction, or marks its only record as refused.
    * @param attempt.ends - the next offsets behind its records.
-   * @throws StreamsError HANDLER_FAILED when what it refused was already the dead letter of a refused record.
+   * @throws StreamsError HANDLER_FAILED when it refused the dead letter of a refused record.
    */
   narrow(
     attempt: { records: number; first: InputRecord | undefined; ends: readonly PartitionOffset[] },
@@ -55,16 +55,14 @@ export class Isolation {
     this.#refused.set(name, code);
   }
 
-  /** A transaction that moved the positions to `offsets` is committed. */
+  /** Doubles the limit after a commit of `offsets`, and clears the suspects before them. */
   onCommit(offsets: readonly PartitionOffset[]): void {
-    if (this.#limit === Infinity) return;
     this.#limit *= 2;
     this.#clear(offsets);
   }
 
-  /** An assignment was taken over: suspects that others have, or that are behind us, are none any more. */
+  /** Clears the suspects that another member owns, or that are behind the positions of a new assignment. */
   onAssignment(positions: readonly { topic: string; partition: number; position: bigint }[]): void {
-    if (this.#limit === Infinity) return;
     const ours = new Set(positions.map(({ topic, partition }) => partitionName(topic, partition)));
     for (const name of this.#suspects.keys()) if (!ours.has(name)) this.#suspects.delete(name);
     this.#clear(positions.map(({ topic, partition, position }) => ({ topic, partition, offset: position })));

@@ -2,46 +2,47 @@ import { randomBytes } from 'node:crypto';
 import { StreamsError } from './errors.ts';
 
 /*
- * Entries lie in pages of memory outside of the engine's heap, one behind the other, and two arrays of numbers find them. As
- * objects, millions of entries would take 100 bytes more each, and the collector would look at all of them again and again.
+ * Entries lie one after the other in pages of memory outside of the engine's heap; two arrays of numbers index them. As
+ * objects, millions of entries would take 100 bytes more each, and the garbage collector would visit all of them again
+ * and again.
  *
  * An entry begins at a unit of 8 bytes:
  *   word 0  its length in units
  *   word 1  bytes of its key + 1, or 0 when it is dead
  *   word 2  bytes of its value
- *   word 3  its timestamp, the upper 32 bits
- *   word 4  and the lower ones
+ *   word 3  the upper 32 bits of its timestamp
+ *   word 4  the lower ones
  *   then key and value
  *
- * What is deleted, or replaced by something of another length, is dead. A page that is more than half dead, and not the one
- * that is being filled, gives its living entries to others and goes: so the dead never take more than the living, and
- * moving an entry has been paid for by one that died.
+ * A deleted entry is dead, and so is one that was replaced by an entry of another length. When more than half of a page
+ * is dead and it is not the one being filled, its living entries move to another page and it is freed. So the dead
+ * never take more memory than the living, and each move was paid for by an entry that died.
  */
 const unitBytes = 8;
 const headerBytes = 20;
 const minPageUnits = 512;
 const maxPageUnits = 2 ** 17;
-/** A place is page * maxPageUnits + unit, and one more than it has to fit into 32 bits. */
+/** A place is page * maxPageUnits + unit, and place + 1 must fit into 32 bits. */
 const maxPages = 2 ** 15 - 1;
-/** Strangers choose ids that become keys; they must not be able to choose such that fall together. */
+/** Secret, because callers choose ids that become keys and must not be able to make their hashes collide. */
 const seed = randomBytes(4).readUInt32LE();
 
 interface Page {
   readonly bytes: Buffer;
-  /** The same memory. */
+  /** The same memory as `bytes`. */
   readonly words: Uint32Array;
   readonly units: number;
   used: number;
   living: number;
 }
 
-/** A map of byte strings to byte strings with a timestamp: entries of the state of a task. Iterates in no particular order. */
+/** A map of byte strings to byte strings with a timestamp: the entries of a store. Its order is unspecified. */
 export class ByteMap {
   readonly #pages: (Page | undefined)[] = [];
   readonly #freeNumbers: number[] = [];
-  /** The number of the page that is being filled. */
+  /** The number of the page being filled. */
   #open = -1;
-  /** By slot: the hash of a key, and 1 + the place of its entry or 0. A key lies in the first free slot from its hash on. */
+  /** By slot: a key's hash, and the place of its entry + 1, or 0. A key takes the first free slot from its hash on. */
   #hashes = new Uint32Array(16);
   #places = new Uint32Array(16);
   #size = 0;
@@ -57,13 +58,13 @@ export class ByteMap {
     return this.#bytes;
   }
 
-  /** Bytes of memory for all this. */
+  /** Bytes of memory of pages and index. */
   get allocatedBytes(): number {
     const units = this.#pages.reduce((sum, page) => sum + (page?.units ?? 0), 0);
     return units * unitBytes + this.#hashes.byteLength + this.#places.byteLength;
   }
 
-  /** Where the entry of a key is, for the methods below and until the next change; undefined when there is none. */
+  /** The place of a key's entry, valid until the next change; undefined when there is none. */
   find(key: Buffer): number | undefined {
     const slot = this.#slotOf(key, hashOf(key, 0, key.length));
     return slot < 0 ? undefined : (this.#places[slot] ?? 0) - 1;
@@ -86,7 +87,7 @@ export class ByteMap {
     return (page.words[word + 3] ?? 0) * 2 ** 32 + (page.words[word + 4] ?? 0);
   }
 
-  /** @param timestamp - a whole number from 0 to 2^53 - 1. */
+  /** @param timestamp - an integer from 0 to 2^53 - 1. */
   set(key: Buffer, value: Buffer, timestamp: number): void {
     const hash = hashOf(key, 0, key.length);
     let slot = this.#slotOf(key, hash);
@@ -110,13 +111,13 @@ export class ByteMap {
       return;
     }
     const place = this.#append(key, value, timestamp, units);
-    // Only now: room for the new one may have been made by moving the old one.
+    // Read again, because making room for the new entry may have moved the old one.
     const old = (this.#places[slot] ?? 0) - 1;
     this.#places[slot] = place + 1;
     this.#bury(old);
   }
 
-  /** Whether there was one. */
+  /** Answers whether the key had an entry. */
   delete(key: Buffer): boolean {
     const slot = this.#slotOf(key, hashOf(key, 0, key.length));
     if (slot < 0) return false;
@@ -130,8 +131,8 @@ export class ByteMap {
   }
 
   /**
-   * Shows the places of `limit` entries, from a position on that the call before answered, at first 0. Answers 0 behind the
-   * last one. Entries that are set or deleted between two calls may make it miss others.
+   * Visits the places of `limit` entries from position `from`: 0, or the answer of the previous call. Answers 0 after
+   * the last entry. Changes between two calls may make it miss entries.
    */
   scan(from: number, limit: number, visit: (place: number) => void): number {
     let seen = 0;
@@ -145,12 +146,12 @@ export class ByteMap {
     return 0;
   }
 
-  /** The places of all entries; there may be no change meanwhile. */
+  /** The places of all entries. Do not change the map meanwhile. */
   *places(): Generator<number> {
     for (const place of this.#places) if (place !== 0) yield place - 1;
   }
 
-  /** The slot of a key, or `~` of the one where it would be. */
+  /** The slot of a key, or `~` of the slot where it belongs. */
   #slotOf(key: Buffer, hash: number): number {
     const mask = this.#places.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
@@ -170,7 +171,7 @@ export class ByteMap {
   #at(place: number): { page: Page; word: number; start: number } {
     const page = this.#pages[Math.floor(place / maxPageUnits)];
     if (page === undefined)
-      throw new StreamsError('INVARIANT', 'a place of an entry lies outside of the pages');
+      throw new StreamsError('INVARIANT', 'the place of an entry lies outside of the pages');
     const unit = place % maxPageUnits;
     return { page, word: unit * 2, start: unit * unitBytes + headerBytes };
   }
@@ -191,7 +192,7 @@ export class ByteMap {
     }
   }
 
-  /** Frees a slot, and moves those behind it up that a look-up would not find any more. */
+  /** Frees a slot, and moves up the slots behind it that a look-up would no longer find. */
   #freeSlot(slot: number): void {
     const mask = this.#places.length - 1;
     let free = slot;
@@ -211,13 +212,13 @@ export class ByteMap {
     let full = -1;
     if (page === undefined || page.used + units > page.units) {
       const pageUnits = this.#pageUnits();
-      // A large entry has a page of its own: it would leave too much of one that is begun for it empty.
+      // A large entry gets a page of its own: in a shared one it would leave too much space unused.
       const isLarge = units * 4 > pageUnits;
       number = this.#newPage(isLarge ? units : pageUnits);
       page = this.#pages[number];
       if (!isLarge) [full, this.#open] = [this.#open, number];
     }
-    if (page === undefined) throw new StreamsError('INVARIANT', 'a new page is not there');
+    if (page === undefined) throw new StreamsError('INVARIANT', 'a new page does not exist');
     const unit = page.used;
     writeEntry(page, unit * 2, units, key, value, timestamp);
     page.used += units;
@@ -227,7 +228,7 @@ export class ByteMap {
     return number * maxPageUnits + unit;
   }
 
-  /** Small maps have small pages: there are stores by the hundred that hold next to nothing. */
+  /** Small maps get small pages, because hundreds of stores are almost empty. */
   #pageUnits(): number {
     let units = minPageUnits;
     while (units < maxPageUnits && units * 4 < this.#livingUnits) units *= 2;
@@ -262,7 +263,7 @@ export class ByteMap {
     this.#livingUnits -= units;
   }
 
-  /** Moves the living out of a page that is mostly dead, and gives the page back. */
+  /** Moves the living entries out of a page that is mostly dead, and frees the page. */
   #tidy(number: number): void {
     const page = this.#pages[number];
     if (page === undefined || number === this.#open || page.living * 2 >= page.used) return;
@@ -317,11 +318,11 @@ function copyOf(bytes: Buffer, start: number, length: number): Buffer {
   return copy;
 }
 
-/** FNV-1a from a secret start, with its upper bits mixed into the lower ones, which choose the slot. */
+/** FNV-1a from a secret seed, with its upper bits mixed into the lower ones, which choose the slot. */
 function hashOf(bytes: Buffer, start: number, end: number): number {
   let hash = seed;
   for (let at = start; at < end; at += 1) hash = Math.imul(hash ^ (bytes[at] ?? 0), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  // 31 bits, which the engine keeps as they are.
+  // 31 bits, which the engine stores without boxing.
   return (hash ^ (hash >>> 13)) & 0x7fffffff;
 }

@@ -1,12 +1,13 @@
-import { StreamsError } from './errors.ts';
 import { topicResource, type Admin } from '../kafka/client.ts';
+import { partitionCounts } from '../kafka/topics.ts';
+import { StreamsError } from './errors.ts';
 
 /**
- * The partition count that all source topics and changelogs have. Every output topic needs at least as many, because
+ * The partition count that all source topics and changelogs share. Every output topic needs at least as many, because
  * outputs stay in the partition of their input.
- * @throws StreamsError INVALID_TOPICS naming what is missing or does not fit.
+ * @throws StreamsError INVALID_TOPICS naming the topics that are missing or have another count.
  */
-export async function partitionCount(
+export async function commonPartitionCount(
   admin: Admin,
   {
     sources,
@@ -14,14 +15,12 @@ export async function partitionCount(
     changelogs,
   }: { sources: readonly string[]; outputs: readonly string[]; changelogs: readonly string[] },
 ): Promise<number> {
-  const existing = new Set(await admin.listTopics());
   const all = [...sources, ...outputs, ...changelogs];
-  const missing = all.filter((topic) => !existing.has(topic));
+  const counts = await partitionCounts(admin, all);
+  const missing = all.filter((topic) => !counts.has(topic));
   if (missing.length > 0) {
     throw new StreamsError('INVALID_TOPICS', `topics do not exist: ${missing.join(', ')}; create them first`);
   }
-  const { topics } = await admin.fetchTopicMetadata({ topics: all });
-  const counts = new Map(topics.map(({ name, partitions }) => [name, partitions.length]));
   const [first] = sources;
   const partitions = first === undefined ? 0 : (counts.get(first) ?? 0);
   const wrong = [
@@ -29,18 +28,18 @@ export async function partitionCount(
     ...outputs.filter((topic) => (counts.get(topic) ?? 0) < partitions),
   ];
   if (wrong.length > 0) {
-    const layouts = wrong.map((topic) => `${topic} has ${counts.get(topic) ?? 0}`).join(', ');
+    const others = wrong.map((topic) => `${topic} has ${counts.get(topic) ?? 0}`).join(', ');
     throw new StreamsError(
       'INVALID_TOPICS',
-      `partition counts do not fit together: ${first ?? ''} has ${partitions}, ${layouts}; a task joins partition i of all of them`,
+      `partition counts do not fit together: ${first ?? ''} has ${partitions}, ${others}; a task joins partition i of all of them`,
     );
   }
   return partitions;
 }
 
 /**
- * Checks that changelogs are compacted and nothing else: with any other policy state would disappear with its age.
- * @throws StreamsError INVALID_TOPICS naming those that are not.
+ * Checks that changelogs are compacted only: any other policy deletes state by age or size.
+ * @throws StreamsError INVALID_TOPICS naming those that have another policy.
  */
 export async function checkCompaction(admin: Admin, changelogs: readonly string[]): Promise<void> {
   if (changelogs.length === 0) return;

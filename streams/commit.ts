@@ -1,73 +1,55 @@
-import type { OutputRecord, PartitionOffset } from './record.ts';
-
-/** Who commits: the broker refuses the offsets of a member of an older generation (KIP-447). */
-export interface GroupMembership {
-  readonly groupId: string;
-  readonly memberId: string;
-  readonly generationId: number;
-}
+import type { Attempt } from './attempt.ts';
+import type { GroupMembership, OutputRecord, PartitionOffset } from './record.ts';
 
 /** A transactional producer, reduced to what a commit needs. Each call resolves once the cluster has answered. */
 export interface TransactionalLog {
-  /** Resolves when the transaction before is all written: what comes in until then can still be part of this one. */
+  /** Resolves once the previous transaction is written completely: records fetched until then still join this one. */
   begin(groupId: string): Promise<void>;
   send(records: readonly OutputRecord[]): Promise<void>;
   sendOffsets(offsets: readonly PartitionOffset[], membership: GroupMembership): Promise<void>;
   commit(): Promise<void>;
 }
 
-/** The work of one transaction. Its generators process lazily, so records are taken in while earlier outputs travel. */
-export interface Work {
-  readonly membership: GroupMembership;
-  /** Outputs and dead letters, a bounded number at a time. An empty list only gives way to other tasks of the process. */
-  outputs(): Iterable<readonly OutputRecord[]>;
-  /** What the stores wrote, one record per key, a bounded number at a time. Asked for after the last output. */
-  changelogs(): Iterable<readonly OutputRecord[]>;
-  /** The next offset of every partition that the work has touched. */
-  offsets(): readonly PartitionOffset[];
-  /** The transaction is committed: stores take their overlay in and positions become the committed ones. */
-  foldIn(): void;
-}
-
-/** Outputs that are worth a request of their own; fewer wait for those that come next. */
+/** The fewest outputs that get a request of their own; fewer are sent together with the next ones. */
 export const worthASend = 500;
 
-/** Where in the commit order a transaction is; tests crash it at each. */
+/** The step of a commit that has just been completed; tests crash a transaction after each. */
 export type CommitStep = 'begin' | 'outputs' | 'changelogs' | 'offsets' | 'commit' | 'foldIn';
 
 /**
- * One transaction, in the only order that keeps exactly-once; only steps 3 and 4 are under way at once. Everything a
- * record led to, its outputs, the state it changed and the offset behind it, becomes visible together at step 5 or not
- * at all; memory follows in step 6 only after the log. When a step rejects, the caller settles the transaction with a
- * new producer and asks the group's committed offsets whether step 5 had happened.
- * @param afterStep - called after each step; a test throws from it or ends the process.
+ * Runs one transaction in the only order that keeps exactly-once; only steps 3 and 4 are under way at the same time.
+ * Everything that a record led to (outputs, state, the offset behind it) becomes visible together in step 5 or not at
+ * all; memory follows the log in step 6. When a step rejects, the caller settles the transaction with a new producer
+ * and reads from the group's committed offsets whether step 5 took effect.
+ * @param afterStep - called after each step, `changelogs` before `offsets`; a test throws from it or ends the process.
  */
 export async function commit(
   log: TransactionalLog,
-  work: Work,
+  attempt: Pick<Attempt, 'membership' | 'outputs' | 'changelogs' | 'offsets' | 'foldIn'>,
   afterStep: (step: CommitStep) => void | Promise<void> = () => undefined,
 ): Promise<void> {
-  // 1. Begin. While the transaction before is still being written, step 2 goes on processing.
-  let sending = meanwhile(log.begin(work.membership.groupId).then(() => afterStep('begin')));
+  // 1. Begin. Step 2 already processes records while the previous transaction is still being written.
+  let sending = meanwhile(log.begin(attempt.membership.groupId).then(() => afterStep('begin')));
   let sendingOffsets = Promise.resolve();
   try {
-    // 2. Outputs and dead letters, while more records are processed. The last of them wait for the changelogs.
+    // 2. Outputs and dead letters, while more records are processed. The last of them are sent with the changelogs.
     let unsent: readonly OutputRecord[] = [];
-    for (const records of work.outputs()) {
+    for (const records of attempt.outputs()) {
       await sending;
       if (unsent.length < worthASend) unsent = [...unsent, ...records];
       else {
         sending = meanwhile(log.send(unsent));
         unsent = records;
       }
-      await giveWay();
+      await eventLoopTurn();
     }
     await sending;
     await afterStep('outputs');
-    // 4. Offsets, with member and generation: a zombie is refused here. They go another way and need not wait for step 3.
-    sendingOffsets = meanwhile(log.sendOffsets(work.offsets(), work.membership));
-    // 3. Changelogs of the stores.
-    for (const records of work.changelogs()) {
+    // 3. Offsets, with member and generation: the broker refuses a zombie here. They go to the group's coordinator, so
+    // step 4 need not wait for them.
+    sendingOffsets = meanwhile(log.sendOffsets(attempt.offsets(), attempt.membership));
+    // 4. Changelogs of the stores.
+    for (const records of attempt.changelogs()) {
       await log.send([...unsent, ...records]);
       unsent = [];
     }
@@ -76,24 +58,24 @@ export async function commit(
     await sendingOffsets;
     await afterStep('offsets');
   } finally {
-    // After a failure too: whoever settles the transaction finds nothing of it under way.
+    // Also after a failure: no request of the transaction may be under way when the caller settles it.
     await Promise.allSettled([sending, sendingOffsets]);
   }
   // 5. Commit.
   await log.commit();
   await afterStep('commit');
   // 6. Memory follows the log.
-  work.foldIn();
+  attempt.foldIn();
   await afterStep('foldIn');
 }
 
-/** A call to be awaited later: its failure is no unhandled rejection until then. */
+/** Marks the failure of a call that is awaited later as handled, so that it is no unhandled rejection until then. */
 function meanwhile(call: Promise<void>): Promise<void> {
   call.catch(() => undefined);
   return call;
 }
 
-// Lets the send write its request before the next records keep the process busy, and heartbeats and fetches happen.
-function giveWay(): Promise<void> {
+// Lets the send write its request, and heartbeats and fetches run, before the next records occupy the process.
+function eventLoopTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -3,38 +3,35 @@ import { deadLetterAlways, type ErrorHandlers } from './errors.ts';
 import type { KafkaConnection, KafkaLog } from '../kafka/client.ts';
 import { noMetrics, type StreamsMetrics } from './metrics.ts';
 
-/** How a topology runs. Durations are in milliseconds. */
+/** How a topology runs. */
 export interface StreamsOptions {
   readonly connection: KafkaConnection;
   /** The consumer group, and the first part of the transactional ids. */
   readonly applicationId: string;
-  /** Distinguishes instances; give a restarted instance the same one, so that it settles its predecessor's transaction. */
+  /** Distinguishes instances. A restarted instance needs the same one, to settle its predecessor's transaction. */
   readonly instanceId: string;
   /** Distinguishes the stream threads of an instance. Default `1`. */
   readonly threadName?: string;
-  /** Where dead letters go; without it a handler's `deadLetter` fails. */
+  /** Where dead letters go. Default none: a handler's `deadLetter` then counts as `fail`. */
   readonly deadLetterTopic?: string;
-  /** One per seam. Default: all dead-letter. */
+  /** What happens to a record that fails, for each seam. Default `deadLetter`. */
   readonly handlers?: Partial<ErrorHandlers>;
-  /** The most work that one transaction holds; an idle topology commits at once. Default 100. */
+  /** How long one transaction takes in records; an idle topology commits at once. Default 100. */
   readonly commitIntervalMs?: number;
   /** Default 10,000. */
   readonly sessionTimeoutMs?: number;
-  /** After a process dies, readers wait for its open transaction at most this long, plus the broker's scan. Default 10,000. */
-  readonly transactionTimeoutMs?: number;
-  /** Recoveries in a row without a commit before giving up. Default 30, with pauses of up to 5 s between. */
+  /** Recoveries in a row without a commit before the instance fails. Default 30, with pauses of up to 5 s between. */
   readonly maxRecoveries?: number;
-  /** How long close() waits for the open transaction, the group and the producer, each. Default 5,000. */
-  readonly closeTimeoutMs?: number;
   /**
-   * A task whose changelogs hold state while the group knows no position of any of its source partitions is refused:
-   * reading from the beginning would apply every record to the state a second time. With this its state is deleted
-   * instead, and rebuilt from what the source topics still hold. Default false.
+   * Whether to delete the state of a task whose changelogs hold state while the group has no position of any of its
+   * source partitions, and to rebuild it from what the source topics still hold. Default false: such a task stops the
+   * instance, because reading from the beginning would apply every record to the state a second time.
    */
   readonly reset?: boolean;
-  /** How often outdated entries of stores are looked for. Default 60,000. */
+  /** How often stores are swept of expired entries. Default 60,000. */
   readonly sweepIntervalMs?: number;
   readonly log: StreamsLog;
+  /** Default `noMetrics`. */
   readonly metrics?: StreamsMetrics;
   /** For fault tests: called after each step of each commit. */
   readonly afterStep?: (step: CommitStep) => void | Promise<void>;
@@ -53,21 +50,19 @@ export type StreamsConfig = Required<Omit<StreamsOptions, 'deadLetterTopic' | 'h
 /** Fills in the defaults. */
 export function streamsConfig(options: StreamsOptions): StreamsConfig {
   return {
-    connection: options.connection,
-    applicationId: options.applicationId,
-    instanceId: options.instanceId,
-    threadName: options.threadName ?? '1',
-    deadLetterTopic: options.deadLetterTopic,
+    threadName: '1',
+    deadLetterTopic: undefined,
+    commitIntervalMs: 100,
+    sessionTimeoutMs: 10_000,
+    maxRecoveries: 30,
+    reset: false,
+    sweepIntervalMs: 60_000,
+    metrics: noMetrics,
+    afterStep: () => undefined,
+    ...options,
     handlers: { ...deadLetterAlways, ...options.handlers },
-    commitIntervalMs: options.commitIntervalMs ?? 100,
-    sessionTimeoutMs: options.sessionTimeoutMs ?? 10_000,
-    transactionTimeoutMs: options.transactionTimeoutMs ?? 10_000,
-    maxRecoveries: options.maxRecoveries ?? 30,
-    closeTimeoutMs: options.closeTimeoutMs ?? 5_000,
-    reset: options.reset ?? false,
-    sweepIntervalMs: options.sweepIntervalMs ?? 60_000,
-    log: options.log,
-    metrics: options.metrics ?? noMetrics,
-    afterStep: options.afterStep ?? (() => undefined),
   };
 }
+
+/** How long close() waits for the open transaction, the group and the producer, each. */
+export const closeTimeoutMs = 5_000;

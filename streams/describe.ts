@@ -1,34 +1,18 @@
-import type { Node, Topology } from './topology.ts';
+import type { Topology } from './topology.ts';
 
-/** A topology as data: what `describe(topology, 'json')` prints. */
-export interface TopologyDescription {
-  readonly nodes: readonly {
-    readonly name: string;
-    readonly type: Node['type'];
-    /** Topics read by a source or written by a sink. */
-    readonly topics: readonly string[];
-    /** Stores that an operator uses. */
-    readonly stores: readonly string[];
-    readonly predecessors: readonly string[];
-    readonly successors: readonly string[];
-  }[];
-  /** Every store; behind each stands the topic `<application.id>-<name>-changelog`. */
-  readonly stores: readonly {
-    readonly name: string;
-    readonly retentionMs: number | null;
-    readonly sweepAfterMs: number | null;
-  }[];
-}
-
-/** The topology as text in Kafka Streams' form, as a Mermaid flowchart, or as JSON. Ends with a newline. */
+/**
+ * The topology as text in the form of Kafka Streams, as a Mermaid flowchart, or as JSON: `{ nodes, stores }`, with the
+ * operators in the order in which they were added. Ends with a newline.
+ */
 export function describe(topology: Topology, format: 'text' | 'mermaid' | 'json'): string {
-  const description = describeNodes(topology);
+  const description = descriptionOf(topology);
   if (format === 'json') return `${JSON.stringify(description, null, 2)}\n`;
   return format === 'mermaid' ? mermaid(description) : text(description);
 }
 
-/** The operators in the order in which they were added, with their neighbours. */
-export function describeNodes(topology: Topology): TopologyDescription {
+type TopologyDescription = ReturnType<typeof descriptionOf>;
+
+function descriptionOf(topology: Topology) {
   const nodes = [...topology.nodes.values()];
   return {
     nodes: nodes.map((node) => ({

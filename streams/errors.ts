@@ -1,27 +1,25 @@
 import type { InputRecord, OutputRecord } from './record.ts';
 
-/** Every way in which the library itself fails; docs and tests list them all. */
+/** Every way in which the library itself fails. */
 export type StreamsErrorCode =
-  /** The builder was used wrongly: mend the program. */
+  /** The builder was used wrongly: fix the program. */
   | 'INVALID_TOPOLOGY'
-  /** The configuration of a KafkaStreams is not usable. */
+  /** A KafkaStreams cannot start in its present state, or a worker's module runs outside of a worker thread. */
   | 'INVALID_CONFIG'
-  /** Source topics are missing, or have different partition counts. */
+  /** Topics are missing, or their partition counts or cleanup policies do not fit. */
   | 'INVALID_TOPICS'
   /** Stores hold state but the group has no offsets: reading from the beginning would apply records twice. */
   | 'STATE_WITHOUT_OFFSETS'
-  /** The cluster is too old, or could not be reached at start. */
+  /** The cluster is too old, or did not answer at start. */
   | 'UNUSABLE_CLUSTER'
-  /** An error handler answered `fail` for a record: see the cause, mend, start again. */
+  /** An error handler answered `fail` for a record: fix what the message names, then start again. */
   | 'HANDLER_FAILED'
-  /** Recovery was tried as often as allowed without one commit between: see the cause. */
+  /** The allowed number of recoveries passed without a commit: see the cause. */
   | 'RECOVERIES_EXHAUSTED'
-  /** The consumer stopped for good. */
-  | 'CONSUMER_CRASHED'
-  /** Something that cannot be was seen; going on could lose or repeat records. */
+  /** An assumption of the code does not hold; continuing could lose or repeat records. */
   | 'INVARIANT';
 
-/** The library cannot go on; `code` says in which way, the message what to do. */
+/** The library cannot continue; `code` says why, the message what to do. */
 export class StreamsError extends Error {
   override readonly name = 'StreamsError';
   readonly code: StreamsErrorCode;
@@ -31,20 +29,20 @@ export class StreamsError extends Error {
   }
 }
 
-/** What an error handler answers, as in Kafka Streams, with dead-lettering spelled out. */
+/** What an error handler answers: as in Kafka Streams, with dead-lettering as an answer of its own. */
 export type ErrorResponse = 'continue' | 'deadLetter' | 'fail';
 
-/** A record that could not be handled. Carries codes, field paths and positions only, never content. */
+/** Why a record failed. Carries codes, field paths and positions only, never content. */
 export interface RecordFailure {
-  /** Which seam: reading bytes, an operator, or the broker's refusal of an output. */
+  /** Where it failed: reading bytes, in an operator, or by the broker's refusal of an output. */
   readonly seam: 'deserialization' | 'processing' | 'production';
   /** Stable, in capitals: `NOT_JSON`, `MISSING_USER_ID`, `MESSAGE_TOO_LARGE`. */
   readonly code: string;
-  /** Safe to show: our own words. */
+  /** Safe to log: this program's own words. */
   readonly message: string;
   /** Stack frames without the message line, which might quote the record. */
   readonly stack: string;
-  /** The operator it happened in. */
+  /** The operator that failed. */
   readonly node: string;
 }
 
@@ -64,7 +62,7 @@ export const deadLetterAlways: ErrorHandlers = {
   production: () => 'deadLetter',
 };
 
-/** Kafka Streams' header names for dead letters (KIP-1034), and the operator's name beside them. */
+/** Kafka Streams' header names for dead letters (KIP-1034), and one for the operator's name. */
 export const errorHeader = {
   exception: '__streams.errors.exception',
   message: '__streams.errors.message',
@@ -77,7 +75,7 @@ export const errorHeader = {
 
 const maxStackBytes = 4096;
 
-/** The dead letter of `record`: its own key, value, headers and timestamp, with the failure in headers beside them. */
+/** The dead letter of `record`: its key, value, headers and timestamp, and the failure in further headers. */
 export function deadLetter(topic: string, record: InputRecord, failure: RecordFailure): OutputRecord {
   const text = (value: string): Buffer => Buffer.from(value, 'utf8');
   return {
@@ -100,9 +98,9 @@ export function deadLetter(topic: string, record: InputRecord, failure: RecordFa
 }
 
 /**
- * The frames of an error's stack, our own files by name only: a dead letter does not tell where on a machine the
- * program stands, and is the same on every machine. What stands before the frames is the error's message and may
- * quote what it was given, even lines that look like frames; where the two cannot be told apart, nothing is passed on.
+ * The frames of an error's stack, with file names but no directories: a dead letter does not reveal where the program
+ * is installed, and is the same on every machine. The message before the frames may quote the record, even in lines
+ * that look like frames; when the message cannot be separated from the frames, the result is empty.
  */
 export function stackFrames(error: unknown): string {
   if (!(error instanceof Error) || error.stack === undefined) return '';

@@ -1,5 +1,4 @@
 import { taskAssigner, type TaskClaim } from './assignor.ts';
-import type { GroupMembership } from './commit.ts';
 import { settlesWithin } from '../process/deadline.ts';
 import {
   defaultRetry,
@@ -9,69 +8,65 @@ import {
   type KafkaConnection,
   type KafkaLog,
 } from '../kafka/client.ts';
-import type { Headers, InputRecord, TopicPartition } from './record.ts';
+import type { GroupMembership, Headers, InputRecord, TopicPartition } from './record.ts';
 import type { FetchedBatch } from './task.ts';
 
-/** One assignment: who we are in which generation, and the tasks that are ours in it. */
+/** One assignment: this member's membership in a generation, and its tasks in it. */
 export interface Join {
   readonly membership: GroupMembership;
   readonly tasks: readonly number[];
 }
 
-/** What the group consumer asks of its thread. All are called from the fetch loop. */
+/** What the group consumer calls of its thread, all from the fetch loop. */
 export interface GroupHooks {
-  /** A new assignment. Called synchronously at the join; nothing of an older generation may be accepted after it. */
+  /** Takes a new assignment, synchronously at the join: nothing of an older generation may be accepted after it. */
   onJoin(join: Join): void;
-  /** Resolves when a batch can be taken in, or after a short while: the caller heartbeats and asks again. */
+  /** Resolves when a batch can be accepted, or after a short while: the caller heartbeats and asks again. */
   ready(): Promise<boolean>;
-  /** Whether a batch was taken in, or is known already; if not, the thread seeks and it is fetched again. Synchronous. */
+  /** Whether a batch was accepted, or was known already; if not, the thread seeks. Synchronous. */
   accept(batch: FetchedBatch): boolean;
   /** What to claim at the next join. */
   claim(): TaskClaim;
-  /** The consumer ended and does not come back by itself. */
+  /** The consumer ended and does not restart by itself. */
   onCrash(error: Error): void;
 }
 
-/** The consumer of a stream thread: fetches ahead, heartbeats, and follows rebalances; it never commits. */
+interface GroupOptions {
+  readonly groupId: string;
+  readonly clientId: string;
+  readonly topics: readonly string[];
+  readonly partitions: number;
+  readonly sessionTimeoutMs: number;
+  readonly log: KafkaLog;
+}
+
+/** The consumer of a stream thread: fetches ahead, heartbeats and follows rebalances. It never commits. */
 export class GroupConsumer {
   readonly #consumer: Consumer;
+  readonly #options: GroupOptions;
   readonly #hooks: GroupHooks;
-  readonly #topics: readonly string[];
-  readonly #partitions: number;
   #lastSignOfLife = Date.now();
 
-  constructor(
-    connection: KafkaConnection,
-    options: {
-      groupId: string;
-      clientId: string;
-      topics: readonly string[];
-      partitions: number;
-      sessionTimeoutMs: number;
-      log: KafkaLog;
-    },
-    hooks: GroupHooks,
-  ) {
+  constructor(connection: KafkaConnection, options: GroupOptions, hooks: GroupHooks) {
+    this.#options = options;
     this.#hooks = hooks;
-    this.#topics = options.topics;
-    this.#partitions = options.partitions;
     this.#consumer = kafkaClient(connection, { clientId: options.clientId, log: options.log }).consumer({
       groupId: options.groupId,
       sessionTimeout: options.sessionTimeoutMs,
       heartbeatInterval: 1_000,
       rebalanceTimeout: 20_000,
-      // A fetch returns as soon as there is data; this is how long an idle one keeps a rebalance waiting.
+      // A fetch returns as soon as there is data; an idle one delays a rebalance by this long.
       maxWaitTimeInMs: 300,
-      // Small fetches are decoded, processed and forgotten before the collector has to move them, and bound the memory
-      // that a backlog takes. Which partitions come first is shuffled, and a larger batch comes whole when it is first.
+      // Small fetches are decoded, processed and freed before the garbage collector has to move them, and they bound
+      // the memory of a backlog. The order of partitions is shuffled; the first batch comes whole, however large it is.
       maxBytesPerPartition: 64 * 1024,
       maxBytes: 256 * 1024,
       allowAutoTopicCreation: false,
-      // Its thread restarts it, so that restarts are bounded and none comes after a stop().
+      // The thread restarts it, so that restarts are bounded and none follows a stop().
       retry: { ...defaultRetry, restartOnFailure: () => Promise.resolve(false) },
       partitionAssigners: [taskAssigner(options.partitions, () => hooks.claim())],
     });
-    this.#listen(options.groupId);
+    this.#listen();
   }
 
   /** Milliseconds since the consumer last fetched, joined or heartbeated. */
@@ -79,14 +74,15 @@ export class GroupConsumer {
     return Date.now() - this.#lastSignOfLife;
   }
 
-  /** Connects, joins and begins to fetch; assignments arrive through the hooks. */
+  /** Connects, joins and starts to fetch; assignments arrive through the hooks. */
   async start(): Promise<void> {
     await this.#consumer.connect();
-    await this.#consumer.subscribe({ topics: [...this.#topics], fromBeginning: true });
+    const { topics, partitions } = this.#options;
+    await this.#consumer.subscribe({ topics: [...topics], fromBeginning: true });
     await this.#consumer.run({
       autoCommit: false,
       eachBatchAutoResolve: false,
-      partitionsConsumedConcurrently: this.#partitions * this.#topics.length,
+      partitionsConsumedConcurrently: partitions * topics.length,
       eachBatch: async ({ batch, resolveOffset, heartbeat }) => {
         while (!(await this.#hooks.ready())) await heartbeat();
         if (this.#hooks.accept(fetchedBatch(batch))) resolve(resolveOffset, batch.lastOffset());
@@ -102,17 +98,19 @@ export class GroupConsumer {
   /** Fetches nothing of `topics` in the partitions of `paused`, and everything in those of `resumed`. */
   pause(paused: readonly number[], resumed: readonly number[]): void {
     const all = (partitions: readonly number[]): { topic: string; partitions: number[] }[] =>
-      this.#topics.map((topic) => ({ topic, partitions: [...partitions] }));
+      this.#options.topics.map((topic) => ({ topic, partitions: [...partitions] }));
     this.#consumer.resume(all(resumed));
     this.#consumer.pause(all(paused));
   }
 
-  /** Leaves the group and disconnects; gives up waiting after `timeoutMs`, as kafkajs itself has no limit. */
+  /** Leaves the group and disconnects; stops waiting after `timeoutMs`, because kafkajs has no limit. */
   async stop(timeoutMs: number): Promise<void> {
     await settlesWithin(this.#consumer.disconnect(), timeoutMs);
   }
 
-  #listen(groupId: string): void {
+  #listen(): void {
+    const { groupId, topics } = this.#options;
+    const [first] = topics;
     const { GROUP_JOIN, END_BATCH_PROCESS, HEARTBEAT, FETCH, CRASH } = this.#consumer.events;
     const alive = (): void => {
       this.#lastSignOfLife = Date.now();
@@ -121,13 +119,12 @@ export class GroupConsumer {
     this.#consumer.on(FETCH, alive);
     this.#consumer.on(GROUP_JOIN, ({ payload }) => {
       alive();
-      const [first] = this.#topics;
       this.#hooks.onJoin({
         membership: { groupId, memberId: payload.memberId, generationId: payload.generationId },
         tasks: first === undefined ? [] : [...(payload.memberAssignment[first] ?? [])].map(Number),
       });
     });
-    // A fetch of nothing but control or aborted records never reaches eachBatch: kafkajs steps over it and tells here.
+    // kafkajs skips eachBatch for a fetch of nothing but control or aborted records, and emits this event only.
     this.#consumer.on(END_BATCH_PROCESS, ({ payload }) => {
       if (payload.batchSize > 0) return;
       this.#hooks.accept({
@@ -143,8 +140,8 @@ export class GroupConsumer {
   }
 }
 
-// After a rejoin resolveOffset writes into the new assignment's positions, or finds no such topic there and throws
-// the TypeError that would stop the consumer for good. The thread seeks every partition at each join in any case.
+// After a rejoin resolveOffset writes into the positions of the new assignment, or throws a TypeError when the topic is
+// not in it, which would stop the consumer for good. The thread seeks every partition at each join in any case.
 function resolve(resolveOffset: (offset: string) => void, offset: string): void {
   try {
     resolveOffset(offset);

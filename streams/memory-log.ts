@@ -1,7 +1,7 @@
 import type { TransactionalLog } from './commit.ts';
 import { partitionName, type Headers, type OutputRecord, type PartitionOffset } from './record.ts';
 
-/** Topics in memory with one transactional producer: what the test driver has in place of brokers. */
+/** Topics in memory with one transactional producer: the test driver's replacement of a broker. */
 export class MemoryLog implements TransactionalLog {
   /** Committed offsets by partition name. */
   readonly offsets = new Map<string, bigint>();
@@ -17,7 +17,7 @@ export class MemoryLog implements TransactionalLog {
   }
 
   send(records: readonly OutputRecord[]): Promise<void> {
-    // Not spread: a test may send more at once than a call takes arguments.
+    // No spread: a test may send more records than a call takes arguments.
     for (const record of records) this.#records.push(written(record));
     return Promise.resolve();
   }
@@ -41,7 +41,7 @@ export class MemoryLog implements TransactionalLog {
     return Promise.resolve();
   }
 
-  /** What a new producer with the same id does to an open transaction. */
+  /** Aborts the open transaction, as a new producer with the same id does. */
   settle(): void {
     this.#records = [];
     this.#pending = [];
@@ -53,7 +53,7 @@ export class MemoryLog implements TransactionalLog {
   }
 }
 
-/** As a log holds it: bytes. */
+/** The record with its headers as bytes, as a log holds them. */
 function written(record: OutputRecord): OutputRecord<Headers> {
   const headers = Object.entries(record.headers).map(([name, value]) => [
     name,

@@ -2,19 +2,19 @@ import { StreamsError } from './errors.ts';
 import type { Admin } from '../kafka/client.ts';
 import { partitionName, type TopicPartition } from './record.ts';
 
-/** Where a partition's processing stands for the group, and where its log begins. */
+/** Where the group continues in a partition. */
 export interface CommittedPosition extends TopicPartition {
   /** The committed offset; undefined when the group has none (a negative one counts as none). */
   readonly committed: bigint | undefined;
-  /** Where to read next: the committed offset, else the beginning of the log. */
+  /** Where to read next: the committed offset, or else the beginning of the log. */
   readonly position: bigint;
-  /** The end of the log, for saying how much a start from the beginning means. */
+  /** The end of the log when nothing is committed, or else the committed offset. */
   readonly logEnd: bigint;
 }
 
 /**
- * Reads the group's committed offsets of `partitions` of every topic, waiting until no open transaction could still
- * change them (require_stable, KIP-447), and the log start of those that have none.
+ * Reads the group's committed offsets of `partitions` of every topic, once no open transaction can change them
+ * (require_stable, KIP-447), and the log bounds of the partitions that have none.
  */
 export async function committedPositions(
   admin: Admin,
@@ -36,48 +36,34 @@ export async function committedPositions(
     const bounds = missing ? await admin.fetchTopicOffsets(topic) : [];
     for (const partition of partitions) {
       const known = committed.get(partitionName(topic, partition));
-      if (known !== undefined) {
-        positions.push({
-          topic,
-          partition,
-          committed: known,
-          position: known,
-          logEnd: known,
-        });
-        continue;
-      }
-      const bound = bounds.find((entry) => entry.partition === partition);
-      if (bound === undefined) {
-        throw new StreamsError(
-          'INVALID_TOPICS',
-          `${partitionName(topic, partition)} is assigned to us but does not exist`,
-        );
-      }
-      positions.push({
-        topic,
-        partition,
-        committed: undefined,
-        position: BigInt(bound.low),
-        logEnd: BigInt(bound.high),
-      });
+      const { low, high } =
+        known === undefined ? boundsOf(bounds, topic, partition) : { low: known, high: known };
+      positions.push({ topic, partition, committed: known, position: low, logEnd: high });
     }
   }
   return positions;
 }
 
-/** Where the log of a partition begins, and its high watermark: the next offset that will be written. */
+/** The beginning of a partition's log, and its high watermark: the next offset that will be written. */
 export async function logBounds(
   admin: Admin,
   topic: string,
   partition: number,
 ): Promise<{ low: bigint; high: bigint }> {
-  // Isolation 0, because the last stable offset can stand before records that are committed already.
-  const bounds = await admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
+  // Isolation level 0, because committed records can lie behind the last stable offset.
+  return boundsOf(await admin.fetchTopicOffsets(topic, { isolationLevel: 0 }), topic, partition);
+}
+
+function boundsOf(
+  bounds: readonly { partition: number; low: string; high: string }[],
+  topic: string,
+  partition: number,
+): { low: bigint; high: bigint } {
   const bound = bounds.find((entry) => entry.partition === partition);
   if (bound === undefined) {
     throw new StreamsError(
       'INVALID_TOPICS',
-      `${partitionName(topic, partition)} is assigned to us but does not exist`,
+      `${partitionName(topic, partition)} is assigned to this member but does not exist`,
     );
   }
   return { low: BigInt(bound.low), high: BigInt(bound.high) };

@@ -1,6 +1,4 @@
-/**
- * What an operator may return instead of a value: bad or unwanted data is an answer, not an exception.
- */
+/** The answer of an operator that drops a value: unwanted data is an answer, not an exception. */
 export class Dropped {
   readonly reason: string;
   constructor(reason: string) {
@@ -8,7 +6,7 @@ export class Dropped {
   }
 }
 
-/** The record cannot be processed and goes to the dead-letter topic whole. */
+/** The answer of an operator that cannot process the record: all of it goes to the dead-letter topic. */
 export class Rejected {
   readonly code: string;
   readonly message: string;
@@ -19,7 +17,7 @@ export class Rejected {
 }
 
 /**
- * The record is not for this topology; it is counted under `reason` and nothing else happens.
+ * Leaves a value out: it is counted under `reason`, and nothing else happens.
  * @param reason - one of a small, fixed set: it labels a metric.
  */
 export function drop(reason: string): Dropped {
@@ -27,7 +25,7 @@ export function drop(reason: string): Dropped {
 }
 
 /**
- * The record is bad: it is dead-lettered in the same transaction, and what it had yielded so far is taken back.
+ * Refuses the record: it is dead-lettered in the same transaction, and its other outputs are taken back.
  * @param code - stable, in capitals.
  * @param message - names the field or position; must not quote the record.
  */

@@ -6,49 +6,50 @@ import { partitionName, type TopicPartition } from './record.ts';
 import type { TaskSet } from './task-set.ts';
 
 /**
- * Partitions whose fetches do not continue where processing stands. Mostly a seek has overtaken the fetch: seek again.
- * But when the log itself no longer holds our position, because retention has passed it or the topic was made anew,
- * going back to it would go on for ever: then what is there is read, and said aloud.
+ * Partitions whose fetch did not continue at the task's position. Mostly a seek has overtaken the fetch: seek again.
+ * When the log no longer holds the position, because retention has passed it or the topic was created anew, seeking
+ * would never end: log an error and continue at the beginning of the log.
  */
-export class Gaps {
-  readonly #gaps = new Map<string, TopicPartition>();
+export class PositionResets {
+  readonly #requested = new Map<string, TopicPartition>();
   readonly #tasks: TaskSet;
 
   constructor(tasks: TaskSet) {
     this.#tasks = tasks;
   }
 
+  /** Requests a reset. */
   add({ topic, partition }: TopicPartition): void {
-    this.#gaps.set(partitionName(topic, partition), { topic, partition });
+    this.#requested.set(partitionName(topic, partition), { topic, partition });
   }
 
   clear(): void {
-    this.#gaps.clear();
+    this.#requested.clear();
   }
 
-  /** Those that can be closed: what was fetched before a gap is processed first, it may be gone from the log by now. */
-  get open(): TopicPartition[] {
-    return [...this.#gaps.values()].filter(
+  /** Partitions that can be reset: those with nothing queued, because the log may no longer hold what is queued. */
+  get ready(): TopicPartition[] {
+    return [...this.#requested.values()].filter(
       ({ topic, partition }) => this.#tasks.get(partition)?.isDrained(topic) ?? true,
     );
   }
 
-  /** Closes what is open, unless `isCurrent` turns false meanwhile. */
-  async close(
+  /** Resets the positions that are ready, unless `isCurrent` turns false meanwhile. */
+  async run(
     admin: Admin,
     group: GroupConsumer,
     options: { isCurrent: () => boolean; log: StreamsLog; thread: string },
   ): Promise<void> {
     const { isCurrent, log, thread } = options;
-    for (const { topic, partition } of this.open) {
+    for (const { topic, partition } of this.ready) {
       const task = this.#tasks.get(partition);
-      // The position is read before the bounds: the log only grows, so it can lie beyond the end asked for after it
-      // only when the log was cut. The other way round every busy partition would look as if it had been.
+      // Read the position before the bounds: the log only grows, so a position behind an end that was read later
+      // proves that the log was cut. In the other order every busy partition would look as if it had been.
       const next = task?.nextOffset(topic);
       const { low, high } = await logBounds(admin, topic, partition);
       if (!isCurrent()) return;
-      this.#gaps.delete(partitionName(topic, partition));
-      // It has gone on meanwhile: there is no gap any more.
+      this.#requested.delete(partitionName(topic, partition));
+      // A fetch that continues has arrived meanwhile.
       if (task === undefined || next === undefined || task.nextOffset(topic) !== next) continue;
       if (next >= low && next <= high) {
         group.seek({ topic, partition }, next);
@@ -59,8 +60,8 @@ export class Gaps {
       log.error(
         { thread, topic, partition, ...bounds, gone },
         next < low
-          ? 'records were deleted before they were processed: going on where the log begins'
-          : 'the log ends before our position, it was truncated or made anew: reading from its beginning',
+          ? 'records were deleted before they were processed: continuing at the beginning of the log'
+          : 'the log ends before the position, it was truncated or created anew: continuing at its beginning',
       );
       task.jump(topic, low);
       group.seek({ topic, partition }, low);

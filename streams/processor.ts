@@ -1,8 +1,9 @@
+import { changelogTopic } from './changelogs.ts';
 import { deadLetter, stackFrames, StreamsError, type ErrorHandlers, type RecordFailure } from './errors.ts';
 import { Dropped, Rejected } from './outcome.ts';
 import type { InputRecord, OutputRecord, RecordContext } from './record.ts';
 import { SerdeError } from './serdes.ts';
-import { changelogTopic, StateStore } from './store.ts';
+import { StateStore } from './store.ts';
 import { Tally } from './tally.ts';
 import type { Node, Topology } from './topology.ts';
 
@@ -14,29 +15,29 @@ interface Source {
 
 type Forward = (value: unknown, record: RecordContext) => void;
 
-/** How records are processed. */
+/** What a processor needs beside its topology. */
 export interface ProcessorOptions {
-  /** First part of the changelogs' names. */
+  /** The first part of the changelogs' names. */
   readonly applicationId: string;
   readonly handlers: ErrorHandlers;
   readonly deadLetterTopic: string | undefined;
 }
 
 /**
- * Runs the records of one task through a topology: bytes in, bytes and state out, nothing else. The effects of a record
- * come whole or not at all: when any operator or serde fails, what the record had yielded and written to stores is
- * taken back and the failure's handler decides.
+ * Runs the records of one task through a topology: bytes in, bytes and state out. A record takes effect as a whole or
+ * not at all: when an operator or serde fails, the record's outputs and store writes are taken back and the failure's
+ * handler decides.
  */
 export class RecordProcessor {
   readonly stores: readonly StateStore[];
-  /** What came of the records since it was last told or forgotten. */
+  /** Counts of the records since the last report() or forget(). */
   readonly tally: Tally;
   readonly #sources = new Map<string, Source>();
   readonly #handlers: ErrorHandlers;
   readonly #deadLetterTopic: string | undefined;
   #outputs: OutputRecord[] = [];
   #input: InputRecord | undefined;
-  // The operator that runs, for failures; one field beside the call tree is cheaper than a frame per operator.
+  // The operator that runs, for failures: a field is cheaper than a stack frame for each operator.
   #current = '';
 
   constructor(
@@ -65,7 +66,10 @@ export class RecordProcessor {
   process(record: InputRecord, outputs: OutputRecord[]): void {
     const source = this.#sources.get(record.topic);
     if (source === undefined)
-      throw new StreamsError('INVARIANT', `${record.topic} is not a source of the topology`);
+      throw new StreamsError(
+        'INVARIANT',
+        `got a record of ${record.topic}, which the topology does not read`,
+      );
     const start = outputs.length;
     this.#outputs = outputs;
     this.#input = record;
@@ -85,23 +89,18 @@ export class RecordProcessor {
       outputs.length = start;
       for (const store of this.stores) store.undoRecord();
       this.tally.undo();
-      this.#fail(record, failureOf(error, seam, this.#current), outputs, error);
+      this.#fail(record, failureOf(error, seam, this.#current), outputs);
     }
   }
 
-  /** Answers for a record whose outputs the broker refused: `code` is the broker's name for why. */
+  /** Handles a record whose output the broker refused; `code` is Kafka's name of the reason. */
   refuse(record: InputRecord, code: string, outputs: OutputRecord[]): void {
     const node = this.#sources.get(record.topic)?.node.name ?? record.topic;
     const message = `the broker refused an output of this record: ${code}`;
-    this.#fail(
-      record,
-      { seam: 'production', code, message, stack: operatorFrame(node), node },
-      outputs,
-      undefined,
-    );
+    this.#fail(record, { seam: 'production', code, message, stack: operatorFrame(node), node }, outputs);
   }
 
-  #fail(record: InputRecord, failure: RecordFailure, outputs: OutputRecord[], cause: unknown): void {
+  #fail(record: InputRecord, failure: RecordFailure, outputs: OutputRecord[]): void {
     const response = this.#handlers[failure.seam](failure, record);
     if (response === 'continue') {
       this.tally.dropped(failure.node, failure.code);
@@ -115,7 +114,6 @@ export class RecordProcessor {
         'HANDLER_FAILED',
         `${failure.code} at ${place}: ${failure.message}; the ${failure.seam} handler answered ${response}` +
           (response === 'deadLetter' ? ' but no dead-letter topic is configured' : ''),
-        cause instanceof StreamsError ? { cause } : undefined,
       );
     }
   }
@@ -149,61 +147,38 @@ export class RecordProcessor {
       this.#current = name;
       processed.count += 1;
     };
+    const isValue = <T>(answer: T): answer is Exclude<T, Dropped | Rejected> => {
+      if (answer instanceof Rejected) throw new RejectedRecord(answer);
+      if (!(answer instanceof Dropped)) return true;
+      tally.dropped(name, answer.reason);
+      return false;
+    };
     switch (node.type) {
-      case 'filter':
-        return (value, record) => {
-          enter();
-          if (node.keep(value, record)) next(value, record);
-          else tally.dropped(name, 'filtered');
-        };
       case 'mapValues':
         return (value, record) => {
           enter();
-          const mapped = node.map(value, record);
-          if (mapped instanceof Dropped) tally.dropped(name, mapped.reason);
-          else if (mapped instanceof Rejected) throw new RejectedRecord(mapped);
-          else next(mapped, record);
+          const answer = node.map(value, record);
+          if (isValue(answer)) next(answer, record);
         };
       case 'flatMapValues':
         return (value, record) => {
           enter();
-          const mapped = node.map(value, record);
-          if (mapped instanceof Dropped) tally.dropped(name, mapped.reason);
-          else if (mapped instanceof Rejected) throw new RejectedRecord(mapped);
-          else for (const one of mapped) next(one, record);
+          const answer = node.map(value, record);
+          if (isValue(answer)) for (const one of answer) next(one, record);
         };
       case 'processValues': {
         const stores = Object.fromEntries(node.stores.map((store) => [store, this.#store(store)]));
         return (value, record) => {
           enter();
-          const processed = node.process(value, record, stores);
-          if (processed instanceof Dropped) tally.dropped(name, processed.reason);
-          else if (processed instanceof Rejected) throw new RejectedRecord(processed);
-          else for (const one of processed) next(one, record);
+          const answer = node.process(value, record, stores);
+          if (isValue(answer)) for (const one of answer) next(one, record);
         };
       }
-      case 'split': {
-        const branches = node.branches.map((branch) => ({
-          ...branch,
-          next: this.#compileAll(topology, [branch.name]),
-        }));
-        return (value, record) => {
-          enter();
-          const branch = branches.find(({ matches }) => matches(value, record));
-          if (branch === undefined) tally.dropped(name, 'unmatched');
-          else branch.next(value, record);
-        };
-      }
-      case 'branch':
-        return (value, record) => {
-          enter();
-          next(value, record);
-        };
       case 'sink':
         return (value, record) => {
           enter();
           this.#outputs.push({
-            topic: node.topic(record.key, value, record),
+            topic: node.topic(record.key, value),
             partition: record.partition,
             timestamp: record.timestamp,
             key: this.#input?.key ?? null,
@@ -212,12 +187,12 @@ export class RecordProcessor {
           });
         };
       case 'source':
-        throw new StreamsError('INVARIANT', `source ${name} stands behind another operator`);
+        throw new StreamsError('INVARIANT', `source ${name} follows another operator`);
     }
   }
 }
 
-// Carries an operator's reject() out of the call tree to the one place where failures are handled.
+// Carries the answer of reject() out of the call tree to process(), which handles failures.
 class RejectedRecord extends Error {
   readonly rejected: Rejected;
   constructor(rejected: Rejected) {
@@ -233,7 +208,7 @@ function failureOf(error: unknown, seam: RecordFailure['seam'], node: string): R
   }
   if (error instanceof SerdeError)
     return { seam, code: error.code, message: error.message, stack: operatorFrame(node), node };
-  // The message of a foreign error may quote the record, so only its class is told.
+  // The message of a foreign error may quote the record, so only its class is passed on.
   const name = error instanceof Error && /^\w{1,64}$/.test(error.name) ? error.name : 'something';
   return {
     seam,

@@ -1,4 +1,4 @@
-import type { GroupMembership, TransactionalLog } from './commit.ts';
+import type { TransactionalLog } from './commit.ts';
 import { settlesWithin, within } from '../process/deadline.ts';
 import { StreamsError } from './errors.ts';
 import {
@@ -12,56 +12,52 @@ import {
   type TopicMessages,
   type Transaction,
 } from '../kafka/client.ts';
-import { recordBytes, type OutputRecord, type PartitionOffset } from './record.ts';
+import { recordBytes, type GroupMembership, type OutputRecord, type PartitionOffset } from './record.ts';
 
-/** One send makes one batch per partition, and brokers limit the batch: ours stay at 1 MiB, or one record. */
+/** One send makes one batch per partition, whose size brokers limit: at most 1 MiB, or one record. */
 const maxPartitionBytes = 1024 * 1024;
+/** After a process dies, readers wait for its open transaction at most this long, plus the broker's scan interval. */
+const transactionTimeoutMs = 10_000;
 
 /**
- * A transactional producer that lives until its first failure: kafkajs' own bookkeeping is not to be trusted after
- * one, so its owner closes it and opens another with the same transactional id, which settles what was open.
+ * A transactional producer that lives until its first failure. kafkajs' own bookkeeping is not reliable after one, so
+ * the owner closes it and opens another with the same transactional id, which settles what was open.
  */
 export class TransactionalProducer implements TransactionalLog {
   readonly #producer: Producer;
-  readonly #timeoutMs: number;
   readonly #compression: Compression;
   #transaction: Transaction | undefined;
-  /** Settles with the last of the calls so far: they may go on after they were given up. */
+  /** Settles with the last call so far: a call may continue after its time-out. */
   #calls: Promise<unknown> = Promise.resolve();
 
-  private constructor(producer: Producer, timeoutMs: number, compression: Compression) {
+  private constructor(producer: Producer, compression: Compression) {
     this.#producer = producer;
-    this.#timeoutMs = timeoutMs;
     this.#compression = compression;
   }
 
-  /** Connects and fences every older producer of the same transactional id; its open transaction is aborted. */
+  /** Connects, fences every older producer of the same transactional id and aborts its open transaction. */
   static async open(
     connection: KafkaConnection,
-    options: { transactionalId: string; transactionTimeoutMs: number; log: KafkaLog },
+    options: { transactionalId: string; log: KafkaLog },
   ): Promise<TransactionalProducer> {
-    // A client of its own: one shared with the consumer would mark offsets as committed before they are.
+    // A separate client: one shared with the consumer would mark offsets as committed before they are.
     const producer = kafkaClient(connection, {
       clientId: options.transactionalId,
       log: options.log,
-      // CONCURRENT_TRANSACTIONS right after a commit clears within a few milliseconds; in all about 5 s.
+      // CONCURRENT_TRANSACTIONS right after a commit clears within a few milliseconds. Gives up after about 5 s.
       retry: { initialRetryTime: 5, factor: 0, multiplier: 1.3, maxRetryTime: 250, retries: 32 },
     }).producer({
       transactionalId: options.transactionalId,
       idempotent: true,
       maxInFlightRequests: 1,
-      transactionTimeout: options.transactionTimeoutMs,
+      transactionTimeout: transactionTimeoutMs,
       allowAutoTopicCreation: false,
     });
-    const opened = new TransactionalProducer(
-      producer,
-      options.transactionTimeoutMs,
-      compressionOf(connection),
-    );
+    const opened = new TransactionalProducer(producer, compressionOf(connection));
     try {
       const initialized = initialize(producer);
       opened.#calls = initialized;
-      await within(initialized, Math.max(options.transactionTimeoutMs, 10_000), 'opening a producer');
+      await within(initialized, transactionTimeoutMs, 'opening a producer');
     } catch (error) {
       await opened.close(1_000);
       throw error;
@@ -98,22 +94,22 @@ export class TransactionalProducer implements TransactionalLog {
     this.#transaction = undefined;
   }
 
-  /** Disconnects; gives up waiting after `timeoutMs`. An open transaction stays open until it is fenced or times out. */
+  /** Disconnects; stops waiting after `timeoutMs`. An open transaction stays open until it is fenced or times out. */
   async close(timeoutMs: number): Promise<void> {
-    // A call that was given up goes on trying for a while, and opens the connections again that are closed now.
+    // A call that timed out retries for a while, and reopens connections: disconnect again after it.
     const disconnect = (): Promise<void> => this.#producer.disconnect().catch(() => undefined);
     void this.#calls.then(disconnect, disconnect);
     await settlesWithin(this.#producer.disconnect(), timeoutMs);
   }
 
-  // kafkajs may retry one call for minutes; the broker gives the whole transaction up after this time.
+  // kafkajs may retry one call for minutes, while the broker aborts the whole transaction after this time.
   #step<T>(name: string, call: Promise<T>): Promise<T> {
     const before = this.#calls;
     this.#calls = call.then(
       () => before,
       () => before,
     );
-    return within(call, this.#timeoutMs, `${name} of a transaction`);
+    return within(call, transactionTimeoutMs, `${name} of a transaction`);
   }
 
   #open(): Transaction {
@@ -124,11 +120,11 @@ export class TransactionalProducer implements TransactionalLog {
 
 async function initialize(producer: Producer): Promise<void> {
   await producer.connect();
-  // kafkajs asks for the producer id at the first transaction; an empty one makes no further request.
+  // kafkajs requests the producer id at the first transaction; an empty one makes no further request.
   await (await producer.transaction()).abort();
 }
 
-/** Groups `records` into sends that hold at most 1 MiB per partition, or one record; order within a partition is kept. */
+/** Groups `records` into sends of at most 1 MiB per partition, or one record; keeps the order within a partition. */
 export function* boundedSends(records: readonly OutputRecord[]): Generator<TopicMessages[]> {
   let topics = new Map<string, SendOfTopic>();
   for (const record of records) {
@@ -145,7 +141,7 @@ export function* boundedSends(records: readonly OutputRecord[]): Generator<Topic
       topics.set(record.topic, of);
     }
     of.bytes.set(record.partition, (of.bytes.get(record.partition) ?? 0) + size);
-    // A record has all that a message has, so none is copied.
+    // A record has the fields of a message, so it need not be copied.
     of.messages.push(record as Message);
   }
   if (topics.size > 0) yield asTopicMessages(topics);

@@ -1,18 +1,10 @@
-/** Record headers; a header that stands more than once keeps all its values, in order. */
+/** Record headers; a repeated header keeps all its values, in order. */
 export type Headers = Readonly<Record<string, Buffer | readonly Buffer[]>>;
 
-/** Headers to be written. A text is written as UTF-8: the producer does so in place, without a buffer for each. */
+/** Headers to write. A string is written as UTF-8: the producer encodes it in place, without a buffer for each. */
 export type OutputHeaders = Readonly<Record<string, string | Buffer | readonly Buffer[]>>;
 
-/** The text of a header (the last one, where it stands more than once); undefined when it is absent. */
-export function headerText(headers: OutputHeaders, name: string): string | undefined {
-  const value = headers[name];
-  if (value === undefined || typeof value === 'string') return value;
-  const last = Buffer.isBuffer(value) ? value : value.at(-1);
-  return last?.toString('utf8');
-}
-
-/** A record as it stands in a source partition. */
+/** A record of a source partition. */
 export interface InputRecord {
   readonly topic: string;
   readonly partition: number;
@@ -24,7 +16,7 @@ export interface InputRecord {
   readonly headers: Headers;
 }
 
-/** A record to be appended, to exactly this partition; with `Headers` as one that was. */
+/** A record to append to exactly this partition; with `Headers`, one that has been appended. */
 export interface OutputRecord<H extends OutputHeaders = OutputHeaders> {
   readonly topic: string;
   readonly partition: number;
@@ -34,7 +26,7 @@ export interface OutputRecord<H extends OutputHeaders = OutputHeaders> {
   readonly headers: H;
 }
 
-/** What operators may know of the record whose value they see; the key is deserialized. */
+/** What operators see of the record beside its value; the key is deserialized. */
 export interface RecordContext<K = unknown> {
   readonly topic: string;
   readonly partition: number;
@@ -51,17 +43,24 @@ export interface TopicPartition {
   readonly partition: number;
 }
 
-/** The next offset to be read of a partition. */
+/** The next offset to read of a partition. */
 export interface PartitionOffset extends TopicPartition {
   readonly offset: bigint;
 }
 
-/** `topic-partition`, the way Kafka prints it. */
+/** The group member that commits offsets: the broker refuses those of a member of an older generation (KIP-447). */
+export interface GroupMembership {
+  readonly groupId: string;
+  readonly memberId: string;
+  readonly generationId: number;
+}
+
+/** `topic-partition`, as Kafka prints it. */
 export function partitionName(topic: string, partition: number): string {
   return `${topic}-${partition}`;
 }
 
-/** Rough size of a record in a batch: what the limits of a send are counted in. */
+/** Rough size of a record in a batch, in which the limits of a send are counted. */
 export function recordBytes(record: {
   key: Buffer | null;
   value: Buffer | null;

@@ -1,9 +1,9 @@
 import { StreamsError } from './errors.ts';
 import { kafkaErrorType } from '../kafka/client.ts';
 
-/** Recoveries further apart than this have nothing to do with each other. */
+/** Recoveries further apart than this are counted separately. */
 const quietMs = 600_000;
-/** Refusals that concern a record itself: sending it again cannot help. */
+/** Refusals of a record: sending it again cannot help. */
 const refusals = new Set([
   'MESSAGE_TOO_LARGE',
   'RECORD_LIST_TOO_LARGE',
@@ -11,7 +11,7 @@ const refusals = new Set([
   'INVALID_RECORD',
   'CORRUPT_MESSAGE',
 ]);
-/** The group has moved on without us: our offsets are refused, the next join tells what is ours. */
+/** The group has a newer generation: it refuses this member's offsets, and the next join says which tasks it keeps. */
 const lostMembership = new Set([
   'ILLEGAL_GENERATION',
   'UNKNOWN_MEMBER_ID',
@@ -21,17 +21,17 @@ const lostMembership = new Set([
 
 /** What a failure means for the thread. */
 export interface Failure {
-  /** Kafka's name of it, or the error's class. */
+  /** Kafka's name of the error, or its class. */
   readonly reason: string;
   /** `expelled`: another generation has begun; `refused`: a record cannot be written; `broken`: anything else. */
   readonly kind: 'expelled' | 'refused' | 'broken';
-  /** How long to wait before going on. */
+  /** How long to wait before the next round. */
   readonly pauseMs: number;
-  /** Failures of health in a row, this one included. */
+  /** Failures of the kind `broken` in a row, this one included. */
   readonly recoveries: number;
 }
 
-/** Judges failures, and when there were enough of them. */
+/** Classifies failures, and decides when there were too many. */
 export class RecoveryPolicy {
   readonly #maxRecoveries: number;
   #recoveries = 0;
@@ -41,14 +41,15 @@ export class RecoveryPolicy {
     this.#maxRecoveries = maxRecoveries;
   }
 
-  /** A transaction was committed: all is well. */
+  /** Resets the count after a commit. */
   onCommit(): void {
     this.#recoveries = 0;
   }
 
   /**
-   * Says what a failure is.
-   * @throws the error itself when it is a StreamsError, which no repetition mends; StreamsError RECOVERIES_EXHAUSTED.
+   * Classifies a failure.
+   * @throws the error itself when it is a StreamsError, which repeating does not fix; StreamsError
+   *   RECOVERIES_EXHAUSTED.
    */
   judge(error: unknown, inTransaction: boolean): Failure {
     if (error instanceof StreamsError) throw error;
@@ -60,14 +61,14 @@ export class RecoveryPolicy {
         : 'broken';
     if (performance.now() - this.#lastAt > quietMs) this.#recoveries = 0;
     this.#lastAt = performance.now();
-    // To be expelled is the ordinary end of a transaction that a rebalance overtook, and a refusal is about a record:
-    // neither says anything of our health, and neither can go on for ever.
+    // A rebalance that overtakes a transaction is normal, and a refusal concerns a record: neither says anything about
+    // the health of the instance, and neither can repeat for ever.
     if (kind === 'broken') this.#recoveries += 1;
     if (this.#recoveries > this.#maxRecoveries) {
       throw new StreamsError(
         'RECOVERIES_EXHAUSTED',
         `${this.#maxRecoveries} recoveries in a row without a commit, the last after ${reason}: check that the brokers ` +
-          'can be reached and that no other process has the same INSTANCE_ID, then start again',
+          'are reachable and that no other process has the same INSTANCE_ID, then start again',
         { cause: error },
       );
     }

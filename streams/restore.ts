@@ -1,50 +1,42 @@
 import { settlesWithin } from '../process/deadline.ts';
-import { kafkaClient, type Admin, type KafkaConnection, type KafkaLog } from '../kafka/client.ts';
+import { kafkaClient, type Admin, type KafkaConnection } from '../kafka/client.ts';
+import type { StreamsLog } from './config.ts';
+import type { StreamsMetrics } from './metrics.ts';
 import type { StateStore } from './store.ts';
 import type { Task } from './task.ts';
 
-/** One fetch of a changelog: small enough that taking it in leaves the event loop in time. */
+/** One fetch of a changelog, small enough to return to the event loop soon. */
 const fetchBytes = 512 * 1024;
-/** How long a fetch waits where a transaction is still open on the changelog; other fetches queue behind it. */
+/** How long a fetch waits while a transaction is open on the changelog; other fetches queue behind it. */
 const fetchWaitMs = 20;
-/** How often the log tells how far a long restore is. */
-const tellEveryMs = 5_000;
+/** How often the progress of a long restore is logged. */
+const logEveryMs = 5_000;
 
-/** Hears how far a restore is. */
-export interface RestoreListener {
-  /** @param remaining - offsets still to be read of this partition of the changelog. */
-  onRestore(store: string, partition: number, records: number, remaining: number): void;
-}
-
-/** Fills stores from their changelogs, over a connection of its own that lives as long as its stream thread. */
+/** Fills stores from their changelogs, over a connection of its own that lives as long as the stream thread. */
 export class Restorer {
   readonly #admin: Admin;
-  readonly #log: KafkaLog & { info(fields: object, message: string): void };
-  readonly #listener: RestoreListener;
+  readonly #log: StreamsLog;
+  readonly #onRestore: StreamsMetrics['onRestore'];
   #connected: Promise<void> | undefined;
   readonly #underWay = new Set<Promise<number>>();
   #isClosed = false;
 
   constructor(
     connection: KafkaConnection,
-    options: {
-      clientId: string;
-      log: KafkaLog & { info(fields: object, message: string): void };
-      listener: RestoreListener;
-    },
+    options: { clientId: string; log: StreamsLog; onRestore: StreamsMetrics['onRestore'] },
   ) {
-    const { clientId, log, listener } = options;
-    this.#admin = kafkaClient(connection, { clientId, log }).admin();
-    this.#log = log;
-    this.#listener = listener;
+    this.#admin = kafkaClient(connection, options).admin();
+    this.#log = options.log;
+    this.#onRestore = options.onRestore;
   }
 
   /**
-   * Restores all stores of a task. Called after the task's committed offsets were read as stable: whatever the previous
-   * owner committed stands below the high watermarks asked for now, and whatever it left open is decided before a
-   * committed read gets there. Reading to "the last record" would not do: markers and aborted records never arrive.
-   * @param isCurrent - asked between fetches; once false the restore ends, its stores are thrown away by the caller.
-   * @returns the number of records taken in.
+   * Restores all stores of a task. Call it after the task's committed offsets were read as stable: what the previous
+   * owner committed then lies below the high watermarks fetched here, and what it left open is decided before a
+   * read-committed fetch gets there. Reading to "the last record" would not end: markers and aborted records never
+   * arrive.
+   * @param isCurrent - called between fetches; once false the restore ends, and the caller discards the stores.
+   * @returns the number of records read.
    */
   async restore(task: Task, isCurrent: () => boolean): Promise<number> {
     const restored = this.#restoreTask(task, isCurrent);
@@ -57,8 +49,8 @@ export class Restorer {
   }
 
   /**
-   * Ends what is under way, and disconnects; gives up waiting after `timeoutMs`. In this order: what still runs on a
-   * client that is being closed opens its connections again.
+   * Ends the restores under way, then disconnects; stops waiting after `timeoutMs`. In this order, because a call on a
+   * client that is being closed reopens its connections.
    */
   async close(timeoutMs: number): Promise<void> {
     this.#isClosed = true;
@@ -78,7 +70,7 @@ export class Restorer {
       throw error;
     }
     const restores = task.stores.map((store) => this.#restoreStore(store, task.partition, isCurrent));
-    // All of them come to their end before the first failure is told.
+    // All of them end before the first failure is passed on.
     await Promise.allSettled(restores);
     return (await Promise.all(restores)).reduce((sum, count) => sum + count, 0);
   }
@@ -91,26 +83,26 @@ export class Restorer {
     const end = BigInt(bound.high);
     let position = BigInt(bound.low);
     let count = 0;
-    let toldAt = performance.now();
+    let loggedAt = performance.now();
     let next = position < end ? this.#fetch(topic, partition, position) : undefined;
     try {
       while (next !== undefined && isCurrent() && !this.#isClosed) {
         const { records, nextOffset } = await next;
         position = BigInt(nextOffset);
-        // The next fetch travels while this one is taken in.
+        // The next fetch is under way while this one is processed.
         next = position < end ? this.#fetch(topic, partition, position) : undefined;
         next?.catch(() => undefined);
         for (const { key, value, timestamp } of records)
           store.restore({ key, value, timestamp: Number(timestamp) });
         count += records.length;
         const remaining = position < end ? Number(end - position) : 0;
-        this.#listener.onRestore(store.name, partition, records.length, remaining);
-        if (performance.now() - toldAt < tellEveryMs) continue;
-        toldAt = performance.now();
+        this.#onRestore(store.name, partition, records.length, remaining);
+        if (performance.now() - loggedAt < logEveryMs) continue;
+        loggedAt = performance.now();
         this.#log.info({ store: store.name, partition, records: count, remaining }, 'restoring');
       }
     } finally {
-      // One that nobody needs any more is waited for as well: left alone it would open the connections again that close() ends.
+      // Also awaited when it is no longer needed: it would reopen the connections that close() ends.
       await next?.catch(() => undefined);
     }
     return count;

@@ -1,15 +1,15 @@
 import { StreamsError } from './errors.ts';
 
-/** Turns values of one type into bytes and back; both directions are synchronous and pure. */
+/** Converts values of one type to bytes and back, synchronously and purely. */
 export interface Serde<T> {
-  // Properties, not methods: TypeScript then refuses a serde of another type in both directions.
-  /** @throws SerdeError when the value does not fit; any other error is a fault of the program. */
+  // Properties, not methods: so TypeScript checks the type of a serde in both directions.
+  /** @throws SerdeError when the value does not fit the format. */
   readonly serialize: (value: T) => Buffer | null;
   /** @throws SerdeError when the bytes are not of this format. */
   readonly deserialize: (bytes: Buffer | null) => T;
 }
 
-/** Bytes that are not what they should be, or a value that does not fit its format. Never quotes either. */
+/** Bytes that are not of the format, or a value that does not fit it. Never quotes either. */
 export class SerdeError extends Error {
   override readonly name = 'SerdeError';
   /** Stable, in capitals: `NOT_JSON`, `BAD_AVRO`. */
@@ -30,12 +30,12 @@ const bytes: Serde<Buffer | null> = {
   deserialize: (value) => value,
 };
 
-/** A serde for one direction only: a topology's sink needs no way back. */
+/** A serde that only writes: a sink never reads. */
 export function writeOnly<T>(serialize: (value: T) => Buffer | null): Serde<T> {
   return {
     serialize,
     deserialize: () => {
-      throw new StreamsError('INVALID_TOPOLOGY', 'a write-only serde was asked to read');
+      throw new StreamsError('INVALID_TOPOLOGY', 'a write-only serde cannot read');
     },
   };
 }

@@ -1,13 +1,13 @@
-/** Wakes whoever waits, once or many times: the one primitive between the fetch loop and the processing loop. */
+/** Wakes its waiters: the only synchronization between the fetch loop and the processing loop. */
 export class Signal {
   readonly #waiters = new Set<() => void>();
 
-  /** Lets everybody go on who waits now. */
+  /** Wakes every present waiter. */
   notify(): void {
     for (const wake of [...this.#waiters]) wake();
   }
 
-  /** Resolves at the next notify, or after `timeoutMs`. Nothing is left of it afterwards, however long nobody notifies. */
+  /** Resolves at the next notify(), or after `timeoutMs`; leaves neither timer nor waiter behind. */
   wait(timeoutMs: number): Promise<void> {
     return new Promise((resolve) => {
       const wake = (): void => {

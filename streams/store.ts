@@ -4,13 +4,13 @@ import type { OutputRecord } from './record.ts';
 import type { Serde } from './serdes.ts';
 
 /**
- * What an operator may do with a store: a map of its task, whose writes are committed with the record that led to them.
- * A key that was asked for and a value that was put may not be changed afterwards; what get() gives is the operator's own.
+ * A store as an operator sees it: a map of the operator's task, whose writes are committed with the record that made
+ * them. Do not change a key or a value after it was passed in; a value from get() is a copy and may be changed.
  */
 export interface KeyValueStore<K, V> {
-  /** The value of `key`; undefined when there is none, or when it is older than the store's retention. */
+  /** The value of `key`; undefined when there is none, or it is older than the store's retention. */
   get(key: K): V | undefined;
-  /** Sets the value, as of the record that is processed. */
+  /** Sets the value, with the timestamp of the current record. */
   put(key: K, value: V): void;
   delete(key: K): void;
 }
@@ -20,13 +20,13 @@ export interface StoreOptions<K, V> {
   readonly key: Serde<K>;
   readonly value: Serde<V>;
   /**
-   * Entries age against the record that looks them up: get() forgets one whose last put() lies further back than this.
-   * Time is the records' own, so that the same log always gives the same answers. Default: entries live for ever.
+   * An entry expires for a record whose timestamp is this much later than that of the entry's last put(): get() then
+   * deletes it. Record time, so that the same log always gives the same answers. Default: entries never expire.
    */
   readonly retentionMs?: number;
   /**
-   * Entries that nobody looks up are removed by the wall clock when they are older than this. To change no answer it
-   * has to be at least the retention plus the age that a source record can reach in its topic. Default: never.
+   * Entries that no record looks up are deleted when they are older than this by the wall clock. Must be at least the
+   * retention plus the age that a source record can reach in its topic, or answers would change. Default: never.
    */
   readonly sweepAfterMs?: number;
 }
@@ -36,38 +36,21 @@ export interface StoreSpec extends StoreOptions<unknown, unknown> {
   readonly name: string;
 }
 
-/** The compacted topic behind a store, named as in Kafka Streams. */
-export function changelogTopic(applicationId: string, store: string): string {
-  return `${applicationId}-${store}-changelog`;
-}
-
-/**
- * The configuration that a changelog is created with. One value per key has to stay for ever, and what was replaced or
- * deleted has to go within a day or two even when the partition is quiet, because it is health data.
- */
-export const changelogConfig: Readonly<Record<string, string>> = {
-  'cleanup.policy': 'compact',
-  'segment.ms': '3600000',
-  'max.compaction.lag.ms': '86400000',
-  'delete.retention.ms': '86400000',
-  'max.message.bytes': String(4 * 1024 * 1024),
-};
-
 /** What the open transaction does to a key. */
 interface Write {
   readonly key: Buffer;
   /** Undefined for a deletion. */
   readonly value: Buffer | undefined;
   readonly timestamp: number;
-  /** Which record wrote it, by onRecord(). */
+  /** The number of the record that wrote it, counted by onRecord(). */
   readonly record: number;
-  /** What the key's write was before that record; undefined when there was none. */
+  /** The key's write before that record; undefined when there was none. */
   before: Write | undefined;
 }
 
 /**
  * One partition of a store. Writes stay in an overlay until the transaction that carries them into the changelog is
- * committed; inside it, those of one record can be taken back. An operator gets copies, which are its own to change.
+ * committed. The writes of the current record can be taken back.
  */
 export class StateStore implements KeyValueStore<unknown, unknown> {
   readonly name: string;
@@ -75,9 +58,9 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   readonly #spec: StoreSpec;
   readonly #partition: number;
   readonly #entries = new ByteMap();
-  /** By the bytes of the key as Latin-1. */
+  /** By the bytes of the key, as Latin-1. */
   readonly #overlay = new Map<string, Write>();
-  /** The names of the keys that the record that is processed now has written to. */
+  /** The names of the keys that the current record has written to. */
   readonly #touched: string[] = [];
   #record = 0;
   #swept = 0;
@@ -95,11 +78,11 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     const named = this.#key(key);
     const write = this.#overlay.get(named.name);
     if (write !== undefined) {
-      if (write.value === undefined || this.#isForgotten(named, write.timestamp)) return undefined;
+      if (write.value === undefined || this.#isExpired(named, write.timestamp)) return undefined;
       return this.#spec.value.deserialize(Buffer.from(write.value));
     }
     const place = this.#entries.find(named.bytes);
-    if (place === undefined || this.#isForgotten(named, this.#entries.timestampAt(place))) return undefined;
+    if (place === undefined || this.#isExpired(named, this.#entries.timestampAt(place))) return undefined;
     return this.#spec.value.deserialize(this.#entries.valueAt(place));
   }
 
@@ -112,19 +95,19 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   delete(key: unknown): void {
     const named = this.#key(key);
     const write = this.#overlay.get(named.name);
-    const isThere =
+    const exists =
       write === undefined ? this.#entries.find(named.bytes) !== undefined : write.value !== undefined;
-    if (isThere) this.#write(named, undefined);
+    if (exists) this.#write(named, undefined);
   }
 
-  /** The writes that follow are those of a record of this time, until the next call. */
+  /** Attributes the writes up to the next call to a record with this timestamp. */
   onRecord(timestamp: number): void {
     this.#recordTimestamp = Math.min(Math.max(0, timestamp), maxTimestamp);
     this.#record += 1;
     this.#touched.length = 0;
   }
 
-  /** Takes back what was written since onRecord(). */
+  /** Takes back the writes since onRecord(). */
   undoRecord(): void {
     for (const name of this.#touched) {
       const before = this.#overlay.get(name)?.before;
@@ -145,13 +128,13 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
       yield { topic: this.changelog, partition: this.#partition, timestamp, key, value, headers: noHeaders };
   }
 
-  /** The transaction was committed: the overlay becomes the state. */
+  /** Makes the overlay the state, after the transaction was committed. */
   foldIn(): void {
     for (const { key, value, timestamp } of this.#overlay.values()) this.#take(key, value, timestamp);
     this.dropOverlay();
   }
 
-  /** The transaction was not committed: the overlay is forgotten. */
+  /** Forgets the overlay, after the transaction was aborted. */
   dropOverlay(): void {
     this.#touched.length = 0;
     this.#overlay.clear();
@@ -159,14 +142,14 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
 
   /** Takes in a committed record of the changelog. */
   restore(record: { key: Buffer | null; value: Buffer | null; timestamp: number }): void {
-    // The store writes no record without a key; one of another's making cannot be kept.
+    // The store writes no record without a key: another program did.
     if (record.key === null) return;
     this.#take(record.key, record.value ?? undefined, record.timestamp);
   }
 
   /**
-   * Deletes, of the next `limit` entries, those that are older than the store's sweepAfterMs at `nowMs`, with
-   * tombstones in the overlay. The next call goes on behind them.
+   * Looks at the next `limit` entries and deletes, with tombstones in the overlay, those that are older than the
+   * store's sweepAfterMs at `nowMs`. The next call continues behind them.
    */
   sweep(nowMs: number, limit: number): void {
     const { sweepAfterMs } = this.#spec;
@@ -189,7 +172,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     return this.#entries.size;
   }
 
-  /** Bytes of the committed keys and values; in memory each entry takes about 40 more. */
+  /** Bytes of the committed keys and values. In memory each entry takes about 40 more. */
   get bytes(): number {
     return this.#entries.bytes;
   }
@@ -201,8 +184,8 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
       yield [entries.keyAt(place), entries.valueAt(place), entries.timestampAt(place)];
   }
 
-  /** Whether a value is older than the retention; its key is deleted then. */
-  #isForgotten(key: Key, timestamp: number): boolean {
+  /** Whether a value has expired; if so, its key is deleted. */
+  #isExpired(key: Key, timestamp: number): boolean {
     const { retentionMs } = this.#spec;
     if (retentionMs === undefined || this.#recordTimestamp - timestamp <= retentionMs) return false;
     this.#write(key, undefined);
@@ -219,7 +202,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
       record: this.#record,
       before: isAgain ? last.before : last,
     };
-    // Only the record that is processed now can be taken back: what lies before the last one would pile up.
+    // Only the current record can be taken back: older writes would pile up.
     if (!isAgain && last !== undefined) last.before = undefined;
     if (!isAgain) this.#touched.push(name);
     this.#overlay.set(name, write);
@@ -231,7 +214,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   }
 
   #key(key: unknown): Key {
-    // What is put has mostly been looked up right before, by the same key.
+    // A put() mostly follows a get() of the same key.
     if (this.#last !== undefined && key === this.#last.key) return this.#last;
     const bytes = this.#spec.key.serialize(key);
     if (bytes === null)
@@ -241,7 +224,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   }
 }
 
-/** A key that an operator gave, its bytes, and these as a string, by which the overlay finds them. */
+/** A key as an operator passed it, its bytes, and its name in the overlay. */
 interface Key {
   readonly key: unknown;
   readonly bytes: Buffer;
@@ -254,10 +237,10 @@ function nameOf(key: Buffer): string {
 
 const noHeaders = {};
 
-/** A write that no record made, and none takes back. */
+/** A write that belongs to no record, so that none takes it back. */
 function deletion(key: Buffer, timestamp: number): Write {
   return { key, value: undefined, timestamp, record: 0, before: undefined };
 }
 
-/** The year 10889: a broker may be configured to take any time. */
+/** The year 10889, because a broker may be configured to accept any timestamp. */
 const maxTimestamp = 2 ** 48 - 1;

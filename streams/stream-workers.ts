@@ -3,21 +3,21 @@ import { parentPort, Worker, workerData } from 'node:worker_threads';
 import { settlesWithin } from '../process/deadline.ts';
 import { StreamsError, type StreamsErrorCode } from './errors.ts';
 import type { State } from './metrics.ts';
+import { failure } from '../process/lifecycle.ts';
 
-/** What runs in a worker thread: a KafkaStreams, as far as its owner sees it. */
+/** What runs in a worker thread: a KafkaStreams, as far as its owner needs it. */
 export interface ServedStreams {
   readonly state: State;
   readonly silentForMs: number | undefined;
   readonly failed: Promise<never>;
   start(): Promise<void>;
-  pause(): void;
-  resume(): void;
   close(): Promise<void>;
 }
 
-type Order =
-  { readonly type: 'close' | 'pause' | 'resume' } | { readonly type: 'metrics'; readonly id: number };
-type News =
+/** From the owner to a worker. */
+type Command = { readonly type: 'close' } | { readonly type: 'metrics'; readonly id: number };
+/** From a worker to its owner. */
+type Report =
   | { readonly type: 'started' }
   | { readonly type: 'beat'; readonly state: State; readonly silentForMs: number }
   | { readonly type: 'failed'; readonly code: StreamsErrorCode | undefined; readonly message: string }
@@ -28,9 +28,9 @@ interface WorkerSettings {
   readonly data: unknown;
 }
 
-/** How often a worker tells how it is. */
+/** How often a worker reports its state. */
 const beatMs = 250;
-/** How long one may take to answer for its metrics. */
+/** How long a worker may take to answer for its metrics. */
 const metricsMs = 2_000;
 
 interface StreamWorker {
@@ -41,32 +41,30 @@ interface StreamWorker {
   silentForMs: number;
 }
 
-export interface StreamWorkersOptions {
-  /** Calls serveStreamWorker(). */
+interface StreamWorkersOptions {
+  /** The worker's module, which calls serveStreamWorker(). */
   readonly module: URL;
   readonly threads: number;
-  /** Given to it; must be cloneable. */
+  /** Passed to serveStreamWorker(); must be cloneable. */
   readonly data: unknown;
   readonly closeTimeoutMs: number;
 }
 
 /** Several stream threads, each a worker thread with a consumer, a producer and tasks of its own. */
 export class StreamWorkers implements ServedStreams {
-  /** Rejects with the reason when one of them cannot go on; never resolves. */
+  /** Rejects with the reason when one of the threads cannot continue; never resolves. */
   readonly failed: Promise<never>;
+  readonly #fail: (error: unknown) => void;
   readonly #options: StreamWorkersOptions;
   readonly #workers: StreamWorker[] = [];
-  readonly #questions = new Map<number, (metrics: unknown) => void>();
-  #asked = 0;
+  /** The metrics requests that are not answered yet, by id. */
+  readonly #requests = new Map<number, (metrics: unknown) => void>();
+  #lastRequest = 0;
   #isClosing = false;
-  #fail: (error: unknown) => void = () => undefined;
 
   constructor(options: StreamWorkersOptions) {
     this.#options = options;
-    this.failed = new Promise<never>((_, reject) => {
-      this.#fail = reject;
-    });
-    this.failed.catch(() => undefined);
+    ({ failed: this.failed, fail: this.#fail } = failure());
   }
 
   /** The least ready state of all threads. */
@@ -90,40 +88,28 @@ export class StreamWorkers implements ServedStreams {
     await Promise.all(Array.from({ length: threads }, (_, at) => this.#startWorker(String(at + 1))));
   }
 
-  pause(): void {
-    this.#tell({ type: 'pause' });
-  }
-
-  resume(): void {
-    this.#tell({ type: 'resume' });
-  }
-
-  /** What each thread's `metrics` answered; one that does not answer in time is left out. */
+  /** The answers of each thread's `metrics`, without those of threads that do not answer in time. */
   async metrics(): Promise<unknown[]> {
     const answers = this.#workers.map(async ({ worker }) => {
-      const id = (this.#asked += 1);
-      const answer = new Promise<unknown>((resolve) => this.#questions.set(id, resolve));
-      worker.postMessage({ type: 'metrics', id } satisfies Order);
+      const id = (this.#lastRequest += 1);
+      const answer = new Promise<unknown>((resolve) => this.#requests.set(id, resolve));
+      worker.postMessage({ type: 'metrics', id } satisfies Command);
       const isAnswered = await settlesWithin(answer, metricsMs);
-      this.#questions.delete(id);
+      this.#requests.delete(id);
       return isAnswered ? answer : undefined;
     });
     return (await Promise.all(answers)).filter((metrics) => metrics !== undefined);
   }
 
-  /** Closes all threads; what has not ended within `closeTimeoutMs` is terminated. */
+  /** Closes all threads; terminates those that have not ended within `closeTimeoutMs`. */
   async close(): Promise<void> {
     this.#isClosing = true;
-    this.#tell({ type: 'close' });
     await Promise.all(
       this.#workers.map(async ({ worker, exited }) => {
+        worker.postMessage({ type: 'close' } satisfies Command);
         if (!(await settlesWithin(exited, this.#options.closeTimeoutMs))) await worker.terminate();
       }),
     );
-  }
-
-  #tell(order: Order): void {
-    for (const { worker } of this.#workers) worker.postMessage(order);
   }
 
   async #startWorker(threadName: string): Promise<void> {
@@ -145,16 +131,15 @@ export class StreamWorkers implements ServedStreams {
         reject(error);
         this.#fail(error);
       };
-      worker.on('message', (news: News) => {
-        if (news.type === 'started') resolve();
-        else if (news.type === 'metrics') this.#questions.get(news.id)?.(news.metrics);
-        else if (news.type === 'failed') fail(failureOf(news));
-        else
-          Object.assign(entry, {
-            state: news.state,
-            silentForMs: news.silentForMs,
-            beatAt: performance.now(),
-          });
+      worker.on('message', (report: Report) => {
+        if (report.type === 'started') resolve();
+        else if (report.type === 'metrics') this.#requests.get(report.id)?.(report.metrics);
+        else if (report.type === 'failed') fail(failureOf(report));
+        else {
+          entry.state = report.state;
+          entry.silentForMs = report.silentForMs;
+          entry.beatAt = performance.now();
+        }
       });
       worker.on('error', fail);
       worker.on('exit', () => {
@@ -165,13 +150,13 @@ export class StreamWorkers implements ServedStreams {
   }
 }
 
-function failureOf({ code, message }: Extract<News, { type: 'failed' }>): Error {
+function failureOf({ code, message }: Extract<Report, { type: 'failed' }>): Error {
   return code === undefined ? new Error(message) : new StreamsError(code, message);
 }
 
 /**
- * The other side, called by the worker's module: builds what the thread runs and obeys its owner.
- * @param build - gets the owner's data and the thread's name, `1`, `2`, …; `metrics` answers with something cloneable.
+ * Runs a stream thread in a worker: call it in the worker's module.
+ * @param build - gets the owner's data and the thread's name, `1`, `2`, …; `metrics` must answer something cloneable.
  */
 export async function serveStreamWorker(
   build: (
@@ -180,11 +165,11 @@ export async function serveStreamWorker(
   ) => Promise<{ streams: ServedStreams; metrics: () => Promise<unknown> }>,
 ): Promise<void> {
   const port = parentPort;
-  if (port === null) throw new StreamsError('INVALID_CONFIG', 'this module runs in a worker thread only');
+  if (port === null) throw new StreamsError('INVALID_CONFIG', 'this module runs only in a worker thread');
   const { threadName, data } = workerData as WorkerSettings;
-  const say = (news: News): void => port.postMessage(news);
+  const send = (report: Report): void => port.postMessage(report);
   const fail = (error: unknown): void =>
-    say({
+    send({
       type: 'failed',
       code: error instanceof StreamsError ? error.code : undefined,
       message: error instanceof Error ? error.message : 'unknown',
@@ -192,7 +177,7 @@ export async function serveStreamWorker(
   try {
     const { streams, metrics } = await build(data, threadName);
     const beat = setInterval(
-      () => say({ type: 'beat', state: streams.state, silentForMs: streams.silentForMs ?? 0 }),
+      () => send({ type: 'beat', state: streams.state, silentForMs: streams.silentForMs ?? 0 }),
       beatMs,
     );
     const close = async (): Promise<void> => {
@@ -200,15 +185,13 @@ export async function serveStreamWorker(
       clearInterval(beat);
       port.close();
     };
-    port.on('message', (order: Order) => {
-      if (order.type === 'close') void close();
-      else if (order.type === 'metrics')
-        void metrics().then((m) => say({ type: 'metrics', id: order.id, metrics: m }));
-      else streams[order.type]();
+    port.on('message', (command: Command) => {
+      if (command.type === 'close') void close();
+      else void metrics().then((m) => send({ type: 'metrics', id: command.id, metrics: m }));
     });
     streams.failed.catch(fail);
     await streams.start();
-    say({ type: 'started' });
+    send({ type: 'started' });
   } catch (error) {
     fail(error);
   }

@@ -1,4 +1,4 @@
-/** Hears what became of records, once the transaction that they were in is committed; a metrics adapter counts from it. */
+/** Receives the counts of a committed transaction's records. */
 export interface ProcessingListener {
   /** Values that entered an operator of a task. */
   onProcessed(task: string, node: string, count: number): void;
@@ -7,22 +7,22 @@ export interface ProcessingListener {
 }
 
 /**
- * What a task's records of the open transaction came to. It is told when the transaction is committed and forgotten
- * when it is not, so that a record counts once, as it comes out once.
+ * Counts what became of a task's records in the open transaction. The counts are reported when the transaction is
+ * committed and forgotten when it is not, so that each record counts once, as it comes out once.
  */
 export class Tally {
   readonly #task: string;
   readonly #processed = new Map<string, { count: number }>();
   readonly #dropped = new Map<string, Map<string, number>>();
   readonly #deadLettered = new Map<string, Map<string, number>>();
-  /** Drops of the record that is processed now: they do not count when it fails later. */
+  /** Drops of the current record: they do not count when it fails later. */
   readonly #pending: [node: string, reason: string][] = [];
 
   constructor(task: string) {
     this.#task = task;
   }
 
-  /** The counter of the values that enter an operator: looked up once, because every value of every operator counts. */
+  /** The counter of the values that enter an operator. Look it up once: it is incremented for every value. */
   processed(node: string): { count: number } {
     const counter = this.#processed.get(node) ?? { count: 0 };
     this.#processed.set(node, counter);
@@ -37,20 +37,20 @@ export class Tally {
     count(this.#deadLettered, node, code);
   }
 
-  /** The record ended well: its drops count. */
+  /** Counts the drops of the current record, which did not fail. */
   keep(): void {
     if (this.#pending.length === 0) return;
     for (const [node, reason] of this.#pending) count(this.#dropped, node, reason);
     this.#pending.length = 0;
   }
 
-  /** The record failed: what it dropped on the way was taken back. */
+  /** Forgets the drops of the current record, which failed. */
   undo(): void {
     this.#pending.length = 0;
   }
 
-  /** The transaction is committed. */
-  tell(listener: ProcessingListener): void {
+  /** Passes the counts on, after the transaction was committed. */
+  report(listener: ProcessingListener): void {
     for (const [node, { count: values }] of this.#processed)
       if (values > 0) listener.onProcessed(this.#task, node, values);
     for (const [node, reasons] of this.#dropped)
@@ -60,7 +60,7 @@ export class Tally {
     this.forget();
   }
 
-  /** The transaction is not committed. */
+  /** Forgets the counts, after the transaction was aborted. */
   forget(): void {
     for (const counter of this.#processed.values()) counter.count = 0;
     this.#dropped.clear();

@@ -1,14 +1,14 @@
-import type { Isolation } from './bisection.ts';
+import type { Bisection } from './bisection.ts';
 import type { InputRecord } from './record.ts';
 import type { Task } from './task.ts';
 
 /** The tasks of a thread, which take turns. */
 export class TaskSet {
   readonly #tasks = new Map<number, Task>();
-  readonly #isolation: Isolation;
+  readonly #bisection: Bisection;
 
-  constructor(isolation: Isolation) {
-    this.#isolation = isolation;
+  constructor(bisection: Bisection) {
+    this.#bisection = bisection;
   }
 
   get(partition: number): Task | undefined {
@@ -23,7 +23,7 @@ export class TaskSet {
     if (this.has(task)) this.#tasks.delete(task.partition);
   }
 
-  /** Whether this very task is in the set, not another of the same partition. */
+  /** Whether the set holds this object, not another task of the same partition. */
   has(task: Task): boolean {
     return this.#tasks.get(task.partition) === task;
   }
@@ -32,10 +32,10 @@ export class TaskSet {
     return [...this.#tasks.values()][Symbol.iterator]();
   }
 
-  /** Rough size of the batches that wait. */
-  get waitingBytes(): number {
+  /** Rough size of all queued batches. */
+  get queuedBytes(): number {
     let bytes = 0;
-    for (const task of this.#tasks.values()) bytes += task.waitingBytes;
+    for (const task of this.#tasks.values()) bytes += task.queuedBytes;
     return bytes;
   }
 
@@ -46,7 +46,7 @@ export class TaskSet {
     return false;
   }
 
-  /** Between transactions: the tasks whose stores have writes that no record carries. */
+  /** Between transactions: the tasks whose stores hold writes that belong to no record. */
   get dirty(): Task[] {
     return [...this.#tasks.values()].filter(({ isRestored, isDirty }) => isRestored && isDirty);
   }
@@ -56,13 +56,13 @@ export class TaskSet {
     return this.hasRecords || this.dirty.length > 0;
   }
 
-  /** Up to `limit` records of one task, the one that was served least recently; undefined when nothing waits. */
+  /** Up to `limit` records of the task that was served least recently; undefined when no record may be taken. */
   take(limit: number): { task: Task; records: readonly InputRecord[] } | undefined {
     for (const [partition, task] of this.#tasks) {
       if (!task.isRestored) continue;
       const records = task.take(limit, this.#mayTake(task));
       if (records === undefined) continue;
-      // Served last from now on, so that one busy task does not starve the others.
+      // It goes to the end of the order, so that a busy task does not starve the others.
       this.#tasks.delete(partition);
       this.#tasks.set(partition, task);
       return { task, records };
@@ -71,6 +71,6 @@ export class TaskSet {
   }
 
   #mayTake({ partition }: Task): (topic: string) => boolean {
-    return (topic) => this.#isolation.mayTake(topic, partition);
+    return (topic) => this.#bisection.mayTake(topic, partition);
   }
 }

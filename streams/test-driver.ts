@@ -1,10 +1,12 @@
-import { commit, type CommitStep, type GroupMembership, type Work } from './commit.ts';
+import { commit, type CommitStep } from './commit.ts';
 import { deadLetterAlways, type ErrorHandlers } from './errors.ts';
 import { MemoryLog } from './memory-log.ts';
+import { noMetrics } from './metrics.ts';
 import { RecordProcessor, type ProcessorOptions } from './processor.ts';
 import { seededRandom } from './random.ts';
 import {
   partitionName,
+  type GroupMembership,
   type Headers,
   type InputRecord,
   type OutputRecord,
@@ -13,7 +15,7 @@ import {
 import { Task } from './task.ts';
 import type { Topology } from './topology.ts';
 
-/** A record to pipe in; what is left out has the defaults told. */
+/** A record to append. */
 export interface DriverInput {
   readonly topic: string;
   /** Default 0. */
@@ -26,18 +28,18 @@ export interface DriverInput {
 }
 
 /** How to process what was appended. */
-export interface ProcessOptions {
-  /** At most this many records, in one transaction. */
+interface ProcessOptions {
+  /** At most this many records. Default: all. */
   readonly limit?: number;
-  /** The process dies after this step of the commit: all that is in memory is gone. */
+  /** The process dies after this step of the commit: everything in memory is gone. */
   readonly crashAfter?: CommitStep;
-  /** The connection breaks after this step: the task lives on and finds out from the offsets what became of it. */
+  /** The connection breaks after this step: the tasks stay, and the offsets say what became of the transaction. */
   readonly failAfter?: CommitStep;
-  /** Chooses which topic comes next, instead of taking turns. Numbers in [0, 1). */
+  /** Numbers in [0, 1) that choose which topic comes next, and how many records of it. Default: topics take turns. */
   readonly random?: () => number;
 }
 
-/** Thrown by process() when a crash or failure was asked for; the transaction it happened in is settled as a broker would. */
+/** Thrown by process() for a crash or failure that was asked for; its transaction is settled as a broker would. */
 export class SimulatedCrash extends Error {
   override readonly name = 'SimulatedCrash';
 }
@@ -48,10 +50,10 @@ const steps: readonly CommitStep[] = ['begin', 'outputs', 'changelogs', 'offsets
 
 /**
  * Runs a topology without a broker: bytes in, bytes out, through the same processor, tasks, stores and commit function
- * as the real thing, over topics in memory with transactions. Only committed output can be read.
+ * as on a cluster, over topics in memory with transactions. Only committed output can be read.
  */
 export class TopologyTestDriver {
-  /** The mocked wall clock, epoch milliseconds: the timestamp of inputs that have none, and what punctuate() goes by. */
+  /** The mocked wall clock, epoch milliseconds: the timestamp of inputs that have none, and the time of punctuate(). */
   nowMs: number;
   /** Values dropped in committed transactions, by `operator/reason`. */
   readonly dropped = new Map<string, number>();
@@ -82,7 +84,7 @@ export class TopologyTestDriver {
     this.restart();
   }
 
-  /** Appends records to their source partitions and answers their offsets; process() takes them in. */
+  /** Appends records to their source partitions, for process() to take in; answers their offsets. */
   append(...records: readonly DriverInput[]): bigint[] {
     return records.map((record) => {
       const partition = record.partition ?? 0;
@@ -105,14 +107,14 @@ export class TopologyTestDriver {
   /**
    * Processes what was appended, in one transaction.
    * @returns how many records were processed.
-   * @throws SimulatedCrash after a crash or failure that was asked for: process() can be called again.
+   * @throws SimulatedCrash after a crash or failure that was asked for; process() can then be called again.
    */
   async process(options: ProcessOptions = {}): Promise<number> {
     this.#fetch();
     const touched = new Set(this.#tasks.filter(({ isDirty }) => isDirty));
     let processed = 0;
     let offsets: readonly PartitionOffset[] = [];
-    const work: Work = {
+    const attempt: Parameters<typeof commit>[1] = {
       membership,
       outputs: () => {
         const outputs: OutputRecord[] = [];
@@ -133,22 +135,22 @@ export class TopologyTestDriver {
       },
     };
     try {
-      await commit(this.#log, work, (step) => {
+      await commit(this.#log, attempt, (step) => {
         if (step === options.crashAfter || step === options.failAfter)
-          throw new SimulatedCrash(`broken off after ${step}`);
+          throw new SimulatedCrash(`ended after ${step}`);
       });
     } catch (error) {
       if (error instanceof SimulatedCrash && options.failAfter !== undefined) this.#recover(offsets);
       else this.restart();
       throw error;
     }
-    for (const task of touched) this.#tell(task);
+    for (const task of touched) this.#count(task);
     return processed;
   }
 
   /**
-   * Appends one record and processes it: the short form for most tests.
-   * @returns what it led to, dead letters included, in the order in which the operators sent it.
+   * Appends one record and processes it.
+   * @returns its outputs, dead letters included, in the order in which the operators sent them.
    */
   async pipe(record: DriverInput): Promise<readonly OutputRecord<Headers>[]> {
     this.append(record);
@@ -158,9 +160,8 @@ export class TopologyTestDriver {
   }
 
   /**
-   * Processes everything that was appended in transactions of random sizes, topics interleaved at random, a third of
-   * the transactions crashing or failing at a random step. Everything follows from the seed, so that a seed that shows
-   * a fault shows it again.
+   * Processes everything that was appended in transactions of random sizes, with topics interleaved at random and a
+   * third of the transactions crashing or failing at a random step. A seed that shows a fault always shows it again.
    */
   async processRandomly(seed: number): Promise<void> {
     const random = seededRandom(seed);
@@ -178,13 +179,13 @@ export class TopologyTestDriver {
     }
   }
 
-  /** Removes what the wall clock has outdated from every store, as a running instance does from time to time. */
+  /** Sweeps every store by the wall clock, as a running instance does from time to time. */
   async punctuate(): Promise<void> {
     for (const { stores } of this.#tasks) for (const store of stores) store.sweep(this.nowMs, Infinity);
     await this.process({ limit: 0 });
   }
 
-  /** What a new process does: settles the open transaction, restores stores, starts at the committed offsets. */
+  /** Does what a new process does: settles the open transaction, restores stores, starts at the committed offsets. */
   restart(): void {
     this.#log.settle();
     this.#tasks = Array.from({ length: this.#partitions }, (_, partition) => {
@@ -198,7 +199,7 @@ export class TopologyTestDriver {
     this.#seek();
   }
 
-  /** Every committed record of `topic`, in the order of each partition, partitions one after the other. */
+  /** Every committed record of `topic`, partition by partition, in order. */
   output(topic: string): readonly OutputRecord<Headers>[] {
     return Array.from({ length: this.#partitions }, (_, partition) =>
       this.#log.read(topic, partition),
@@ -211,7 +212,7 @@ export class TopologyTestDriver {
     return found === undefined ? [] : [...found.entries()];
   }
 
-  // What a live one does after a failure: the offsets tell what became of the transaction.
+  // What a running instance does after a failure: the offsets say what became of the transaction.
   #recover(attempted: readonly PartitionOffset[]): void {
     this.#log.settle();
     for (const task of this.#tasks) {
@@ -219,7 +220,7 @@ export class TopologyTestDriver {
         attempted.filter(({ partition }) => partition === task.partition),
         (topic) => this.#log.offsets.get(partitionName(topic, task.partition)),
       );
-      if (outcome === 'landed') this.#tell(task);
+      if (outcome === 'landed') this.#count(task);
       else task.processor.tally.forget();
     }
     this.#seek();
@@ -234,14 +235,13 @@ export class TopologyTestDriver {
     }
   }
 
-  #tell({ processor }: Task): void {
-    processor.tally.tell({
-      onProcessed: () => undefined,
+  #count({ processor }: Task): void {
+    processor.tally.report({
+      ...noMetrics,
       onDropped: (node, reason, count) => {
         const name = `${node}/${reason}`;
         this.dropped.set(name, (this.dropped.get(name) ?? 0) + count);
       },
-      onDeadLettered: () => undefined,
     });
   }
 

@@ -1,11 +1,11 @@
 import { noClaim } from './assignor.ts';
 import { Attempt } from './attempt.ts';
 import { commit, type CommitStep } from './commit.ts';
-import type { StreamsConfig } from './config.ts';
+import { closeTimeoutMs, type StreamsConfig } from './config.ts';
 import { StreamsError } from './errors.ts';
-import { Gaps } from './position-resets.ts';
+import { PositionResets } from './position-resets.ts';
 import { GroupConsumer, type Join } from './group.ts';
-import { Isolation } from './bisection.ts';
+import { Bisection } from './bisection.ts';
 import type { Admin } from '../kafka/client.ts';
 import { committedPositions, type CommittedPosition } from './offsets.ts';
 import { RecordProcessor } from './processor.ts';
@@ -18,98 +18,79 @@ import { Task, type FetchedBatch } from './task.ts';
 import { TaskSet } from './task-set.ts';
 import type { Topology } from './topology.ts';
 
-/** What may wait for processing; beyond it the fetch loop rests. A second's work or so; as objects it takes some times that. */
-const maxWaitingBytes = 1024 * 1024;
-/** Entries of each store that one round looks at for outdated ones: a few milliseconds. */
+/** Queued bytes at which fetching pauses: about a second's work. As objects they take several times the memory. */
+const maxQueuedBytes = 1024 * 1024;
+/** Entries of each store that one sweep looks at: a few milliseconds. */
 const sweepEntries = 50_000;
 
-/** What a thread tells its owner. */
-export interface ThreadListener {
-  onState(state: 'REBALANCING' | 'RUNNING'): void;
+interface ThreadOptions {
+  readonly partitions: number;
+  readonly admin: Admin;
+  readonly onState: (state: 'REBALANCING' | 'RUNNING') => void;
+  /** Called at each new assignment; rejects with a StreamsError when the topics have changed. */
+  readonly checkPartitions: () => Promise<void>;
 }
 
-/** One consumer, one transactional producer and the tasks the group gives them, driven by one loop. */
+/** One consumer, one transactional producer and the tasks that the group assigns, driven by one loop. */
 export class StreamThread {
-  readonly name: string;
   readonly #config: StreamsConfig;
   readonly #topology: Topology;
-  readonly #partitions: number;
-  readonly #admin: Admin;
-  readonly #listener: ThreadListener;
-  readonly #checkPartitions: () => Promise<void>;
-  readonly #isolation = new Isolation();
-  readonly #tasks = new TaskSet(this.#isolation);
+  readonly #options: ThreadOptions;
+  readonly #bisection = new Bisection();
+  readonly #tasks = new TaskSet(this.#bisection);
   /** Tasks whose stores are being filled. */
   readonly #restoring = new Set<Task>();
   readonly #restorer: Restorer;
-  readonly #gaps = new Gaps(this.#tasks);
+  readonly #resets = new PositionResets(this.#tasks);
   readonly #policy: RecoveryPolicy;
   /** Wakes the loop: a batch, a join, a restored task, a crash, a close. */
   readonly #wake = new Signal();
-  /** Wakes the fetch loop: there is room, or an assignment was taken over. */
+  /** Wakes the fetch loop: the queues have room, or an assignment was taken over. */
   readonly #room = new Signal();
   #group: GroupConsumer | undefined;
   #producer: TransactionalProducer | undefined;
-  /** The newest assignment. Batches are accepted and processed only while `#joined`, the one taken over, is the same. */
+  /** The newest assignment. Batches are accepted and processed only while it equals `#joined`, the one taken over. */
   #join: Join | undefined;
   #joined: Join | undefined;
-  /** An assignment that the group refused offsets of: only the next one is taken over. */
+  /** An assignment whose offsets the group has refused: only a newer one is taken over. */
   #refusedJoin: Join | undefined;
-  /** A failed transaction that may have been committed nevertheless. */
+  /** A failed transaction that may have been committed after all. */
   #unsettled: Attempt | undefined;
   #crash: Error | undefined;
   #restoreFailure: Error | undefined;
-  #isPaused = false;
-  /** The open transaction takes no more records. */
+  /** Whether the open transaction takes no more records. */
   #isSealed = false;
   #closing = false;
   #sweptAt = performance.now();
   #beatAt = performance.now();
-  /** What to claim at the next join: it outlives recoveries, which must not move tasks. */
+  /** What to claim at the next join. Recoveries keep it, because they must not move tasks. */
   #claim = noClaim;
 
-  constructor(
-    topology: Topology,
-    config: StreamsConfig,
-    options: {
-      name: string;
-      partitions: number;
-      admin: Admin;
-      listener: ThreadListener;
-      /** Asked at each new assignment; rejects with a StreamsError when the topics have changed. */
-      checkPartitions: () => Promise<void>;
-    },
-  ) {
-    const { connection, applicationId, instanceId, log, metrics, maxRecoveries } = config;
-    this.name = options.name;
+  constructor(topology: Topology, config: StreamsConfig, options: ThreadOptions) {
+    const { connection, log, metrics, maxRecoveries } = config;
     this.#topology = topology;
     this.#config = config;
-    this.#partitions = options.partitions;
-    this.#admin = options.admin;
-    this.#listener = options.listener;
-    this.#checkPartitions = options.checkPartitions;
+    this.#options = options;
     this.#policy = new RecoveryPolicy(maxRecoveries);
     this.#restorer = new Restorer(connection, {
-      clientId: `${applicationId}-${instanceId}-${this.name}-restore`,
+      clientId: `${this.#id}-restore`,
       log,
-      listener: {
-        onRestore: (...progress) => {
-          this.#beat();
-          metrics.onRestore(...progress);
-        },
+      onRestore: (...progress) => {
+        this.#beat();
+        metrics.onRestore(...progress);
       },
     });
   }
 
-  /** Runs until close(); rejects when it cannot go on. */
+  /** Runs until close(); rejects when it cannot continue. */
   async run(): Promise<void> {
     try {
       while (!this.#closing) await this.#round();
     } finally {
       this.close();
-      await this.#group?.stop(this.#config.closeTimeoutMs);
-      await this.#producer?.close(this.#config.closeTimeoutMs);
-      await this.#restorer.close(this.#config.closeTimeoutMs);
+      await this.#group?.stop(closeTimeoutMs);
+      await this.#producer?.close(closeTimeoutMs);
+      await this.#restorer.close(closeTimeoutMs);
     }
   }
 
@@ -120,15 +101,15 @@ export class StreamThread {
     this.#room.notify();
   }
 
-  /** Whether to begin no transaction; the membership in the group lives on. */
-  set isPaused(isPaused: boolean) {
-    this.#isPaused = isPaused;
-    this.#wake.notify();
-  }
-
-  /** Milliseconds since the loop last turned or the consumer last showed life, whichever is longer ago. */
+  /** Milliseconds since the loop last turned or the consumer last showed activity, whichever is longer ago. */
   get silentForMs(): number {
     return Math.max(performance.now() - this.#beatAt, this.#group?.silentForMs ?? 0);
+  }
+
+  /** Names the thread in client ids and in its transactional id. */
+  get #id(): string {
+    const { applicationId, instanceId, threadName } = this.#config;
+    return `${applicationId}-${instanceId}-${threadName}`;
   }
 
   #beat(): void {
@@ -139,7 +120,7 @@ export class StreamThread {
     this.#beat();
     let attempt: Attempt | undefined;
     try {
-      // Before anything else: a new producer settles what an earlier one, or an earlier process, left open.
+      // First of all: a new producer settles what an earlier one, or an earlier process, left open.
       this.#producer ??= await this.#openProducer();
       this.#group ??= await this.#startGroup();
       if (this.#crash !== undefined) throw this.#crash;
@@ -147,11 +128,11 @@ export class StreamThread {
       const join = this.#join;
       if (join !== undefined && join !== this.#joined && join !== this.#refusedJoin) {
         await this.#takeOver(join);
-      } else if (this.#gaps.open.length > 0) {
-        await this.#closeGaps(this.#group);
+      } else if (this.#resets.ready.length > 0) {
+        await this.#resetPositions(this.#group);
       } else {
         this.#sweep();
-        if (this.#joined !== undefined && this.#isCurrent && !this.#isPaused && this.#tasks.hasWork) {
+        if (this.#joined !== undefined && this.#isCurrent && this.#tasks.hasWork) {
           attempt = this.#attempt(this.#joined);
           await this.#transact(this.#producer, attempt);
         } else await this.#wake.wait(1_000);
@@ -167,30 +148,26 @@ export class StreamThread {
   }
 
   #openProducer(): Promise<TransactionalProducer> {
-    const { connection, applicationId, instanceId, transactionTimeoutMs, log } = this.#config;
-    return TransactionalProducer.open(connection, {
-      transactionalId: `${applicationId}-${instanceId}-${this.name}`,
-      transactionTimeoutMs,
-      log,
-    });
+    const { connection, log } = this.#config;
+    return TransactionalProducer.open(connection, { transactionalId: this.#id, log });
   }
 
   async #startGroup(): Promise<GroupConsumer> {
-    const { connection, applicationId, instanceId, sessionTimeoutMs, log } = this.#config;
+    const { connection, applicationId, sessionTimeoutMs, log } = this.#config;
     const group = new GroupConsumer(
       connection,
       {
         groupId: applicationId,
-        clientId: `${applicationId}-${instanceId}-${this.name}-consumer`,
+        clientId: `${this.#id}-consumer`,
         topics: this.#topology.sourceTopics,
-        partitions: this.#partitions,
+        partitions: this.#options.partitions,
         sessionTimeoutMs,
         log,
       },
       {
         onJoin: (join) => {
           this.#join = join;
-          this.#listener.onState('REBALANCING');
+          this.#options.onState('REBALANCING');
           this.#wake.notify();
         },
         onCrash: (error) => {
@@ -216,39 +193,39 @@ export class StreamThread {
 
   #isReady(): boolean {
     if (this.#closing) return true;
-    return this.#isCurrent && !this.#isSealed && this.#tasks.waitingBytes < maxWaitingBytes;
+    return this.#isCurrent && !this.#isSealed && this.#tasks.queuedBytes < maxQueuedBytes;
   }
 
   #accept(batch: FetchedBatch): boolean {
     if (this.#closing || !this.#isCurrent) return false;
     const task = this.#tasks.get(batch.partition);
     if (!task?.isRestored) return false;
-    const { type } = task.accept(batch);
-    if (type === 'gap') this.#gaps.add(batch);
-    if (type !== 'known') this.#wake.notify();
-    return type !== 'gap';
+    const acceptance = task.accept(batch);
+    if (acceptance === 'discontinuous') this.#resets.add(batch);
+    if (acceptance !== 'known') this.#wake.notify();
+    return acceptance !== 'discontinuous';
   }
 
-  async #closeGaps(group: GroupConsumer): Promise<void> {
-    const isCurrent = (): boolean => this.#isCurrent;
-    await this.#gaps.close(this.#admin, group, { isCurrent, log: this.#config.log, thread: this.name });
+  async #resetPositions(group: GroupConsumer): Promise<void> {
+    const { log, threadName: thread } = this.#config;
+    await this.#resets.run(this.#options.admin, group, { isCurrent: () => this.#isCurrent, log, thread });
   }
 
   /**
-   * Makes the tasks of `join` ours: every partition starts at the offset the group has committed, once no open
-   * transaction can change it. Also the second half of every recovery: whether a failed transaction had been
-   * committed is read from the same offsets.
+   * Takes over the tasks of `join`: every partition starts at the group's committed offset, once no open transaction
+   * can change it. Also the second half of every recovery: the same offsets say whether a failed transaction was
+   * committed.
    */
   async #takeOver(join: Join): Promise<void> {
     const { groupId, generationId } = join.membership;
-    const { log, metrics } = this.#config;
+    const { log, metrics, threadName: thread } = this.#config;
     const [positions] = await Promise.all([
       join.tasks.length === 0
         ? []
-        : committedPositions(this.#admin, groupId, this.#topology.sourceTopics, join.tasks),
-      generationId === this.#claim.generation ? undefined : this.#checkPartitions(),
+        : committedPositions(this.#options.admin, groupId, this.#topology.sourceTopics, join.tasks),
+      generationId === this.#claim.generation ? undefined : this.#options.checkPartitions(),
     ]);
-    // Superseded meanwhile: the next round takes the newer one over.
+    // A newer assignment has arrived: the next round takes it over.
     if (this.#join !== join) return;
     for (const task of this.#tasks) if (!join.tasks.includes(task.partition)) this.#remove(task);
     this.#settle(join, positions);
@@ -256,8 +233,8 @@ export class StreamThread {
       if (this.#tasks.get(partition) === undefined) this.#tasks.add(this.#newTask(partition));
     }
     this.#claim = { generation: generationId, tasks: join.tasks };
-    this.#isolation.onAssignment(positions);
-    this.#gaps.clear();
+    this.#bisection.onAssignment(positions);
+    this.#resets.clear();
     for (const { topic, partition, committed, position } of positions) {
       this.#tasks.get(partition)?.seek(topic, position, committed);
       this.#group?.seek({ topic, partition }, position);
@@ -269,8 +246,8 @@ export class StreamThread {
     );
     if (unread > 0) {
       log.warn(
-        { thread: this.name, records: unread },
-        'partitions without a committed offset: reading from their beginning',
+        { thread, records: unread },
+        'partitions without a committed offset: reading them from their beginning',
       );
     }
     this.#joined = join;
@@ -278,7 +255,7 @@ export class StreamThread {
     metrics.onRebalance(join.tasks.length);
     const restored = [...this.#tasks].filter(({ isRestored }) => isRestored);
     log.info(
-      { thread: this.name, generation: generationId, tasks: join.tasks, kept: restored.length },
+      { thread, generation: generationId, tasks: join.tasks, kept: restored.length },
       'tasks assigned',
     );
     for (const task of restored) this.#admit(task);
@@ -297,7 +274,7 @@ export class StreamThread {
     for (const store of task.stores) metrics.onStoreClosed(store.name, task.partition);
   }
 
-  /** Did the failed transaction land? No transaction of ours can change the answer any more. */
+  /** Settles each task by the committed offsets, which no transaction of this thread can change any more. */
   #settle(join: Join, positions: readonly CommittedPosition[]): void {
     const attempt = this.#unsettled;
     this.#unsettled = undefined;
@@ -306,7 +283,7 @@ export class StreamThread {
     for (const task of this.#tasks) {
       const attempted = attempt?.committingOf(task) ?? [];
       const outcome = task.settle(attempted, (topic) => committed.get(partitionName(topic, task.partition)));
-      if (outcome === 'landed') task.processor.tally.tell(this.#config.metrics);
+      if (outcome === 'landed') task.processor.tally.report(this.#config.metrics);
       else task.processor.tally.forget();
       if (outcome === 'lost') this.#remove(task);
       if (attempted.length > 0) outcomes.add(outcome);
@@ -314,28 +291,24 @@ export class StreamThread {
     if (attempt?.join === join && outcomes.has('landed') && outcomes.has('lost')) {
       throw new StreamsError(
         'INVARIANT',
-        `a transaction of group ${join.membership.groupId} stands half committed: offsets of some tasks are there, of others not`,
+        `a transaction of group ${join.membership.groupId} is half committed: it has the offsets of some tasks but not of others`,
       );
     }
   }
 
-  /** Fills the stores of tasks that are new here; the others go on meanwhile. */
+  /** Restores the stores of new tasks; the other tasks continue meanwhile. */
   #restoreTasks(): void {
-    const waiting = [...this.#tasks].filter(({ isRestored }) => !isRestored);
-    const partitions = waiting.map(({ partition }) => partition);
-    this.#group?.pause(
-      partitions,
-      [...this.#tasks]
-        .map(({ partition }) => partition)
-        .filter((partition) => !partitions.includes(partition)),
-    );
-    for (const task of waiting) if (!this.#restoring.has(task)) void this.#restore(task);
-    if (waiting.length === 0) this.#listener.onState('RUNNING');
+    const tasks = [...this.#tasks];
+    const unrestored = tasks.filter(({ isRestored }) => !isRestored);
+    const restored = tasks.filter(({ isRestored }) => isRestored);
+    this.#group?.pause(unrestored.map(partitionOf), restored.map(partitionOf));
+    for (const task of unrestored) if (!this.#restoring.has(task)) void this.#restore(task);
+    if (unrestored.length === 0) this.#options.onState('RUNNING');
     this.#room.notify();
   }
 
   async #restore(task: Task): Promise<void> {
-    const { log } = this.#config;
+    const { log, threadName: thread } = this.#config;
     const isOurs = (): boolean => !this.#closing && this.#tasks.has(task);
     const startedAt = performance.now();
     this.#restoring.add(task);
@@ -344,12 +317,12 @@ export class StreamThread {
       if (!isOurs()) return;
       this.#admit(task);
       task.isRestored = true;
-      this.#tellStores(task);
+      this.#reportStores(task);
       const durationMs = Math.round(performance.now() - startedAt);
-      log.info({ thread: this.name, task: task.id, records, durationMs }, 'task restored');
+      log.info({ thread, task: task.id, records, durationMs }, 'task restored');
       if (this.#isCurrent) this.#restoreTasks();
     } catch (error) {
-      // A half filled store is of no use: the next takeover makes the task anew.
+      // A half-filled store is useless: the next takeover creates the task anew.
       this.#tasks.remove(task);
       this.#restoreFailure = error instanceof Error ? error : new Error('restore failed');
     } finally {
@@ -358,18 +331,19 @@ export class StreamThread {
     }
   }
 
-  /** State without a position: either somebody has lost the group's offsets, or asks for a new beginning. */
+  /** Refuses a task with state but no position (the group's offsets are lost); with `reset`, deletes the state. */
   #admit(task: Task): void {
     if (!task.isUncommitted || task.stores.every(({ size }) => size === 0)) return;
-    if (!this.#config.reset) {
+    const { applicationId, reset, log, threadName: thread } = this.#config;
+    if (!reset) {
       throw new StreamsError(
         'STATE_WITHOUT_OFFSETS',
-        `task ${task.id} has state in its changelogs, but group ${this.#config.applicationId} has no committed offset of any of its source ` +
+        `task ${task.id} has state in its changelogs, but group ${applicationId} has no committed offset of any of its source ` +
           'partitions: reading them from the beginning would apply every record to the state a second time. Restore the ' +
           "group's offsets, or start with --reset to delete the state and rebuild it from what the topics hold",
       );
     }
-    this.#config.log.warn({ thread: this.name, task: task.id }, 'reset: deleting the state of the task');
+    log.warn({ thread, task: task.id }, 'reset: deleting the state of the task');
     for (const store of task.stores) store.clear(Date.now());
   }
 
@@ -384,7 +358,7 @@ export class StreamThread {
     return new Attempt({
       join,
       tasks: this.#tasks,
-      isolation: this.#isolation,
+      bisection: this.#bisection,
       commitIntervalMs: this.#config.commitIntervalMs,
       isOver: () => this.#closing || !this.#isCurrent,
       onChunk: () => {
@@ -404,7 +378,7 @@ export class StreamThread {
       this.#seal('foldIn');
     }
     this.#policy.onCommit();
-    this.#isolation.onCommit(attempt.committing);
+    this.#bisection.onCommit(attempt.committing);
     const { metrics } = this.#config;
     metrics.onCommit({
       records: attempt.records,
@@ -414,47 +388,44 @@ export class StreamThread {
         attempt.oldestTimestamp === undefined ? undefined : Date.now() - attempt.oldestTimestamp,
     });
     for (const task of attempt.tasks) {
-      task.processor.tally.tell(metrics);
+      task.processor.tally.report(metrics);
       for (const { topic, partition, processed, highWatermark } of task.positions()) {
         metrics.onLag(topic, partition, highWatermark > processed ? highWatermark - processed : 0n);
       }
-      this.#tellStores(task);
+      this.#reportStores(task);
     }
   }
 
   /**
-   * What comes while the outputs and offsets travel cannot be processed before the next transaction: it is fetched at
-   * once when that is about to begin, and not record by record with a round trip each.
+   * Pauses fetching after the last outputs, until the commit. What is fetched meanwhile would only be processed by the
+   * next transaction: it is fetched at once then, and not record by record with a round trip each.
    */
   #seal(step: CommitStep): void {
     this.#isSealed = step === 'outputs' || step === 'changelogs';
     if (!this.#isSealed) this.#room.notify();
   }
 
-  #tellStores(task: Task): void {
+  #reportStores(task: Task): void {
     const { metrics } = this.#config;
     for (const { name, size, bytes } of task.stores) metrics.onStore(name, task.partition, size, bytes);
   }
 
   /**
-   * After any failure the producer is thrown away. The next round opens another of the same transactional id, which
-   * settles what was open, and takes the assignment over again from the committed offsets.
+   * Discards the producer after any failure. The next round opens another with the same transactional id, which settles
+   * what was open, and takes the assignment over again from the committed offsets.
    */
   async #recover(error: unknown, attempt: Attempt | undefined): Promise<void> {
-    const { log, metrics, closeTimeoutMs } = this.#config;
+    const { log, metrics, threadName: thread } = this.#config;
     const { reason, kind, pauseMs, recoveries } = this.#policy.judge(error, attempt !== undefined);
     metrics.onRecovery(reason);
     if (kind === 'expelled')
-      log.info(
-        { thread: this.name, reason },
-        'a rebalance overtook the transaction: it is aborted and done again',
-      );
-    else log.warn({ thread: this.name, reason, recoveries }, 'transaction failed, recovering');
+      log.info({ thread, reason }, 'a rebalance overtook the transaction: aborting and repeating it');
+    else log.warn({ thread, reason, recoveries }, 'transaction failed, recovering');
     if (attempt !== undefined) {
       this.#unsettled = attempt;
       if (kind === 'refused') {
         const ends = [...attempt.tasks].flatMap((task) => task.uncommitted());
-        this.#isolation.narrow({ records: attempt.records, first: attempt.first, ends }, reason);
+        this.#bisection.narrow({ records: attempt.records, first: attempt.first, ends }, reason);
       }
     }
     if (kind === 'expelled') this.#refusedJoin = this.#joined;
@@ -468,11 +439,15 @@ export class StreamThread {
     }
     await this.#producer?.close(1_000);
     this.#producer = undefined;
-    await this.#pause(pauseMs);
+    await this.#wait(pauseMs);
   }
 
-  async #pause(durationMs: number): Promise<void> {
+  async #wait(durationMs: number): Promise<void> {
     const until = performance.now() + durationMs;
     while (!this.#closing && performance.now() < until) await this.#wake.wait(until - performance.now());
   }
+}
+
+function partitionOf({ partition }: Task): number {
+  return partition;
 }

@@ -1,6 +1,6 @@
 import { biometrics } from './biometrics.ts';
-import { changelogConfig, changelogTopic, describeNodes, writeOnly } from '../streams/index.ts';
-import { type TopicSpec } from '../kafka/topics.ts';
+import type { TopicSpec } from '../kafka/topics.ts';
+import { changelogSpecs as specsOf, writeOnly } from '../streams/index.ts';
 import { defaultRules } from './triggers.ts';
 import { topicNames } from '../schemas/topics.ts';
 import { vendorNames } from '../vendors/index.ts';
@@ -13,7 +13,7 @@ export function applicationIdOf(config: {
   return `${config.TOPIC_PREFIX}${config.APPLICATION_ID}`;
 }
 
-/** The changelog topics of the topology's stores: which there are, its description tells. */
+/** The changelog topics of the biometric topology's stores. */
 export function changelogSpecs(applicationId: string): TopicSpec[] {
   const topology = biometrics({
     topics: topicNames('', vendorNames),
@@ -21,8 +21,5 @@ export function changelogSpecs(applicationId: string): TopicSpec[] {
     biometricEvent: writeOnly(() => null),
     build: '',
   });
-  return describeNodes(topology).stores.map(({ name }) => ({
-    name: changelogTopic(applicationId, name),
-    config: changelogConfig,
-  }));
+  return specsOf(topology, applicationId);
 }

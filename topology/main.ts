@@ -1,7 +1,7 @@
 import { AggregatorRegistry, Registry } from 'prom-client';
 import { startAdmin, type MetricsSource } from '../process/admin.ts';
 import type { Logger } from '../process/log.ts';
-import type { Running } from '../process/lifecycle.ts';
+import { startService, type Running } from '../process/lifecycle.ts';
 import type { Priority } from '../schemas/biometric-event.ts';
 import { lookupSchemaId, subjectOf } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
@@ -29,50 +29,49 @@ export interface StartOptions {
   readonly stuckAfterMs?: number;
 }
 
+/** A running topology, and the port of its probes and metrics. */
+export interface RunningTopology extends Running {
+  readonly adminPort: number;
+}
+
 /** Starts the topology process: checks rules, schemas and topics, then joins the group. */
-export async function startTopology(
+export function startTopology(
   config: TopologyConfig,
   log: Logger,
   options: StartOptions = {},
-): Promise<Running & { adminPort: number }> {
-  const rules = config.TRIGGER_RULES_FILE === undefined ? defaultRules : readRules(config.TRIGGER_RULES_FILE);
-  const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
-  const schemaIds = await lookUpSchemas(config, topics);
-  await checkLayout(config, topics, log);
-  const settings = { config, schemaIds, rules, reset: options.reset ?? false };
-  const { streams, metrics } =
-    config.NUM_STREAM_THREADS === 1 ? inline(settings, log, options) : inWorkers(settings, log);
-  const limitMs = options.stuckAfterMs ?? stuckAfterMs;
-  const admin = await startAdmin({
-    port: config.ADMIN_PORT,
-    host: config.ADMIN_HOST,
-    metrics,
-    probes: {
-      live: () => {
-        const silent = streams.silentForMs;
-        return silent !== undefined && silent > limitMs
-          ? `a stream thread is silent for ${Math.round(silent)} ms`
-          : 'ok';
+): Promise<RunningTopology> {
+  return startService(async (service) => {
+    const rules =
+      config.TRIGGER_RULES_FILE === undefined ? defaultRules : readRules(config.TRIGGER_RULES_FILE);
+    const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
+    const schemaIds = await lookUpSchemas(config, topics);
+    await checkPartitions(config, topics, log);
+    const settings = { config, schemaIds, rules, reset: options.reset ?? false };
+    const { streams, metrics } =
+      config.NUM_STREAM_THREADS === 1 ? inline(settings, log, options) : inWorkers(settings, log);
+    const limitMs = options.stuckAfterMs ?? stuckAfterMs;
+    const admin = await startAdmin({
+      port: config.ADMIN_PORT,
+      host: config.ADMIN_HOST,
+      metrics,
+      probes: {
+        live: () => {
+          const silent = streams.silentForMs;
+          return silent !== undefined && silent > limitMs
+            ? `a stream thread is silent for ${Math.round(silent)} ms`
+            : 'ok';
+        },
+        ready: () => (streams.state === 'RUNNING' ? 'ok' : `state ${streams.state}`),
       },
-      ready: () => (streams.state === 'RUNNING' ? 'ok' : `state ${streams.state}`),
-    },
-  });
-  log.info({ port: admin.port }, 'admin port');
-  try {
+    });
+    service.onStop(() => admin.close());
+    log.info({ port: admin.port }, 'admin port');
+    streams.failed.catch(service.fail);
+    // Its own deadlines bound the stop of the streams.
+    service.onStop(() => streams.close(), 60_000);
     await streams.start();
-  } catch (error) {
-    await streams.close();
-    await admin.close();
-    throw error;
-  }
-  return {
-    adminPort: admin.port,
-    failed: streams.failed,
-    stop: async () => {
-      await streams.close();
-      await admin.close();
-    },
-  };
+    return { adminPort: admin.port };
+  });
 }
 
 interface Threads {
@@ -125,7 +124,7 @@ async function lookUpSchemas(
   return { HIGH, MEDIUM, NORMAL };
 }
 
-async function checkLayout(
+async function checkPartitions(
   config: TopologyConfig,
   topics: TopicNames<VendorName>,
   log: Logger,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, UnknownSchemaId } from '../../schemas/codec.ts';
 import type { SchemaRegistry } from '../../schemas/registry.ts';
-import { errorHeader, headerText, type Headers } from '../../streams/index.ts';
+import { errorHeader, type Headers } from '../../streams/index.ts';
 import {
   kafkaClient,
   type Admin,
@@ -13,6 +13,7 @@ import {
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { hashOf, type ReadEvent, type ReadRaw } from './account.ts';
 import type { TopicNames } from '../../schemas/topics.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
 /** What a reader hears, in the order of each partition. */
 export interface ReaderListener {

@@ -1,10 +1,11 @@
 /** Reads events as they are committed, and notes when each was here. */
 import { randomUUID } from 'node:crypto';
-import { headerText, type Headers } from '../../streams/index.ts';
+import { type Headers } from '../../streams/index.ts';
 import { kafkaClient, type Consumer } from '../../kafka/client.ts';
 import { silentLog } from '../streams/log.ts';
 import type { Bench } from './bench.ts';
 import { monotonicMs } from './machine.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
 export class OutputsReader {
   /** When the first event of each user was here (monotonicMs). */

@@ -12,13 +12,13 @@ import { receivedAtOf } from '../../schemas/raw-record.ts';
 import {
   drop,
   KafkaStreams,
-  noMetrics,
   serdes,
   StreamsBuilder,
   type Serde,
   type Topology,
 } from '../../streams/index.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
+import { noMetrics } from '../../streams/metrics.ts';
 import { analyze, defaultRules } from '../../topology/triggers.ts';
 import { silentLog } from '../streams/log.ts';
 import { monotonicMs } from './machine.ts';

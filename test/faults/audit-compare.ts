@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { schemaIdOf, type Decoder } from '../../schemas/codec.ts';
 import { errorHeader } from '../../streams/errors.ts';
-import { headerText, type OutputHeaders, type OutputRecord } from '../../streams/index.ts';
+import { type OutputHeaders, type OutputRecord } from '../../streams/index.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
 /** Where a raw record stands. */
 export interface Place {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { changelogTopic } from '../../streams/index.ts';
+import { changelogTopic } from '../../streams/changelogs.ts';
 import { Application } from './application.ts';
 import type { AuditFigures } from './auditor.ts';
 import { readCommitted } from './committed.ts';

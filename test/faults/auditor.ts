@@ -7,14 +7,9 @@ import { avroType } from '../../schemas/avro.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
+import { changelogTopic } from '../../streams/changelogs.ts';
 import { errorHeader } from '../../streams/errors.ts';
-import {
-  changelogTopic,
-  describeNodes,
-  headerText,
-  type InputRecord,
-  type OutputRecord,
-} from '../../streams/index.ts';
+import { type InputRecord, type OutputRecord } from '../../streams/index.ts';
 import { kafkaClient, type Admin } from '../../kafka/client.ts';
 import { topicNames } from '../../schemas/topics.ts';
 import {
@@ -32,6 +27,7 @@ import { account } from './audit-rule.ts';
 import { readCommitted } from './committed.ts';
 import { silentLog } from '../streams/log.ts';
 import { vendorNames } from '../../vendors/index.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
 export interface AuditorSettings {
   readonly brokers: readonly string[];
@@ -100,7 +96,7 @@ async function audit(settings: AuditorSettings, admin: Admin): Promise<AuditFigu
   const different = compareOutputs(expected, actual, isRefused);
   const state = new Findings();
   let entries = 0;
-  for (const { name } of describeNodes(topology).stores) {
+  for (const { name } of topology.stores) {
     const changelog = await readCommitted(admin, changelogTopic(applicationId, name));
     for (let partition = 0; partition < partitions; partition += 1) {
       const found = compacted(changelog.filter((record) => record.partition === partition));

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { rawHeader } from '../../schemas/raw-record.ts';
+import { rawHeader, headerText } from '../../schemas/raw-record.ts';
 import { errorHeader } from '../../streams/errors.ts';
-import { headerText } from '../../streams/index.ts';
 import { keyPartition } from '../../kafka/client.ts';
 import { Application } from './application.ts';
 import { readCommitted } from './committed.ts';

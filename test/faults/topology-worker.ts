@@ -8,7 +8,7 @@ import { readConfig } from '../../process/config.ts';
 import { runUntilSignal } from '../../process/run.ts';
 import { topologyVariables } from '../../topology/config.ts';
 import { startTopology } from '../../topology/main.ts';
-import type { CommitStep, StreamsOptions } from '../../streams/index.ts';
+import type { CommitStep } from '../../streams/index.ts';
 
 /** When a worker kills itself. */
 export interface Crash {
@@ -26,26 +26,9 @@ export interface WorkerSettings {
   readonly crash?: Crash;
   /** After which step of a commit SIGUSR2 stops it. Default `changelogs`, when outputs and changelogs are in the log. */
   readonly sleepAfter?: CommitStep;
-  /** What differs from the topology's own settings. */
-  readonly options?: Partial<
-    Pick<
-      StreamsOptions,
-      | 'sessionTimeoutMs'
-      | 'transactionTimeoutMs'
-      | 'maxRecoveries'
-      | 'closeTimeoutMs'
-      | 'reset'
-      | 'sweepIntervalMs'
-    >
-  >;
 }
 
-const {
-  env,
-  crash,
-  sleepAfter = 'changelogs',
-  options,
-} = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
+const { env, crash, sleepAfter = 'changelogs' } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
 
 const log = pino(
   { level: 'info' },
@@ -90,6 +73,6 @@ function afterStep(step: CommitStep): void {
 process.exitCode = await runUntilSignal(log, () =>
   startTopology(readConfig(topologyVariables, env), log, {
     // The shortest that brokers allow: the group waits as long for a member that was killed.
-    streams: { sessionTimeoutMs: 6_000, ...options, afterStep },
+    streams: { sessionTimeoutMs: 6_000, afterStep },
   }),
 );

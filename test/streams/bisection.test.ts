@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { Isolation } from '../../streams/bisection.ts';
+import { Bisection } from '../../streams/bisection.ts';
 import type { InputRecord, PartitionOffset } from '../../streams/record.ts';
 
 function record(partition: number, offset: bigint): InputRecord {
   return { topic: 'in', partition, offset, timestamp: 0, key: null, value: null, headers: {} };
 }
 
-/** Partitions of a given length, processed under an Isolation, by a broker that refuses some of their records. */
+/** Partitions of a given length, processed under a Bisection, by a broker that refuses some of their records. */
 class Run {
-  readonly isolation = new Isolation();
+  readonly bisection = new Bisection();
   readonly committed: bigint[];
   readonly deadLetters: string[] = [];
   readonly delivered: string[] = [];
@@ -33,11 +33,11 @@ class Run {
     this.attempts += 1;
     const at = [...this.committed];
     const taken: InputRecord[] = [];
-    for (let took = true; took && taken.length < this.isolation.limit;) {
+    for (let took = true; took && taken.length < this.bisection.limit;) {
       took = false;
       for (const [partition, end] of this.#ends.entries()) {
-        if (at[partition]! >= end || taken.length >= this.isolation.limit) continue;
-        if (!this.isolation.mayTake('in', partition)) continue;
+        if (at[partition]! >= end || taken.length >= this.bisection.limit) continue;
+        if (!this.bisection.mayTake('in', partition)) continue;
         taken.push(record(partition, at[partition]!));
         at[partition]! += 1n;
         took = true;
@@ -48,67 +48,67 @@ class Run {
       .filter(({ partition, offset }) => offset !== this.committed[partition]);
     const name = ({ partition, offset }: InputRecord): string => `${partition}@${offset}`;
     const isRefused = taken.some(
-      (one) => this.isolation.refusalOf(one) === undefined && this.#refused.has(name(one)),
+      (one) => this.bisection.refusalOf(one) === undefined && this.#refused.has(name(one)),
     );
     if (isRefused) {
-      this.isolation.narrow({ records: taken.length, first: taken[0], ends }, 'MESSAGE_TOO_LARGE');
+      this.bisection.narrow({ records: taken.length, first: taken[0], ends }, 'MESSAGE_TOO_LARGE');
       return;
     }
     for (const one of taken) {
-      (this.isolation.refusalOf(one) === undefined ? this.delivered : this.deadLetters).push(name(one));
+      (this.bisection.refusalOf(one) === undefined ? this.delivered : this.deadLetters).push(name(one));
     }
     for (const { partition, offset } of ends) this.committed[partition] = offset;
-    this.isolation.onCommit(ends);
+    this.bisection.onCommit(ends);
   }
 }
 
 describe('the search for a record that the broker refuses', () => {
   test('does nothing while nothing is refused', () => {
-    const isolation = new Isolation();
-    assert.equal(isolation.limit, Infinity);
-    assert.equal(isolation.mayTake('in', 3), true);
-    isolation.onCommit([{ topic: 'in', partition: 3, offset: 5n }]);
-    isolation.onAssignment([]);
-    assert.equal(isolation.limit, Infinity);
+    const bisection = new Bisection();
+    assert.equal(bisection.limit, Infinity);
+    assert.equal(bisection.mayTake('in', 3), true);
+    bisection.onCommit([{ topic: 'in', partition: 3, offset: 5n }]);
+    bisection.onAssignment([]);
+    assert.equal(bisection.limit, Infinity);
   });
 
-  test('halves transactions of the suspects, alone, until the record stands by itself', () => {
-    const isolation = new Isolation();
+  test('halves transactions, of suspects only, until the record is alone in one', () => {
+    const bisection = new Bisection();
     const ends = [{ topic: 'in', partition: 1, offset: 8n }];
-    isolation.narrow({ records: 8, first: record(1, 0n), ends }, 'INVALID_TIMESTAMP');
-    assert.equal(isolation.limit, 4);
-    assert.deepEqual([isolation.mayTake('in', 1), isolation.mayTake('in', 2)], [true, false]);
-    isolation.narrow({ records: 1, first: record(1, 0n), ends: [] }, 'INVALID_TIMESTAMP');
-    assert.equal(isolation.refusalOf(record(1, 0n)), 'INVALID_TIMESTAMP');
-    assert.equal(isolation.refusalOf(record(2, 0n)), undefined);
-    isolation.onCommit([{ topic: 'in', partition: 1, offset: 1n }]);
-    assert.equal(isolation.limit, 2);
-    isolation.onCommit([{ topic: 'in', partition: 1, offset: 8n }]);
-    assert.equal(isolation.limit, Infinity);
-    assert.equal(isolation.refusalOf(record(1, 0n)), undefined);
+    bisection.narrow({ records: 8, first: record(1, 0n), ends }, 'INVALID_TIMESTAMP');
+    assert.equal(bisection.limit, 4);
+    assert.deepEqual([bisection.mayTake('in', 1), bisection.mayTake('in', 2)], [true, false]);
+    bisection.narrow({ records: 1, first: record(1, 0n), ends: [] }, 'INVALID_TIMESTAMP');
+    assert.equal(bisection.refusalOf(record(1, 0n)), 'INVALID_TIMESTAMP');
+    assert.equal(bisection.refusalOf(record(2, 0n)), undefined);
+    bisection.onCommit([{ topic: 'in', partition: 1, offset: 1n }]);
+    assert.equal(bisection.limit, 2);
+    bisection.onCommit([{ topic: 'in', partition: 1, offset: 8n }]);
+    assert.equal(bisection.limit, Infinity);
+    assert.equal(bisection.refusalOf(record(1, 0n)), undefined);
   });
 
-  test('forgets suspects that another member has now, or that are committed already', () => {
-    const isolation = new Isolation();
+  test('clears suspects that another member has, or that are committed already', () => {
+    const bisection = new Bisection();
     const ends = [
       { topic: 'in', partition: 0, offset: 4n },
       { topic: 'in', partition: 1, offset: 4n },
     ];
-    isolation.narrow({ records: 8, first: record(0, 0n), ends }, 'INVALID_TIMESTAMP');
-    isolation.onAssignment([
+    bisection.narrow({ records: 8, first: record(0, 0n), ends }, 'INVALID_TIMESTAMP');
+    bisection.onAssignment([
       { topic: 'in', partition: 1, position: 0n },
       { topic: 'in', partition: 2, position: 0n },
     ]);
-    assert.deepEqual([isolation.mayTake('in', 1), isolation.mayTake('in', 2)], [true, false]);
-    isolation.onAssignment([{ topic: 'in', partition: 1, position: 4n }]);
-    assert.equal(isolation.limit, Infinity);
+    assert.deepEqual([bisection.mayTake('in', 1), bisection.mayTake('in', 2)], [true, false]);
+    bisection.onAssignment([{ topic: 'in', partition: 1, position: 4n }]);
+    assert.equal(bisection.limit, Infinity);
   });
 
-  test('gives up when the dead letter itself is refused', () => {
-    const isolation = new Isolation();
+  test('fails when the dead letter itself is refused', () => {
+    const bisection = new Bisection();
     const alone = { records: 1, first: record(1, 7n), ends: [{ topic: 'in', partition: 1, offset: 8n }] };
-    isolation.narrow(alone, 'MESSAGE_TOO_LARGE');
-    assert.throws(() => isolation.narrow(alone, 'MESSAGE_TOO_LARGE'), {
+    bisection.narrow(alone, 'MESSAGE_TOO_LARGE');
+    assert.throws(() => bisection.narrow(alone, 'MESSAGE_TOO_LARGE'), {
       code: 'HANDLER_FAILED',
       message: /dead letter of in-1 offset 7 as well \(MESSAGE_TOO_LARGE\)/,
     });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { describeNodes, serdes, StreamsBuilder, TopologyTestDriver } from '../../streams/index.ts';
+import { drop, serdes, StreamsBuilder, TopologyTestDriver } from '../../streams/index.ts';
 
 const raw = { key: serdes.utf8, value: serdes.utf8 };
 const out = { value: serdes.utf8 };
@@ -9,21 +9,15 @@ const text = (value: Buffer | null): string => value?.toString('utf8') ?? '';
 describe('the builder', () => {
   test('refuses an operator without a name, and two of one name', () => {
     const stream = new StreamsBuilder().stream('raw', 'in', raw);
-    assert.throws(() => stream.filter('', () => true), {
+    assert.throws(() => stream.mapValues('', (value) => value), {
       code: 'INVALID_TOPOLOGY',
       message: 'every operator needs a name',
     });
-    stream.filter('some', () => true);
+    stream.flatMapValues('some', (value) => [value]);
     assert.throws(() => stream.mapValues('some', (value) => value), {
       code: 'INVALID_TOPOLOGY',
       message: 'two operators are named some: names must be unique',
     });
-  });
-
-  test('refuses a branch whose full name another operator has', () => {
-    const stream = new StreamsBuilder().stream('raw', 'in', raw);
-    stream.filter('size-big', () => true);
-    assert.throws(() => stream.split('size', { big: () => true }), { code: 'INVALID_TOPOLOGY' });
   });
 
   test('refuses a topology that reads nothing', () => {
@@ -40,7 +34,7 @@ describe('the builder', () => {
     assert.throws(() => one.build(), { code: 'INVALID_TOPOLOGY' });
   });
 
-  test('refuses loose ends: a stream, an operator or a branch that leads nowhere', () => {
+  test('refuses loose ends: a stream or an operator that leads nowhere', () => {
     const loose = (message: string, build: (builder: StreamsBuilder) => void): void => {
       const builder = new StreamsBuilder();
       build(builder);
@@ -48,38 +42,32 @@ describe('the builder', () => {
     };
     loose('operator raw leads nowhere: end it with to()', (builder) => void builder.stream('raw', 'in', raw));
     loose('operator keep leads nowhere: end it with to()', (builder) => {
-      builder.stream('raw', 'in', raw).filter('keep', () => true);
-    });
-    loose('operator size-small leads nowhere: end it with to()', (builder) => {
-      const sizes = builder.stream('raw', 'in', raw).split('size', { big: () => true, small: () => true });
-      sizes.big.to('to', 'out', out);
+      const stream = builder.stream('raw', 'in', raw);
+      stream.mapValues('keep', (value) => value);
+      stream.to('to', 'out', out);
     });
   });
 
-  test('wires a split to its branches and each branch to what follows it', () => {
+  test('wires each operator to those that follow it', () => {
     const builder = new StreamsBuilder();
-    const sizes = builder
+    const words = builder
       .stream('raw', 'in', raw)
-      .filter('present', (value) => value !== null)
-      .split('size', { big: () => true, small: () => true });
-    sizes.big.to('to-big', 'bigs', out);
-    sizes.small.mapValues('mark', (value) => `${value}!`).to('to-small', 'smalls', out);
+      .flatMapValues('words', (value) => value?.split(' ') ?? drop('empty'));
+    words.to('to-all', 'all', out);
+    words.mapValues('mark', (word) => `${word}!`).to('to-marked', 'marked', out);
     const topology = builder.build();
     assert.deepEqual(
-      describeNodes(topology).nodes.map(({ name, type, successors }) => [name, type, successors]),
+      [...topology.nodes.values()].map(({ name, type, next }) => [name, type, next]),
       [
-        ['raw', 'source', ['present']],
-        ['present', 'filter', ['size']],
-        ['size', 'split', ['size-big', 'size-small']],
-        ['size-big', 'branch', ['to-big']],
-        ['size-small', 'branch', ['mark']],
-        ['to-big', 'sink', []],
-        ['mark', 'mapValues', ['to-small']],
-        ['to-small', 'sink', []],
+        ['raw', 'source', ['words']],
+        ['words', 'flatMapValues', ['to-all', 'mark']],
+        ['to-all', 'sink', []],
+        ['mark', 'mapValues', ['to-marked']],
+        ['to-marked', 'sink', []],
       ],
     );
     assert.deepEqual(topology.sourceTopics, ['in']);
-    assert.deepEqual(topology.sinkTopics, ['bigs', 'smalls']);
+    assert.deepEqual(topology.sinkTopics, ['all', 'marked']);
   });
 
   test('knows the topics of a chooser as far as it declares them', () => {
@@ -98,14 +86,17 @@ describe('the builder', () => {
     assert.deepEqual(builder.build().nodes.get('raw')?.next, ['to', 'also']);
   });
 
-  test('the first matching branch takes a record; what matches none, or is filtered, is counted', async () => {
+  test('each operator takes the values that it does not drop; drops are counted by reason', async () => {
     const builder = new StreamsBuilder();
-    const lengths = builder
+    const present = builder
       .stream('raw', 'in', raw)
-      .filter('present', (value) => value !== null)
-      .split('length', { long: (v) => (v?.length ?? 0) > 3, some: (v) => (v?.length ?? 0) > 1 });
-    lengths.long.to('to-long', 'longs', out);
-    lengths.some.to('to-some', 'somes', out);
+      .flatMapValues('present', (value) => (value === null ? drop('null') : [value]));
+    present
+      .flatMapValues('long', (value) => (value.length > 3 ? [value] : drop('short')))
+      .to('to-long', 'longs', out);
+    present
+      .flatMapValues('some', (value) => (value.length === 2 || value.length === 3 ? [value] : drop('other')))
+      .to('to-some', 'somes', out);
     const driver = new TopologyTestDriver(builder.build());
     for (const value of ['long one', 'two', 'x', null])
       await driver.pipe({ topic: 'in', value: value === null ? null : Buffer.from(value) });
@@ -118,8 +109,9 @@ describe('the builder', () => {
       ['two'],
     );
     assert.deepEqual([...driver.dropped].sort(), [
-      ['length/unmatched', 1],
-      ['present/filtered', 1],
+      ['long/short', 2],
+      ['present/null', 1],
+      ['some/other', 2],
     ]);
   });
 

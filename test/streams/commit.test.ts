@@ -1,14 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import {
-  commit,
-  worthASend,
-  type CommitStep,
-  type GroupMembership,
-  type TransactionalLog,
-  type Work,
-} from '../../streams/commit.ts';
-import type { OutputRecord } from '../../streams/index.ts';
+import { commit, worthASend, type CommitStep, type TransactionalLog } from '../../streams/commit.ts';
+import type { GroupMembership, OutputRecord } from '../../streams/record.ts';
+
+type Attempt = Parameters<typeof commit>[1];
 
 const membership: GroupMembership = { groupId: 'group', memberId: 'member', generationId: 7 };
 const steps: readonly CommitStep[] = ['begin', 'outputs', 'changelogs', 'offsets', 'commit', 'foldIn'];
@@ -20,7 +15,7 @@ function outputTo(topic: string): OutputRecord {
 /** Enough for a request of their own. */
 const manyOutputs = [...Array.from({ length: worthASend - 1 }, () => outputTo('out')), outputTo('dlq')];
 
-/** A log, a store and work that write down in which order they are used; the call named `failing` rejects. */
+/** A log, a store and an attempt that record the order of their calls; the call named `failing` rejects. */
 function recording(failing?: string) {
   const calls: string[] = [];
   const call = (name: string): Promise<void> => {
@@ -43,7 +38,7 @@ function recording(failing?: string) {
     },
     foldIn: () => calls.push('fold in'),
   };
-  const work: Work = {
+  const attempt: Attempt = {
     membership,
     *outputs() {
       calls.push('process 1');
@@ -65,7 +60,7 @@ function recording(failing?: string) {
     },
     foldIn: () => store.foldIn(),
   };
-  return { log, work, calls };
+  return { log, attempt, calls };
 }
 
 const order = [
@@ -90,13 +85,13 @@ const order = [
 
 describe('a commit', () => {
   test('takes its six steps in the one order that keeps exactly-once', async () => {
-    const { log, work, calls } = recording();
-    await commit(log, work, (step) => void calls.push(`| ${step}`));
+    const { log, attempt, calls } = recording();
+    await commit(log, attempt, (step) => void calls.push(`| ${step}`));
     assert.deepEqual(calls, order);
   });
 
   test('takes a step only once those before are answered', async () => {
-    const { log, work, calls } = recording();
+    const { log, attempt, calls } = recording();
     const slow =
       <A extends unknown[]>(name: string, step: (...args: A) => Promise<void>) =>
       async (...args: A): Promise<void> => {
@@ -111,7 +106,7 @@ describe('a commit', () => {
         sendOffsets: slow('offsets', log.sendOffsets),
         commit: slow('commit', log.commit),
       },
-      work,
+      attempt,
     );
     assert.deepEqual(calls.slice(0, 4), ['begin group', 'process 1', 'begin answered', 'process 2']);
     assert.deepEqual(calls.slice(-5), [
@@ -124,9 +119,9 @@ describe('a commit', () => {
   });
 
   test('sends nothing for an empty list of outputs, but lets the event loop turn', async () => {
-    const { log, work, calls } = recording();
+    const { log, attempt, calls } = recording();
     setImmediate(() => calls.push('event loop'));
-    await commit(log, work);
+    await commit(log, attempt);
     assert.ok(calls.indexOf('event loop') < calls.indexOf('process 3'));
   });
 
@@ -138,12 +133,12 @@ describe('a commit', () => {
     'commit',
   ]) {
     test(`goes no further than a call that fails, and leaves the stores alone: ${failing}`, async () => {
-      const { log, work, calls } = recording(failing);
+      const { log, attempt, calls } = recording(failing);
       await assert.rejects(
-        commit(log, work, (step) => void calls.push(`| ${step}`)),
+        commit(log, attempt, (step) => void calls.push(`| ${step}`)),
         { message: `${failing} failed` },
       );
-      // What is done while a call is under way is forgotten with the rest of the transaction.
+      // What is done while a call is under way is discarded with the rest of the transaction.
       const meanwhile: Partial<Record<string, string>> = {
         'begin group': 'process 1',
         'send out dlq': 'process 3',
@@ -155,7 +150,7 @@ describe('a commit', () => {
   }
 
   test('processes what comes next while outputs travel, and sends again only when they have arrived', async () => {
-    const { log, work, calls } = recording();
+    const { log, attempt, calls } = recording();
     let arrive: () => void = () => undefined;
     const travelling = new Promise<void>((resolve) => {
       arrive = resolve;
@@ -167,7 +162,7 @@ describe('a commit', () => {
         if (records.length === worthASend) await travelling;
       },
     };
-    const committed = commit(slow, work);
+    const committed = commit(slow, attempt);
     while (!calls.includes('process 3')) await new Promise((resolve) => setImmediate(resolve));
     for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
     assert.equal(calls.at(-1), 'process 3');
@@ -183,8 +178,8 @@ describe('a commit', () => {
     ['offsets', 'send'],
     ['send', 'offsets'],
   ] as const)
-    test(`that fails at its ${failing} ends only when its ${slow} is over`, async () => {
-      const { log, work, calls } = recording();
+    test(`that fails at its ${failing} rejects only when its ${slow} is over`, async () => {
+      const { log, attempt, calls } = recording();
       const fail = (): Promise<void> => Promise.reject(new Error(`${failing} failed`));
       const linger = async (): Promise<void> => {
         for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
@@ -195,14 +190,14 @@ describe('a commit', () => {
         send: failing === 'send' ? fail : linger,
         sendOffsets: failing === 'offsets' ? fail : linger,
       };
-      const few: Work = { ...work, outputs: () => [[outputTo('out')]] };
+      const few: Attempt = { ...attempt, outputs: () => [[outputTo('out')]] };
       await assert.rejects(commit(travelling, few), { message: `${failing} failed` });
       assert.equal(calls.at(-1), `${slow} is over`);
     });
 
   test('gathers few outputs for one send', async () => {
-    const { log, work, calls } = recording();
-    const few: Work = { ...work, outputs: () => [[outputTo('a')], [outputTo('b')], [outputTo('c')]] };
+    const { log, attempt, calls } = recording();
+    const few: Attempt = { ...attempt, outputs: () => [[outputTo('a')], [outputTo('b')], [outputTo('c')]] };
     await commit(log, few);
     assert.deepEqual(
       calls.filter((call) => call.startsWith('send ')),
@@ -212,8 +207,8 @@ describe('a commit', () => {
 
   for (const step of steps) {
     test(`goes no further than a crash after the step ${step}`, async () => {
-      const { log, work, calls } = recording();
-      const crash = commit(log, work, (done) => {
+      const { log, attempt, calls } = recording();
+      const crash = commit(log, attempt, (done) => {
         calls.push(`| ${done}`);
         if (done === step) throw new Error('crashed');
       });
@@ -223,9 +218,9 @@ describe('a commit', () => {
   }
 
   test('a fault while processing leaves the transaction open for its owner and the stores alone', async () => {
-    const { log, work, calls } = recording();
-    const faulty: Work = {
-      ...work,
+    const { log, attempt, calls } = recording();
+    const faulty: Attempt = {
+      ...attempt,
       *outputs() {
         yield manyOutputs;
         yield [];
@@ -243,9 +238,9 @@ describe('a commit', () => {
     ['there was nothing at all', [], [], []],
   ] as const)
     test(`sends the last outputs with the first changelogs, also when ${what}`, async () => {
-      const { log, work, calls } = recording();
-      const some: Work = {
-        ...work,
+      const { log, attempt, calls } = recording();
+      const some: Attempt = {
+        ...attempt,
         outputs: () => [last.map(outputTo)],
         changelogs: () => changelogs.map((topic) => [outputTo(topic)]),
       };

@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import { describe, serdes, StreamsBuilder } from '../../streams/index.ts';
 
 const builder = new StreamsBuilder();
-const kinds = builder
+builder
   .stream('raw', ['raw.a', 'raw.b'], { key: serdes.utf8, value: serdes.utf8 })
   .mapValues('parse', (value) => value)
-  .split('kind', { good: () => true });
-kinds.good.to('write', 'out.good', { value: serdes.utf8 });
+  .flatMapValues('kind-good', (value) => [value])
+  .to('write', 'out.good', { value: serdes.utf8 });
 const topology = builder.build();
 
 test('describes a topology as text in the form of Kafka Streams', () => {
@@ -18,14 +18,11 @@ test('describes a topology as text in the form of Kafka Streams', () => {
     Source: raw (topics: [raw.a, raw.b])
       --> parse
     Processor: parse (mapValues, stores: [])
-      --> kind
-      <-- raw
-    Processor: kind (split, stores: [])
       --> kind-good
-      <-- parse
-    Processor: kind-good (branch, stores: [])
+      <-- raw
+    Processor: kind-good (flatMapValues, stores: [])
       --> write
-      <-- kind
+      <-- parse
     Sink: write (topics: [out.good])
       <-- kind-good
 `,
@@ -43,10 +40,8 @@ test('describes a topology as a Mermaid flowchart', () => {
   topic_raw_b --> raw
   raw --> parse
   parse["parse<br/><i>mapValues</i>"]
-  parse --> kind
-  kind["kind<br/><i>split</i>"]
-  kind --> kind_good
-  kind_good["kind-good<br/><i>branch</i>"]
+  parse --> kind_good
+  kind_good["kind-good<br/><i>flatMapValues</i>"]
   kind_good --> write
   write["write"]
   topic_out_good[("out.good")]
@@ -74,22 +69,14 @@ test('describes a topology as JSON', () => {
         topics: [],
         stores: [],
         predecessors: ['raw'],
-        successors: ['kind'],
-      },
-      {
-        name: 'kind',
-        type: 'split',
-        topics: [],
-        stores: [],
-        predecessors: ['parse'],
         successors: ['kind-good'],
       },
       {
         name: 'kind-good',
-        type: 'branch',
+        type: 'flatMapValues',
         topics: [],
         stores: [],
-        predecessors: ['kind'],
+        predecessors: ['parse'],
         successors: ['write'],
       },
       {
@@ -105,7 +92,7 @@ test('describes a topology as JSON', () => {
   });
 });
 
-test('shows stores, who uses them and how long they remember', () => {
+test('shows stores, the operators that use them and their retention', () => {
   const builder = new StreamsBuilder().addStateStore('seen', {
     key: serdes.utf8,
     value: serdes.utf8,

@@ -4,7 +4,7 @@ import { now, type Line, type PipelineCase } from './pipeline.ts';
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'utf8');
 const raw = { key: serdes.utf8, value: serdes.utf8 };
-/** A marker that must never come out: it stands only in what is not to be passed on. */
+/** A marker that must never come out: it is only in what must not be passed on. */
 const planted = 'planted-7f3a';
 
 const line = (topic: string, value: string | null, changes: Partial<Line> = {}): Line => ({
@@ -27,7 +27,7 @@ const failure = (code: string, message: string, node: string, offset: number): R
   '__streams.errors.node': node,
 });
 
-/** Numbers as text; what is no number is refused without being quoted. */
+/** Numbers as text; anything else is refused without being quoted. */
 export const wholeNumber: Serde<number> = {
   serialize: (value) => {
     if (!Number.isInteger(value)) throw new SerdeError('NOT_WHOLE', 'the value is not a whole number');
@@ -99,7 +99,7 @@ export const pipelineCases: readonly PipelineCase[] = [
     ],
   },
   {
-    title: 'reads several topics, and expands, filters and splits what is in them',
+    title: 'reads several topics, expands and drops their values, and sends one stream down two ways',
     inputTopics: ['a', 'b'],
     outputTopics: ['long', 'rest'],
     topology: (name) => {
@@ -107,10 +107,14 @@ export const pipelineCases: readonly PipelineCase[] = [
       const words = builder
         .stream('raw', [name('a'), name('b')], raw)
         .flatMapValues('words', (value) => value?.split(' ') ?? drop('empty'))
-        .filter('no-numbers', (word) => !/^\d+$/.test(word))
-        .split('length', { long: (word) => word.length > 3, short: (word) => word.length > 1 });
-      words.long.to('to-long', name('long'), { value: serdes.utf8 });
-      words.short.mapValues('mark', (word) => `${word}!`).to('to-rest', name('rest'), { value: serdes.utf8 });
+        .flatMapValues('no-numbers', (word) => (/^\d+$/.test(word) ? drop('number') : [word]));
+      words
+        .flatMapValues('long', (word) => (word.length > 3 ? [word] : drop('short')))
+        .to('to-long', name('long'), { value: serdes.utf8 });
+      words
+        .flatMapValues('rest', (word) => (word.length === 2 || word.length === 3 ? [word] : drop('other')))
+        .mapValues('mark', (word) => `${word}!`)
+        .to('to-rest', name('rest'), { value: serdes.utf8 });
       return builder.build();
     },
     inputs: [
@@ -127,7 +131,7 @@ export const pipelineCases: readonly PipelineCase[] = [
     ],
   },
   {
-    title: 'dead-letters bad records whole, with what failed and where, and goes on behind them',
+    title: 'dead-letters bad records whole, with what failed and where, and processes the next ones',
     inputTopics: ['in'],
     outputTopics: ['out'],
     topology: (name) => {

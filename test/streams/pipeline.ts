@@ -1,6 +1,7 @@
 /** One table of cases for the whole library, run in the test driver and on a real broker: both must say the same. */
-import { headerText, TopologyTestDriver, type OutputRecord, type Topology } from '../../streams/index.ts';
+import { TopologyTestDriver, type OutputRecord, type Topology } from '../../streams/index.ts';
 import type { Appended } from './broker/cluster.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
 export interface PipelineCase {
   readonly title: string;

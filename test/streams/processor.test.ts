@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
-  deadLetterAlways,
   drop,
   errorHeader,
-  headerText,
   reject,
   SerdeError,
   serdes,
@@ -17,9 +15,11 @@ import {
   type RecordFailure,
   type Serde,
 } from '../../streams/index.ts';
+import { deadLetterAlways } from '../../streams/errors.ts';
 import { RecordProcessor } from '../../streams/processor.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
-/** What must never come out: it stands in records and in the messages of errors that are not ours. */
+/** What must never come out: it is in records and in the messages of foreign errors. */
 const planted = 'planted-51c0';
 
 const record: InputRecord = {
@@ -34,8 +34,8 @@ const record: InputRecord = {
 
 interface Run {
   readonly outputs: OutputRecord[];
-  /** What the listener heard, but for records that were merely processed. */
-  readonly heard: string[];
+  /** The reported drops and dead letters. */
+  readonly reported: string[];
 }
 
 function run(
@@ -48,7 +48,7 @@ function run(
 ): Run {
   const builder = new StreamsBuilder();
   build(builder.stream('raw', 'in', { key: serdes.utf8, value: options.value ?? serdes.utf8 }));
-  const heard: string[] = [];
+  const reported: string[] = [];
   const processor = new RecordProcessor(builder.build(), 3, {
     applicationId: 'app',
     handlers: { ...deadLetterAlways, ...options.handlers },
@@ -56,12 +56,12 @@ function run(
   });
   const outputs: OutputRecord[] = [];
   processor.process(record, outputs);
-  processor.tally.tell({
+  processor.tally.report({
     onProcessed: () => undefined,
-    onDropped: (node, reason) => heard.push(`dropped ${node} ${reason}`),
-    onDeadLettered: (node, code) => heard.push(`dead ${node} ${code}`),
+    onDropped: (node, reason) => reported.push(`dropped ${node} ${reason}`),
+    onDeadLettered: (node, code) => reported.push(`dead ${node} ${code}`),
   });
-  return { outputs, heard };
+  return { outputs, reported };
 }
 
 const out = { value: serdes.utf8 };
@@ -77,11 +77,11 @@ function assertDeadLetter(
   const { partition, timestamp, key, value, headers: original } = record;
   assert.deepEqual(letter, { topic: 'dlq', partition, timestamp, key, value });
   for (const name in original) assert.deepEqual(headers[name], original[name]);
-  const told = Object.fromEntries(
+  const failure = Object.fromEntries(
     Object.values(errorHeader).map((name) => [name, headerText(headers, name)]),
   );
-  const stack = told[errorHeader.stacktrace] ?? '';
-  assert.deepEqual(told, {
+  const stack = failure[errorHeader.stacktrace] ?? '';
+  assert.deepEqual(failure, {
     '__streams.errors.exception': code,
     '__streams.errors.message': message,
     '__streams.errors.stacktrace': stack,
@@ -91,18 +91,18 @@ function assertDeadLetter(
     '__streams.errors.node': node,
   });
   assert.match(stack, /^ {4}at /);
-  assert.ok(!JSON.stringify(told).includes(planted));
+  assert.ok(!JSON.stringify(failure).includes(planted));
 }
 
 describe('a record that fails', () => {
   test('is dead-lettered whole when an operator rejects it', () => {
-    const { outputs, heard } = run((stream) =>
+    const { outputs, reported } = run((stream) =>
       stream
         .mapValues<string>('check', () => reject('MISSING_USER_ID', 'field user is missing'))
         .to('out', 'out', out),
     );
     assertDeadLetter(outputs, 'MISSING_USER_ID', 'field user is missing', 'check');
-    assert.deepEqual(heard, ['dead check MISSING_USER_ID']);
+    assert.deepEqual(reported, ['dead check MISSING_USER_ID']);
   });
 
   test('is dead-lettered when a flatMapValues rejects it', () => {
@@ -112,14 +112,14 @@ describe('a record that fails', () => {
     assertDeadLetter(outputs, 'EMPTY', 'nothing in it', 'expand');
   });
 
-  test('keeps the message of a foreign error to itself: only its class is told', () => {
+  test('passes on the class of a foreign error only, not its message', () => {
     const { outputs } = run((stream) =>
       stream.mapValues('parse', (value) => JSON.parse(value ?? '') as string).to('out', 'out', out),
     );
     assertDeadLetter(outputs, 'OPERATOR_FAILED', 'SyntaxError thrown by operator parse', 'parse');
   });
 
-  test('tells no line of a message that looks like a frame', () => {
+  test('passes on no line of a message that looks like a frame', () => {
     const { outputs } = run((stream) =>
       stream
         .mapValues('parse', (value): string => {
@@ -130,15 +130,15 @@ describe('a record that fails', () => {
     assertDeadLetter(outputs, 'OPERATOR_FAILED', 'Error thrown by operator parse', 'parse');
   });
 
-  test('tells neither a name that was made of content, nor what was thrown that is no error', () => {
+  test('passes on neither an error name made of content, nor a thrown value that is no error', () => {
     for (const thrown of [Object.assign(new Error('x'), { name: `name ${planted}` }), planted]) {
       // AbortSignal throws whatever it was aborted with.
       const aborted = AbortSignal.abort(thrown);
       const { outputs } = run((stream) =>
         stream
-          .filter('odd', () => {
+          .flatMapValues('odd', (value) => {
             aborted.throwIfAborted();
-            return true;
+            return [value];
           })
           .to('out', 'out', out),
       );
@@ -213,8 +213,8 @@ describe('an error handler', () => {
     stream.mapValues<string>('check', () => reject('BAD', 'bad')).to('out', 'out', out);
 
   test('that answers continue drops the record under the code', () => {
-    const { outputs, heard } = run(rejecting, { handlers: { processing: () => 'continue' } });
-    assert.deepEqual([outputs, heard], [[], ['dropped check BAD']]);
+    const { outputs, reported } = run(rejecting, { handlers: { processing: () => 'continue' } });
+    assert.deepEqual([outputs, reported], [[], ['dropped check BAD']]);
   });
 
   test('that answers fail stops the processing, naming record and operator and quoting nothing', () => {
@@ -287,10 +287,10 @@ describe('an error handler', () => {
 
 describe('a record that does not fail', () => {
   test('may be dropped with a reason, and leaves nothing behind', () => {
-    const { outputs, heard } = run((stream) =>
+    const { outputs, reported } = run((stream) =>
       stream.mapValues<string>('wanted', () => drop('not-ours')).to('out', 'out', out),
     );
-    assert.deepEqual([outputs, heard], [[], ['dropped wanted not-ours']]);
+    assert.deepEqual([outputs, reported], [[], ['dropped wanted not-ours']]);
   });
 
   test('keeps key, partition and timestamp and has the headers of its sink only', () => {
@@ -326,7 +326,7 @@ describe('a record that does not fail', () => {
     );
   });
 
-  test('a record of a topic that nobody reads is a fault of the library', () => {
+  test('a record of a topic that the topology does not read is a fault of the library', () => {
     const builder = new StreamsBuilder();
     builder.stream('raw', 'other', { key: serdes.utf8, value: serdes.utf8 }).to('out', 'out', out);
     const processor = new RecordProcessor(builder.build(), 3, {

@@ -4,7 +4,6 @@ import { describe, test, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import {
   errorHeader,
-  headerText,
   reject,
   serdes,
   SimulatedCrash,
@@ -14,6 +13,7 @@ import {
   type DriverInput,
   type OutputRecord,
 } from '../../streams/index.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
 const partitions = 3;
 const topics = ['a', 'b'];

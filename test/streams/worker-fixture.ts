@@ -1,4 +1,4 @@
-/** What the tests of StreamWorkers run in their worker threads: streams that do as they are told, without a broker. */
+/** What the tests of StreamWorkers run in their worker threads: streams that behave as asked, without a broker. */
 import { serveStreamWorker, StreamsError, type State } from '../../streams/index.ts';
 
 export interface FixtureData {
@@ -27,12 +27,6 @@ await serveStreamWorker((data, threadName) => {
           for (;;);
         }, 1_000);
       return Promise.resolve();
-    },
-    pause: () => {
-      state = 'REBALANCING';
-    },
-    resume: () => {
-      state = 'RUNNING';
     },
     close: () => (does === 'ignore close' ? new Promise<void>(() => undefined) : Promise.resolve()),
   };

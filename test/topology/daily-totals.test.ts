@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { pointsStore } from '../../topology/daily-totals.ts';
 import { maxDayPoints, noPoints, packedDay, withPoints } from '../../topology/packed-day.ts';
-import { changelogConfig } from '../../streams/index.ts';
+import { changelogConfig } from '../../streams/changelogs.ts';
 import { ExportsDriver, exportOf, metric, takenAt } from './exports.ts';
 import { dayMs } from './support.ts';
 import type { Point } from '../../vendors/day-points.ts';

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
-import { errorHeader, headerText } from '../../streams/index.ts';
+import { errorHeader } from '../../streams/index.ts';
 import type { TopicNames } from '../../schemas/topics.ts';
 import { receivedAt, webhookCases, type Delivered, type WebhookCase } from './cases.ts';
 import type { VendorName } from '../../vendors/index.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
 /** Fails unless `records` are what the cases must lead to: each event or dead letter once, and nothing else. */
 export function expectCases(

@@ -4,9 +4,10 @@ import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometrics } from '../../topology/biometrics.ts';
-import { errorHeader, headerText, TopologyTestDriver, writeOnly } from '../../streams/index.ts';
+import { errorHeader, TopologyTestDriver, writeOnly } from '../../streams/index.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { topics } from './support.ts';
+import { headerText } from '../../schemas/raw-record.ts';
 
 const { decode, prepare } = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
 await prepare(7);

@@ -9,14 +9,8 @@ import { avroType } from '../../schemas/avro.ts';
 import { biometricEventAvsc, type BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometrics } from '../../topology/biometrics.ts';
-import { collectorScheme, rawHeader } from '../../schemas/raw-record.ts';
-import {
-  errorHeader,
-  headerText,
-  TopologyTestDriver,
-  writeOnly,
-  type DriverInput,
-} from '../../streams/index.ts';
+import { collectorScheme, rawHeader, headerText } from '../../schemas/raw-record.ts';
+import { errorHeader, TopologyTestDriver, writeOnly, type DriverInput } from '../../streams/index.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { topics } from './support.ts';

@@ -1,6 +1,6 @@
 /** How fast a store is filled from its changelog. */
 import { randomUUID } from 'node:crypto';
-import { changelogConfig, changelogTopic } from '../../../streams/index.ts';
+import { changelogConfig, changelogTopic } from '../../../streams/changelogs.ts';
 import { createTopics } from '../../../kafka/topics.ts';
 import { pairsOf, type Bench } from '../bench.ts';
 import { deleteTopicsWith } from '../deployment.ts';

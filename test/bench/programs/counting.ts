@@ -2,7 +2,8 @@
  * A small topology with a store. `fill` appends a record for each key and lets the topology write its changelog, as it
  * does in production; `restore` starts it anew and tells how long the stores took.
  */
-import { noMetrics, KafkaStreams, serdes, StreamsBuilder } from '../../../streams/index.ts';
+import { KafkaStreams, serdes, StreamsBuilder } from '../../../streams/index.ts';
+import { noMetrics } from '../../../streams/metrics.ts';
 import { kafkaClient, keyPartition } from '../../../kafka/client.ts';
 import { silentLog } from '../../streams/log.ts';
 import { monotonicMs, peakMiB } from '../machine.ts';

@@ -4,7 +4,9 @@
  */
 import { biometrics } from '../../../topology/biometrics.ts';
 import { eventSerde } from '../../../topology/instance.ts';
-import { deadLetterAlways, noMetrics, type InputRecord, type OutputRecord } from '../../../streams/index.ts';
+import { deadLetterAlways } from '../../../streams/errors.ts';
+import type { InputRecord, OutputRecord } from '../../../streams/index.ts';
+import { noMetrics } from '../../../streams/metrics.ts';
 import { keyPartition } from '../../../kafka/client.ts';
 import { RecordProcessor } from '../../../streams/processor.ts';
 import { recordBytes } from '../../../streams/record.ts';
@@ -52,7 +54,7 @@ function flush(block: readonly InputRecord[]): void {
       changelogRecords += [...store.flush()].length;
       store.foldIn();
     }
-    processor.tally.tell(noMetrics);
+    processor.tally.report(noMetrics);
   }
   const { user, system } = process.cpuUsage(before);
   cpuMicroseconds += user + system;

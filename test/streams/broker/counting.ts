@@ -1,11 +1,6 @@
 import type { TestContext } from 'node:test';
-import {
-  changelogConfig,
-  serdes,
-  StreamsBuilder,
-  type StreamsOptions,
-  type Topology,
-} from '../../../streams/index.ts';
+import { changelogConfig } from '../../../streams/changelogs.ts';
+import { serdes, StreamsBuilder, type StreamsOptions, type Topology } from '../../../streams/index.ts';
 import { Cluster, type Started } from './cluster.ts';
 
 /** Counts records per key. */
@@ -34,7 +29,7 @@ function counting(
   return builder.build();
 }
 
-/** An application with a store, on topics of its own: what it has counted tells what its store held. */
+/** An application with a store, on topics of its own: its counts show what its store held. */
 export class Counting {
   readonly cluster: Cluster;
   readonly from: string;

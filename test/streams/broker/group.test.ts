@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { changelogConfig } from '../../../streams/index.ts';
+import { changelogConfig } from '../../../streams/changelogs.ts';
 import { until } from '../until.ts';
 import { Cluster, type Started } from './cluster.ts';
 import { Flow } from './flow.ts';
@@ -12,7 +12,7 @@ function tasks({ entries }: Started): number[] | undefined {
   return Array.isArray(assigned) ? assigned.map(Number).sort((a, b) => a - b) : undefined;
 }
 
-/** Waits until each instance has as many tasks as told, and all of them together have each task once. */
+/** Waits until each instance has that many tasks, and all of them together have each task once. */
 async function spread(instances: readonly Started[], counts: readonly number[]): Promise<number[][]> {
   return until(`tasks spread as ${counts.join('+')}`, () => {
     const held = instances.map((instance) => tasks(instance) ?? []);
@@ -102,7 +102,7 @@ describe('several instances of an application', { timeout: 120_000 }, () => {
     const cluster = await Cluster.open(t);
     const [from = '', to = ''] = await cluster.createTopics(['in', 'out']);
     const flow = await Flow.start(cluster, [from]);
-    // Neither may give up before the other has gone.
+    // Neither may fail before the other has closed.
     const options = { instanceId: 'twin', maxRecoveries: 1_000 };
     const first = await cluster.start(traced(from, to), options);
     const second = await cluster.start(traced(from, to), options);

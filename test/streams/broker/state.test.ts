@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { changelogConfig, serdes, StreamsBuilder } from '../../../streams/index.ts';
+import { changelogConfig } from '../../../streams/changelogs.ts';
+import { serdes, StreamsBuilder } from '../../../streams/index.ts';
 import { until } from '../until.ts';
 import { Cluster } from './cluster.ts';
 import { Counting } from './counting.ts';
@@ -165,23 +166,6 @@ describe('state on a real broker', () => {
 });
 
 describe('an instance', () => {
-  test('processes nothing while it is paused, stays in the group, and goes on', async (t) => {
-    const counting = await Counting.create(t);
-    const { streams } = await counting.start({ sessionTimeoutMs: 6_000 });
-    await counting.append(['a']);
-    await counting.drained();
-    streams.pause();
-    await counting.append(['b']);
-    // Longer than the session: a member that stopped to heartbeat would have lost its tasks by then.
-    const until7s = Date.now() + 7_000;
-    await until('7 s to pass', () => Promise.resolve(Date.now() > until7s || undefined));
-    assert.deepEqual(await counting.counted(), ['a 1']);
-    assert.equal(streams.state, 'RUNNING');
-    streams.resume();
-    await counting.drained();
-    assert.deepEqual(await counting.counted(), ['a 1', 'b 2']);
-  });
-
   test('whose loop is stuck grows silent, however lively its consumer is', async (t) => {
     const counting = await Counting.create(t);
     let release = (): void => undefined;

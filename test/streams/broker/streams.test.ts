@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { headerText, KafkaStreams, serdes, StreamsBuilder, type State } from '../../../streams/index.ts';
+import { KafkaStreams, serdes, StreamsBuilder, type State } from '../../../streams/index.ts';
 import { recordingLog } from '../log.ts';
 import { soon, until } from '../until.ts';
 import { Cluster, messagesByTopic, type Appended } from './cluster.ts';
 import { Flow } from './flow.ts';
 import { range, traced, values } from './traced.ts';
+import { headerText } from '../../../schemas/raw-record.ts';
 
 const raw = { key: serdes.utf8, value: serdes.utf8 };
 
