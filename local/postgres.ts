@@ -104,7 +104,10 @@ function settings(durable: boolean): string[] {
     'log_min_messages=log',
     'log_min_error_statement=panic',
     'log_error_verbosity=terse',
-    ...(durable ? [] : ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off']),
+    // Safe where only processes are killed: what Postgres has written, the operating system keeps. The other settings
+    // that trade durability for speed are not: synchronous_commit=off acknowledges what Postgres has yet to write, and
+    // full_page_writes=off relies on whole pages, of which a kill can let half be written.
+    ...(durable ? [] : ['fsync=off']),
   ];
 }
 

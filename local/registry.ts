@@ -42,7 +42,8 @@ export function registry(options: {
           '-XX:TieredStopAtLevel=1',
           '-Dquarkus.http.host=127.0.0.1',
           `-Dquarkus.http.port=${ports.registry}`,
-          `-Dquarkus.datasource.jdbc.url=jdbc:h2:file:${join(home, 'registry')}`,
+          // Without WRITE_DELAY=0, H2 writes up to 500 ms after the registry has answered: a kill would lose the id.
+          `-Dquarkus.datasource.jdbc.url=jdbc:h2:file:${join(home, 'registry')};WRITE_DELAY=0`,
           '-jar',
           registryJar,
         ],

@@ -106,6 +106,8 @@ test('each part can be killed and started again on its port, with its data', asy
   await assert.rejects(query(stack.env['POSTGRES_URL']!, 'SELECT 1'));
   await Promise.all(all.map((part) => part.start()));
   assert.deepEqual(await liveBrokers(kafka), [1]);
+  const known = await fetch(`${stack.env['SCHEMA_REGISTRY_URL']!}/schemas/ids/${schemaId}`);
+  assert.equal(known.status, 200, 'what was registered just before the kill is known by its id');
   assert.equal(await registerSchema(stack.env['SCHEMA_REGISTRY_URL']!, 'a'), schemaId);
   await query(stack.env['POSTGRES_URL']!, 'SELECT id FROM kept');
   assert.ok(!lines.some((line) => line.includes('unexpectedly')), 'what is asked for is not unexpected');
