@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { withLocalEnv } from '../local/env.ts';
 import { createLog, type Logger } from '../process/log.ts';
 import { readConfig, type Config, type VariableTable } from '../process/config.ts';
@@ -24,6 +23,3 @@ export function logOf(
 export function noArguments(args: readonly string[]): void {
   if (args.length > 0) throw new UsageError(`unexpected ${args.map((arg) => JSON.stringify(arg)).join(' ')}`);
 }
-
-/** How to call this command line again in a child process. */
-export const bridgeScript = join(import.meta.dirname, 'bridge.mjs');

@@ -19,12 +19,11 @@ Usage: bridge local up [--brokers 1|3]
 
   --brokers 3   three brokers (replication 3, min.insync.replicas 2) in place of one, for fault tests
 
-How they run: KAFKA_BOOTSTRAP_SERVERS set: not at all, what is given is used (with SCHEMA_REGISTRY_URL and
-POSTGRES_URL); Java 17+ and Maven there: as processes of this machine; a Docker engine answers: as containers of
+With KAFKA_BOOTSTRAP_SERVERS set, nothing is started: what it, SCHEMA_REGISTRY_URL and POSTGRES_URL name is used.
+Otherwise Java 17 or newer and Maven are needed: all runs as processes of this machine. For containers instead, see
 docker-compose.kafka.yml.
 
 Environment:
-  LOCAL_STACK          embedded or docker, to decide by hand
   LOCAL_DIRECTORY      where data, logs and env go (.local)
   LOCAL_KAFKA_PORT     19092; its controller takes the next port, two more brokers the four after that
   LOCAL_REGISTRY_PORT  18081
@@ -78,7 +77,7 @@ async function up(brokers: 1 | 3 | undefined): Promise<number> {
       signal: ended.signal,
       ...(brokers === undefined ? {} : { brokers }),
     });
-    if (stack.path === 'given') return 0;
+    if (stack.kind === 'existing') return 0;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     print(!stack.started ? 'it was up already; nothing was changed' : `everything up in ${seconds} s`);
     for (const name of ['KAFKA_BOOTSTRAP_SERVERS', 'SCHEMA_REGISTRY_URL'])

@@ -1,6 +1,5 @@
 import cluster, { type Worker } from 'node:cluster';
 import { createServer, type AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { adminRoutes, createListener } from './app.ts';
 import type { IngressConfig } from './config.ts';
 import { health, livez, metrics, readyz } from './health.ts';
@@ -16,7 +15,7 @@ import {
 } from './status.ts';
 import type { FromWorker, ToWorker } from './worker.ts';
 import type { Logger } from '../process/log.ts';
-import { projectRoot } from '../process/root.ts';
+import { bridgeScript } from '../process/root.ts';
 
 /** How a worker that ends by itself is replaced. */
 const restart = {
@@ -44,7 +43,7 @@ export async function startWorkers(
   log: Logger,
 ): Promise<Omit<RunningIngress, 'status'>> {
   cluster.setupPrimary({
-    exec: join(projectRoot(), 'cli', 'bridge.mjs'),
+    exec: bridgeScript(),
     args: ['ingress'],
     // Numbers that JSON has no words for are metrics too.
     serialization: 'advanced',

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import pg from 'pg';
 import { readLocalEnv } from '../../local/env.ts';
-import { liveBrokers } from '../../local/metadata-request.ts';
+import { liveBrokers } from '../../local/broker.ts';
 import { pidFileOf } from '../../local/part.ts';
 import { livePid } from '../../local/processes.ts';
 import { registryAnswers } from '../../local/registry.ts';
