@@ -11,9 +11,9 @@ Usage: bridge local up [--brokers 1|3]
        bridge local reset
 
   up      starts Kafka, the schema registry, Postgres and, where redis-server is installed, Redis; returns once all
-          are healthy and leaves them running. Again: no change. Writes .local/env, so that
+          are healthy and leaves them running. Changes nothing when they are up. Writes .local/env, so that
               set -a; . .local/env; set +a
-          points any tool at them; bridge commands read it by themselves.
+          points any tool at them; bridge commands read the file themselves.
   down    stops them in order and keeps their data.
   reset   stops them and removes all their data together (topics, schema ids, rows), and .local/env.
 

@@ -1,5 +1,5 @@
 import { bridgeScript, projectRoot } from '../process/root.ts';
-import { processPart, type Part } from './part.ts';
+import { isOk, processPart, type Part } from './part.ts';
 
 /** How the bridge's own processes run on this machine. */
 export interface BridgeOptions {
@@ -27,7 +27,7 @@ export function bridgeParts(options: BridgeOptions): readonly Part[] {
         cwd: projectRoot(),
         env: { ...options.env, ...env },
       }),
-      healthy: () => isReady(options.ports[name]),
+      healthy: () => isOk(`http://127.0.0.1:${options.ports[name]}/readyz`),
       startDeadlineMs: 30_000,
       stopDeadlineMs: 15_000,
       onProgress: options.onProgress,
@@ -39,10 +39,4 @@ export function bridgeParts(options: BridgeOptions): readonly Part[] {
     part('topology', { ADMIN_PORT: String(options.ports.topology), INSTANCE_ID: 'local' }),
     part('ingress', { PORT: String(options.ports.ingress), ADMIN_PORT: '' }),
   ];
-}
-
-async function isReady(port: number): Promise<boolean> {
-  const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(2_000) });
-  await response.body?.cancel();
-  return response.status === 200;
 }

@@ -47,7 +47,7 @@ export async function checkJava(env: NodeJS.ProcessEnv): Promise<JavaCheck> {
   const maven = fetched() !== undefined || (await output('mvn', ['-v'], env)) !== undefined;
   return maven
     ? { usable: true, found: `Java ${version}` }
-    : { usable: false, found: `Java ${version} is there, but Maven (mvn) is not installed` };
+    : { usable: false, found: `Java ${version} is installed, but Maven (mvn) is not` };
 }
 
 /**
@@ -64,7 +64,7 @@ export async function fetchSoftware(options: {
   const there = fetched();
   if (there !== undefined) return { java, ...there };
   const { final } = places();
-  // Built aside and renamed: a start that is killed here, or runs beside another one, leaves nothing half done.
+  // Built aside and renamed: a start that is killed here, or runs next to another one, leaves nothing half done.
   const aside = `${final}.${randomUUID()}`;
   try {
     await runMaven(aside, options);

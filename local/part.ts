@@ -138,6 +138,13 @@ export function pidFileOf(directory: string, name: string): string {
   return join(directory, 'pids', `${name}.pid`);
 }
 
+/** Whether a GET of the URL is answered with 200 within 2 s. */
+export async function isOk(url: string): Promise<boolean> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+  await response.body?.cancel();
+  return response.status === 200;
+}
+
 async function answers(definition: ProcessPart): Promise<boolean> {
   try {
     return await definition.healthy();

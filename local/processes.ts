@@ -100,7 +100,7 @@ export function pidFileNote(pidFile: string): string {
 
 /**
  * Ends the process of a pid file and removes the file. A process that outlives `deadlineMs` is killed.
- * A pid that belongs to another process by now is left alone.
+ * Leaves a pid alone that another process has since been given.
  * @returns how it ended; `none` when there was no such process.
  */
 export async function endProcess(

@@ -69,7 +69,7 @@ export async function runBridge(options: RunOptions): Promise<number> {
   process.off('SIGTERM', onSignal);
   if (books !== undefined) {
     for (const fault of books.faults.slice(0, 20)) write(`wrong: ${fault}`);
-    // Last, so that a script finds it: everything that could fail has been stopped by now.
+    // Last, so that a script finds it: everything that could fail has stopped.
     write(JSON.stringify(books.summary));
     if (books.faults.length > 0) code = 1;
   }

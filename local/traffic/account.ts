@@ -125,8 +125,8 @@ export class Account {
         versions.set(key, [...(versions.get(key) ?? []), pair]);
       } else if (expect.outcome !== 'refused') count(pair.raw, kind, expect.outcome);
     }
-    // A version that says what the last one of its resource said is a retry, and a retry must change nothing. Which was
-    // the last one only the log can tell.
+    // A version that says what the last one of its resource said is a retry, and a retry must change nothing. Only the
+    // log shows which was the last one.
     for (const ofResource of versions.values()) {
       let last: ExpectedEvent | undefined;
       for (const { raw, answer } of ofResource.sort((a, b) => byOffset(a.raw, b.raw))) {
@@ -191,7 +191,7 @@ export interface Balance {
   readonly summary: Summary;
   /** What was not as it had to be, in words; empty when all is well. */
   readonly faults: readonly string[];
-  /** The version of each resource that has to stand in a sink, with the raw record it came by. */
+  /** The version of each resource that a sink has to hold, with the raw record it came by. */
   readonly newest: readonly { readonly event: ExpectedEvent; readonly raw: ReadRaw }[];
 }
 
