@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { withLocalEnv } from '../local/env.ts';
 import { createLog, type Logger } from '../process/log.ts';
 import { readConfig, type Config, type VariableTable } from '../process/config.ts';
@@ -18,6 +17,3 @@ export function logOf(
 ): Logger {
   return createLog({ name: `${config.SERVICE_NAME}/${name}`, level: config.LOG_LEVEL });
 }
-
-/** How to call this command line again in a child process. */
-export const bridgeScript = join(import.meta.dirname, 'bridge.mjs');

@@ -8,7 +8,7 @@ import type { Command } from './command.ts';
 export function define(command: Command): void {
   command
     .description(
-      `Run Kafka, a schema registry, Postgres and, where redis-server is installed, Redis on this machine: as processes where Java 17 or newer and Maven are installed, else as containers of docker-compose.kafka.yml where a Docker engine answers.`,
+      `Run Kafka, a schema registry, Postgres and, where redis-server is installed, Redis on this machine as processes. Java 17 or newer and Maven are needed. With KAFKA_BOOTSTRAP_SERVERS set, nothing is started: the servers that it, SCHEMA_REGISTRY_URL and POSTGRES_URL name are used. docker-compose.kafka.yml describes the same stack as containers.`,
     )
     .environment(
       localVariables,
@@ -51,7 +51,7 @@ async function up(options: Pick<StackOptions, 'brokers'>): Promise<number> {
       detached: true,
       signal: ended.signal,
     });
-    if (stack.path === 'given') return 0;
+    if (stack.kind === 'existing') return 0;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     print(!stack.started ? 'it was up already; nothing was changed' : `everything up in ${seconds} s`);
     for (const name of ['KAFKA_BOOTSTRAP_SERVERS', 'SCHEMA_REGISTRY_URL'])

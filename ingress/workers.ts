@@ -1,9 +1,8 @@
 import cluster, { type Worker } from 'node:cluster';
 import { createServer, type AddressInfo } from 'node:net';
-import { join } from 'node:path';
-import { projectRoot } from '../process/root.ts';
 import { startService, type Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
+import { bridgeScript } from '../process/root.ts';
 import { adminRoutes, createListener } from './app.ts';
 import type { IngressConfig } from './config.ts';
 import { groupHealth, health, livez, metrics, readyz } from './health.ts';
@@ -36,7 +35,7 @@ const endMs = 25_000;
 export function startWorkers(config: IngressConfig, log: Logger): Promise<Omit<RunningIngress, 'status'>> {
   return startService(async (service) => {
     cluster.setupPrimary({
-      exec: join(projectRoot(), 'cli', 'bridge.mjs'),
+      exec: bridgeScript(),
       args: ['ingress'],
       // Metrics hold numbers that JSON cannot express.
       serialization: 'advanced',

@@ -1,6 +1,8 @@
-// `npm start` and `npm test` in a clone where nothing is prepared: installs the packages when they are missing or not
-// those of package-lock.json, patches kafkajs, then becomes the command. Plain JavaScript without dependencies,
-// because it runs before there are any; one process, so that signals and the exit code are the command's own.
+// What package.json's scripts run where nothing may be installed yet. `prepare`, which npm runs after every install in a
+// clone, patches kafkajs. The other commands first install the packages when they are missing or not those of
+// package-lock.json, patch kafkajs where npm runs no scripts (ignore-scripts), and then become the command. Plain
+// JavaScript without dependencies, because it runs before there are any; one process, so that signals and the exit
+// code are the command's own.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -8,6 +10,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+// Inside the package: whatever replaces the package takes the note with it.
+const patchNote = join(root, 'node_modules', 'kafkajs', '.patched');
 
 /** Whether node_modules holds just the versions of the lock file; packages for other platforms may be absent. */
 function installed() {
@@ -28,24 +32,24 @@ async function install() {
   if (code !== 0) fail('npm ci did not succeed; its own message is above');
 }
 
-/** npm may be set not to run install scripts, so whether kafkajs is patched is not left to one. */
+/** Applies patches/ to kafkajs, unless they are applied already; answers whether they are then. */
 async function patch() {
   const hash = createHash('sha256');
   for (const file of readdirSync(join(root, 'patches')).sort()) {
     hash.update(readFileSync(join(root, 'patches', file)));
   }
   const wanted = hash.digest('hex');
-  // Inside the package: whatever replaces the package takes the note with it.
-  const note = join(root, 'node_modules', 'kafkajs', '.patched');
-  if (existsSync(note) && readFileSync(note, 'utf8') === wanted) return;
-  const apply = () =>
-    run(process.execPath, [join(root, 'node_modules', 'patch-package', 'index.js'), '--error-on-fail']);
-  if ((await apply()) !== 0) {
-    // Most likely an earlier version of the patch is in there: start from the package as it was published.
-    await install();
-    if ((await apply()) !== 0) fail('the patch for kafkajs does not apply; patch-package tells why, above');
+  if (existsSync(patchNote) && readFileSync(patchNote, 'utf8') === wanted) return true;
+  const program = join(root, 'node_modules', 'patch-package', 'index.js');
+  if (!existsSync(program)) {
+    fail(
+      'kafkajs is not patched, and the bridge would lose its guarantees: patch-package is a development package. ' +
+        'For a deployment run: npm ci --include=dev && npm run build && npm prune --omit=dev',
+    );
   }
-  writeFileSync(note, wanted);
+  if ((await run(process.execPath, [program, '--error-on-fail'])) !== 0) return false;
+  writeFileSync(patchNote, wanted);
+  return true;
 }
 
 function run(program, args) {
@@ -73,19 +77,30 @@ if (major < 20 || (major === 20 && minor < 12) || major === 21) {
     `Node.js 20.12, or 22 or newer, is needed; this is ${process.version}. Install a newer one and start again.`,
   );
 }
-if (!installed()) await install();
-await patch();
-
 const [command, ...args] = process.argv.slice(2);
+const doesNotApply = 'the patch of kafkajs does not apply; patch-package says why, above';
+if (command === 'prepare') {
+  if (!(await patch())) fail(`${doesNotApply}. npm ci begins with kafkajs as it was published.`);
+  process.exit(0);
+}
+if (!installed()) await install();
+if (!(await patch())) {
+  // Most likely an earlier version of the patch is in there: begin with the package as it was published.
+  await install();
+  if (!(await patch())) fail(doesNotApply);
+}
 if (command === 'install') process.exit(0);
 const script = {
-  start: 'cli/bridge.mjs',
-  test: 'test/run.ts',
-  long: 'test/long.ts',
-  bench: 'test/bench/main.ts',
+  start: ['cli/main.ts', 'start'],
+  test: ['test/run.ts', 'test'],
+  faults: ['test/run.ts', 'faults'],
+  edge: ['test/run.ts', 'edge'],
+  bench: ['test/bench/main.ts'],
 }[command];
-if (script === undefined) fail('usage: node local/bootstrap.mjs install|start|test|long|bench [arguments]');
-process.argv = [process.execPath, join(root, script), ...(command === 'start' ? ['start'] : []), ...args];
+if (script === undefined)
+  fail('usage: node local/bootstrap.mjs prepare|install|start|test|faults|edge|bench [arguments]');
+const [file, ...first] = script;
+process.argv = [process.execPath, join(root, file), ...first, ...args];
 const { register } = await import('tsx/esm/api');
 register();
-await import(new URL(`../${script}`, import.meta.url).href);
+await import(new URL(`../${file}`, import.meta.url).href);

@@ -1,89 +1,46 @@
-import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { StackError } from './errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { kafkaClient } from '../kafka/client.ts';
+import { createLog } from '../process/log.ts';
+import { projectRoot } from '../process/root.ts';
 import type { Software } from './maven.ts';
-import { liveBrokers } from './metadata-request.ts';
 import { processPart, type Part } from './part.ts';
-import type { Program } from './processes.ts';
+import { runProgram, type Program } from './processes.ts';
 import { assertFree, type Ports } from './ports.ts';
 
-/**
- * One Kafka broker of the local stack: broker and controller in one process (KRaft combined mode).
- * @param options.index - 0 for the first; its node id and name count from 1.
- * @param options.clusterId - the same for all brokers of a stack; written into the data when it is formatted.
- */
-export function broker(options: {
+interface BrokerOptions {
+  /** The directory of the stack. */
   readonly directory: string;
-  readonly root: string;
+  /** 0 for the first; its node id and name count from 1. */
   readonly index: number;
   readonly ports: Ports;
+  /** The same for all brokers of a stack; written into the data when it is formatted. */
   readonly clusterId: string;
   readonly software: () => Promise<Software>;
-  /** False for a stack that lives for minutes: it is compiled less thoroughly, which halves its start. */
+  /**
+   * False for a stack that lives for minutes: it is compiled less thoroughly, which halves its start. What it has
+   * acknowledged survives a kill either way: a broker hands every record to the operating system before it answers.
+   */
   readonly durable: boolean;
   readonly onProgress: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
-}): Part {
-  const { directory, index, ports } = options;
-  const name = `kafka-${index + 1}`;
-  const port = ports.kafka[index];
-  if (port === undefined) throw new RangeError(`there is no port for ${name}`);
-  const home = join(directory, name);
+}
+
+/** One Kafka broker of the local stack: broker and controller in one process (KRaft combined mode). */
+export function broker(options: BrokerOptions): Part {
+  const { index, ports } = options;
+  const name = nameOf(index);
+  const port = portOf(options);
+  const home = join(options.directory, name);
   const data = join(home, 'data');
   const properties = join(home, 'server.properties');
-  const logging = `-Dlog4j2.configurationFile=${join(options.root, 'local', 'log4j2.properties')}`;
-
-  const program = async (file: string): Promise<Program> => {
-    const { java, classpath } = await options.software();
-    // Three brokers share the machine with everything else; one may have a little more air.
-    const heap = ports.kafka.length > 1 ? '256m' : '512m';
-    return {
-      command: java,
-      args: [
-        ...['-cp', classpath, `-Xmx${heap}`, ...(options.durable ? [] : quickStart)],
-        ...[logging, 'kafka.Kafka', file],
-      ],
-      cwd: home,
-    };
-  };
-
-  /*
-   * A single broker that was killed is restarted only after its controller, alone, has fenced the run before. Otherwise
-   * its coordinators begin with what the killed run led, and some seconds later the old session ends and for a moment no
-   * partition has a leader. A transaction whose markers are due in that moment is ended without them (Kafka 4.3.1 takes
-   * such a partition for deleted, where older versions waited): its readers then wait for ever, or are given what was
-   * aborted. It is no slower: a broker is not let in before the session of its last run has ended in any case.
-   */
-  const fencingLog = join(directory, 'logs', `${name}-fencing.log`);
-  const fencing = processPart({
-    name: `${name}-fencing`,
-    directory,
-    startDeadlineMs: 60_000,
-    stopDeadlineMs: 15_000,
-    onProgress: () => undefined,
-    signal: options.signal,
-    prepare() {
-      // What it tells is read from its log: that of an earlier time must not speak for it.
-      rmSync(fencingLog, { force: true });
-      const settings = {
-        ...brokerSettings({ index, ports, dataDirectory: data }),
-        'process.roles': 'controller',
-        listeners: `CONTROLLER://127.0.0.1:${port + 1}`,
-        'advertised.listeners': `CONTROLLER://127.0.0.1:${port + 1}`,
-        'broker.session.timeout.ms': String(fencingSessionMs),
-      };
-      writeFileSync(join(home, 'fencing.properties'), toProperties(settings));
-    },
-    program: () => program(join(home, 'fencing.properties')),
-    healthy: () => Promise.resolve(hasFenced(readFileSync(fencingLog, 'utf8'))),
-  });
-
+  const fencing = fencingController(options, home);
   return processPart({
     name,
-    directory,
+    directory: options.directory,
     startDeadlineMs: 60_000,
-    // A controlled shutdown hands the leaders over first; of three brokers that stop together the last has nobody left.
+    // A controlled shutdown moves the leaders first; of three brokers that stop together the last finds no other.
     stopDeadlineMs: 15_000,
     onProgress: options.onProgress,
     signal: options.signal,
@@ -103,22 +60,108 @@ export function broker(options: {
       }
       const { java, classpath } = await options.software();
       const format = ['format', '--ignore-formatted', '-t', options.clusterId, '-c', properties];
-      await runJava(java, ['-cp', classpath, ...quickStart, logging, 'kafka.tools.StorageTool', ...format]);
+      const args = ['-cp', classpath, ...quickStart, logging(), 'kafka.tools.StorageTool', ...format];
+      await runProgram("formatting the broker's data directory", java, args);
     },
-    program: () => program(properties),
-    // It answers, and the controller counts it among the living, so it gets replicas and leaders.
+    program: () => kafka(options, properties, home),
+    // It answers, and the controller counts it among the live ones, so it gets replicas and leaders.
     healthy: async () => (await liveBrokers(port)).includes(index + 1),
+  });
+}
+
+/**
+ * A single broker that was killed is restarted only after its controller, alone, has fenced the run before. Otherwise
+ * its coordinators begin with what the killed run led, and some seconds later the old session ends and for a moment no
+ * partition has a leader. A transaction whose markers are due in that moment is ended without them (Kafka 4.3.1 takes
+ * such a partition for deleted, where older versions waited): its readers then wait for ever, or read what was
+ * aborted. It is no slower: a broker is not let in before the session of its last run has ended in any case.
+ */
+function fencingController(options: BrokerOptions, home: string): Part {
+  const { directory, index, ports } = options;
+  const port = portOf(options);
+  const name = `${nameOf(index)}-fencing`;
+  const log = join(directory, 'logs', `${name}.log`);
+  const properties = join(home, 'fencing.properties');
+  return processPart({
+    name,
+    directory,
+    startDeadlineMs: 60_000,
+    stopDeadlineMs: 15_000,
+    onProgress: () => undefined,
+    signal: options.signal,
+    prepare() {
+      // Its health is read from its log, which must not be that of an earlier run.
+      rmSync(log, { force: true });
+      const settings = {
+        ...brokerSettings({ index, ports, dataDirectory: join(home, 'data') }),
+        'process.roles': 'controller',
+        listeners: `CONTROLLER://127.0.0.1:${port + 1}`,
+        'advertised.listeners': `CONTROLLER://127.0.0.1:${port + 1}`,
+        'broker.session.timeout.ms': String(fencingSessionMs),
+      };
+      writeFileSync(properties, toProperties(settings));
+    },
+    program: () => kafka(options, properties, home),
+    healthy: () => Promise.resolve(hasFenced(readFileSync(log, 'utf8'))),
   });
 }
 
 /** How long the controller that fences an earlier run waits for it. */
 const fencingSessionMs = 1_000;
 
-/** Whether the log of a controller tells that nothing is left of an earlier run: it was fenced, or had been before. */
+/** Whether a controller's log shows that nothing is left of an earlier run: it was fenced now, or had been before. */
 function hasFenced(log: string): boolean {
   if (log.includes('Fencing broker')) return true;
   const activated = /^(\S+),\d+ WARN .*Performing controller activation/m.exec(log)?.[1];
   return activated !== undefined && Date.now() - new Date(activated).getTime() > 3 * fencingSessionMs + 1_000;
+}
+
+async function kafka(options: BrokerOptions, properties: string, home: string): Promise<Program> {
+  const { java, classpath } = await options.software();
+  // Three brokers share the machine with everything else; one may take more.
+  const heap = options.ports.kafka.length > 1 ? '-Xmx256m' : '-Xmx512m';
+  const compiler = options.durable ? [] : quickStart;
+  return {
+    command: java,
+    args: ['-cp', classpath, heap, ...compiler, logging(), 'kafka.Kafka', properties],
+    cwd: home,
+  };
+}
+
+// Asked many times while a broker starts: whatever the client would log then is normal.
+const silent = createLog({ name: 'local', level: 'silent' });
+const liveDeadlineMs = 2_000;
+
+/**
+ * Asks the broker on a port of this machine which brokers are live: proof that it serves requests.
+ * @returns the node ids of the live brokers, as this broker, or one that it names, sees them.
+ * @throws Error when there is no answer within 2 s.
+ */
+export async function liveBrokers(port: number): Promise<number[]> {
+  const connection = { brokers: [`127.0.0.1:${port}`] };
+  const admin = kafkaClient(connection, {
+    clientId: 'local-stack',
+    log: silent,
+    retry: { retries: 0 },
+  }).admin();
+  const ask = async (): Promise<number[]> => {
+    try {
+      await admin.connect();
+      return (await admin.describeCluster()).brokers.map(({ nodeId }) => nodeId);
+    } finally {
+      await admin.disconnect();
+    }
+  };
+  const late = new AbortController();
+  // The client's own deadline, 10 s, is for brokers that work; a suspended one accepts connections and never answers.
+  const deadline = sleep(liveDeadlineMs, undefined, { signal: late.signal }).then(() => {
+    throw new Error(`the broker on port ${port} did not answer within ${liveDeadlineMs} ms`);
+  });
+  try {
+    return await Promise.race([ask(), deadline]);
+  } finally {
+    late.abort();
+  }
 }
 
 /**
@@ -145,7 +188,7 @@ export function brokerSettings(options: {
     'controller.quorum.voters': voters.join(','),
     'log.dirs': options.dataDirectory,
     ...commonSettings(ports.kafka.length),
-    // A single broker that was suspended, or had no processor for a while, has nobody to hand its partitions to.
+    // A single broker that was suspended, or had no processor for a while, has no other to hand its partitions to.
     ...(ports.kafka.length === 1 ? { 'broker.session.timeout.ms': '30000' } : {}),
   };
 }
@@ -172,7 +215,7 @@ export function commonSettings(brokers: number): Record<string, string> {
     // Saves 3 s at the first join of every group.
     'group.initial.rebalance.delay.ms': '0',
     // How often timed out transactions are looked for; the default of 10 s is added to a dead process's timeout
-    // for everybody who reads committed records only.
+    // for every reader of committed records.
     'transaction.abort.timed.out.transaction.cleanup.interval.ms': '1000',
     // 60 days: raw topics keep 28, and the offsets of a group that was idle for 7 days would be forgotten.
     'offsets.retention.minutes': '86400',
@@ -187,6 +230,20 @@ export function commonSettings(brokers: number): Record<string, string> {
 // The quick compiler and the simple collector: 40 % less processor time until a broker is up, and less memory.
 const quickStart = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC'];
 
+function logging(): string {
+  return `-Dlog4j2.configurationFile=${join(projectRoot(), 'local', 'log4j2.properties')}`;
+}
+
+function nameOf(index: number): string {
+  return `kafka-${index + 1}`;
+}
+
+function portOf({ index, ports }: BrokerOptions): number {
+  const port = ports.kafka[index];
+  if (port === undefined) throw new RangeError(`there is no port for ${nameOf(index)}`);
+  return port;
+}
+
 /** Java reads properties files as Latin-1 with escapes. */
 function toProperties(settings: Record<string, string>): string {
   const escaped = (text: string): string =>
@@ -196,18 +253,4 @@ function toProperties(settings: Record<string, string>): string {
   return Object.entries(settings)
     .map(([key, value]) => `${key}=${escaped(value)}\n`)
     .join('');
-}
-
-function runJava(java: string, args: string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    execFile(java, args, { timeout: 60_000 }, (error, stdout, stderr) => {
-      if (error === null) return resolve();
-      const words = `${stdout}\n${stderr}`.trim().split('\n').slice(-5).join('\n');
-      reject(
-        new StackError('PART_FAILED', `formatting the broker's data directory failed:\n${words}`, {
-          cause: error,
-        }),
-      );
-    });
-  });
 }

@@ -1,11 +1,12 @@
-import { broker } from './broker.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { broker, liveBrokers } from './broker.ts';
+import { StackError } from './errors.ts';
 import { fetchSoftware } from './maven.ts';
 import type { Part } from './part.ts';
 import { postgres, postgresUrl } from './postgres.ts';
 import { findPostgresHome } from './postgres-home.ts';
 import { redis, redisUrl } from './redis.ts';
 import { registry, registryUrl } from './registry.ts';
-import { liveBrokers } from './metadata-request.ts';
 import type { StackState } from './state.ts';
 
 /** The parts of a stack, each of which can be stopped and started again on its own ports. */
@@ -16,58 +17,57 @@ export interface Parts {
   readonly redis: Part | null;
 }
 
-/** A stack that can be taken up, looked at and taken down, by whichever process. */
-export interface Runner extends Parts {
+/** The stack as processes of this machine, which any process can start, look at and stop. */
+export interface Embedded extends Parts {
+  /** The same parts, in the order in which they stop. */
+  readonly all: readonly Part[];
   /**
    * Starts what is not running and resolves once everything is healthy.
    * @returns false when everything was up already.
    */
   start(): Promise<boolean>;
-  /** Stops everything in order; what is not running is passed over. */
+  /** Stops everything in order, and skips what is not running. */
   stop(): Promise<void>;
   /** The addresses of the parts, as environment variables. */
   addresses(): Promise<Record<string, string>>;
 }
 
-/** The stack as processes of this machine. */
+/** The stack that `state` describes; nothing is started yet. */
 export function embedded(
   state: StackState,
   options: {
     readonly directory: string;
-    readonly root: string;
     readonly env: NodeJS.ProcessEnv;
     readonly durable: boolean;
     readonly onProgress: (line: string) => void;
     readonly signal?: AbortSignal | undefined;
   },
-): Runner {
-  const { directory, root, onProgress } = options;
+): Embedded {
+  const { directory, env, durable, onProgress } = options;
   const { ports } = state;
   // One part that cannot start ends the start of the others.
   const failed = new AbortController();
   const signal =
     options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  // Asked for by several parts at once, fetched once.
-  const software = once(() => fetchSoftware({ root, env: options.env, onProgress, signal }));
+  // Several parts ask for it at once: it is fetched once.
+  const software = once(() => fetchSoftware({ env, onProgress, signal }));
   const home = once(() => findPostgresHome(directory));
-  const common = { directory, root, ports, onProgress, signal };
-  const shared = { clusterId: state.clusterId, durable: options.durable, software };
-  const brokers = ports.kafka.map((_, index) => broker({ ...common, ...shared, index }));
-  const parts = {
+  const common = { directory, ports, onProgress, signal };
+  const brokers = ports.kafka.map((_, index) =>
+    broker({ ...common, clusterId: state.clusterId, durable, software, index }),
+  );
+  const parts: Parts = {
     kafka: { brokers },
     registry: registry({ ...common, software }),
-    postgres: postgres({ ...common, home, durable: options.durable }),
+    postgres: postgres({ ...common, home, durable }),
     redis: state.redis === null ? null : redis({ ...common, program: state.redis }),
   };
+  const others = [parts.registry, parts.postgres, ...(parts.redis === null ? [] : [parts.redis])];
+  const all = [...others, ...brokers];
   return {
     ...parts,
+    all,
     async start() {
-      const all = [
-        ...brokers,
-        parts.registry,
-        parts.postgres,
-        ...(parts.redis === null ? [] : [parts.redis]),
-      ];
       let reason: unknown;
       const starts = all.map((part) =>
         part.start().catch((error: unknown) => {
@@ -82,7 +82,7 @@ export function embedded(
       return started.includes(true);
     },
     async stop() {
-      for (const part of [parts.registry, parts.postgres, parts.redis]) await part?.stop();
+      for (const part of others) await part.stop();
       // Together: each hands its leaders over while the others still live, and none waits for a quorum that is gone.
       await Promise.all(brokers.map((each) => each.stop()));
     },
@@ -97,14 +97,16 @@ export function embedded(
   };
 }
 
-/** A topic with three replicas can be created from any broker only when all of them know all of them. */
+/** A client that counts the brokers finds all of them only when each of them knows the others. */
 async function untilTheyKnowEachOther(ports: readonly number[]): Promise<void> {
   const deadline = Date.now() + 30_000;
   for (;;) {
     const views = await Promise.all(ports.map((port) => liveBrokers(port).catch(() => [])));
     if (views.every((view) => view.length === ports.length)) return;
-    if (Date.now() > deadline) throw new Error('the brokers are up, but did not find each other within 30 s');
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (Date.now() > deadline) {
+      throw new StackError('PART_FAILED', 'the brokers are up, but did not find each other within 30 s');
+    }
+    await sleep(50);
   }
 }
 

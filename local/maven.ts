@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import {
   createWriteStream,
@@ -12,7 +12,9 @@ import {
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stripVTControlCharacters } from 'node:util';
+import { projectRoot } from '../process/root.ts';
 import { StackError } from './errors.ts';
+import { runProgram } from './processes.ts';
 
 /** The Java software of the embedded stack, on this machine's disk. */
 export interface Software {
@@ -20,7 +22,7 @@ export interface Software {
   readonly java: string;
   /** Kafka's class path. */
   readonly classpath: string;
-  /** The registry's runnable jar, beside the `lib` folder it needs. */
+  /** The registry's runnable jar, next to the `lib` folder it needs. */
   readonly registryJar: string;
 }
 
@@ -34,7 +36,7 @@ export interface JavaCheck {
 const oldestJava = 17;
 
 /** Looks for Java and Maven. Takes about 0.1 s, or 0.5 s when Maven has to be asked too. */
-export async function checkJava(root: string, env: NodeJS.ProcessEnv): Promise<JavaCheck> {
+export async function checkJava(env: NodeJS.ProcessEnv): Promise<JavaCheck> {
   const text = await output(javaCommand(env), ['-version'], env);
   if (text === undefined) return { usable: false, found: 'Java is not installed' };
   const [, first = '0', second = '0'] = /version "(\d+)(?:\.(\d+))?/.exec(text) ?? [];
@@ -42,28 +44,27 @@ export async function checkJava(root: string, env: NodeJS.ProcessEnv): Promise<J
   if (version < oldestJava) {
     return { usable: false, found: `Java ${version} is too old (${oldestJava} or newer is needed)` };
   }
-  const maven = fetched(root) !== undefined || (await output('mvn', ['-v'], env)) !== undefined;
+  const maven = fetched() !== undefined || (await output('mvn', ['-v'], env)) !== undefined;
   return maven
     ? { usable: true, found: `Java ${version}` }
-    : { usable: false, found: `Java ${version} is there, but Maven (mvn) is not installed` };
+    : { usable: false, found: `Java ${version} is installed, but Maven (mvn) is not` };
 }
 
 /**
- * Answers where the software lies, letting Maven fetch what is missing into its own repository (~/.m2).
+ * Answers where the software is; Maven fetches what is missing into its own repository (~/.m2).
  * Done once per version of local/pom.xml: later starts need no Maven and no network.
  * @throws StackError FETCH_FAILED with Maven's own words; ABORTED when the signal ends it.
  */
 export async function fetchSoftware(options: {
-  readonly root: string;
   readonly env: NodeJS.ProcessEnv;
   readonly onProgress: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
 }): Promise<Software> {
   const java = javaCommand(options.env);
-  const there = fetched(options.root);
+  const there = fetched();
   if (there !== undefined) return { java, ...there };
-  const { final } = places(options.root);
-  // Built aside and renamed: a start that is killed here, or runs beside another one, leaves nothing half done.
+  const { final } = places();
+  // Built aside and renamed: a start that is killed here, or runs next to another one, leaves nothing half done.
   const aside = `${final}.${randomUUID()}`;
   try {
     await runMaven(aside, options);
@@ -71,17 +72,14 @@ export async function fetchSoftware(options: {
     try {
       renameSync(aside, final);
     } catch (error) {
-      if (fetched(options.root) === undefined) throw error;
+      if (fetched() === undefined) throw error;
     }
   } finally {
     rmSync(aside, { recursive: true, force: true });
   }
-  const now = fetched(options.root);
+  const now = fetched();
   if (now === undefined) {
-    throw new StackError(
-      'FETCH_FAILED',
-      `Maven ended well, but ${final} lacks files: see ${mavenLog(options.root)}`,
-    );
+    throw new StackError('FETCH_FAILED', `Maven ended well, but ${final} lacks files: see ${mavenLog()}`);
   }
   return { java, ...now };
 }
@@ -89,15 +87,14 @@ export async function fetchSoftware(options: {
 async function runMaven(
   out: string,
   options: {
-    root: string;
     env: NodeJS.ProcessEnv;
     onProgress: (line: string) => void;
     signal?: AbortSignal | undefined;
   },
 ): Promise<void> {
-  const { pom } = places(options.root);
-  const logFile = mavenLog(options.root);
-  mkdirSync(join(options.root, '.local', 'java'), { recursive: true });
+  const { pom } = places();
+  const logFile = mavenLog();
+  mkdirSync(join(projectRoot(), '.local', 'java'), { recursive: true });
   options.onProgress('fetching Kafka and the schema registry with Maven (about 260 MB the first time)');
   const log = createWriteStream(logFile);
   const child = spawn('mvn', ['-B', '-f', pom, 'initialize', `-Dout=${out}`], {
@@ -139,8 +136,8 @@ async function runMaven(
   }
 }
 
-function fetched(root: string): { classpath: string; registryJar: string } | undefined {
-  const { final } = places(root);
+function fetched(): { classpath: string; registryJar: string } | undefined {
+  const { final } = places();
   try {
     const classpath = readFileSync(join(final, 'classpath'), 'utf8').trim();
     const registry = join(final, 'registry');
@@ -153,14 +150,14 @@ function fetched(root: string): { classpath: string; registryJar: string } | und
   }
 }
 
-function places(root: string): { pom: string; final: string } {
-  const pom = join(root, 'local', 'pom.xml');
+function places(): { pom: string; final: string } {
+  const pom = join(projectRoot(), 'local', 'pom.xml');
   const version = createHash('sha256').update(readFileSync(pom)).digest('hex').slice(0, 12);
-  return { pom, final: join(root, '.local', 'java', version) };
+  return { pom, final: join(projectRoot(), '.local', 'java', version) };
 }
 
-function mavenLog(root: string): string {
-  return join(root, '.local', 'java', 'maven.log');
+function mavenLog(): string {
+  return join(projectRoot(), '.local', 'java', 'maven.log');
 }
 
 function javaCommand(env: NodeJS.ProcessEnv): string {
@@ -168,11 +165,7 @@ function javaCommand(env: NodeJS.ProcessEnv): string {
   return home === undefined || home === '' ? 'java' : join(home, 'bin', 'java');
 }
 
-/** Both outputs of a short command; undefined when it cannot be run or fails. */
+/** What a program writes; undefined when it cannot be run or fails. */
 function output(command: string, args: string[], env: NodeJS.ProcessEnv): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    execFile(command, args, { env, timeout: 20_000 }, (error, stdout, stderr) => {
-      resolve(error === null ? `${stdout}\n${stderr}` : undefined);
-    });
-  });
+  return runProgram(command, command, args, { env, timeout: 20_000 }).catch(() => undefined);
 }

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StackError } from './errors.ts';
-import { endProcess, launch, livePid, logTail, type Program } from './processes.ts';
+import { endProcess, lastLines, launch, livePid, type Program } from './processes.ts';
 
 /** One piece of software of the stack: a broker, the registry, Postgres or Redis. */
 export interface Part {
@@ -15,23 +15,23 @@ export interface Part {
   start(): Promise<boolean>;
   /** Ends it: SIGTERM (the default) in order, SIGKILL as a crash. Resolves once the process is gone. */
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
-  running(): boolean | Promise<boolean>;
+  running(): boolean;
 }
 
 export interface ProcessPart {
   readonly name: string;
   /** The directory of the stack. */
   readonly directory: string;
-  /** What must be there first and is not counted in the start's time: free ports, fetched software. */
+  /** What the start needs and its time does not count: free ports, fetched software. */
   require?(): Promise<void>;
   /** Files and formatting, before the process itself. */
-  prepare(): Promise<void> | void;
+  prepare?(): Promise<void> | void;
   program(): Promise<Program> | Program;
   /** Whether it does its work; throwing counts as no. */
   healthy(): Promise<boolean>;
   readonly startDeadlineMs: number;
   readonly stopDeadlineMs: number;
-  /** What a stop in order is for this software. Default SIGTERM. */
+  /** The signal at which this software stops in order. Default SIGTERM. */
   readonly stopSignal?: NodeJS.Signals;
   /** A part of the log that means "try the start again": what the last process left is still being cleaned up. */
   readonly transient?: string;
@@ -44,7 +44,7 @@ export function processPart(definition: ProcessPart): Part {
   const { name, directory } = definition;
   const pidFile = pidFileOf(directory, name);
   const logFile = join(directory, 'logs', `${name}.log`);
-  // Of the process that runs now: whether its end was asked for. The news of an end can come after the next start.
+  // Whether we stopped the process that runs now. The exit event can arrive after the next start.
   let current = { asked: false };
 
   const running = (): boolean => livePid(pidFile) !== undefined;
@@ -54,7 +54,7 @@ export function processPart(definition: ProcessPart): Part {
     let up = false;
     const run = { asked: false };
     current = run;
-    const logStart = existsSync(logFile) ? readFileSync(logFile).length : 0;
+    const logStart = readLog().length;
     await launch(await definition.program(), { logFile, pidFile }, (how) => {
       ended = how;
       if (up && !run.asked) {
@@ -67,8 +67,8 @@ export function processPart(definition: ProcessPart): Part {
         throw new StackError('ABORTED', `the start of ${name} was ended`);
       if (await answers(definition)) break;
       if (!running()) {
-        const log = existsSync(logFile) ? readFileSync(logFile, 'utf8').slice(logStart) : '';
-        if (definition.transient !== undefined && log.includes(definition.transient)) return 'again';
+        const { transient } = definition;
+        if (transient !== undefined && readLog().subarray(logStart).includes(transient)) return 'again';
         throw failure(`ended ${ended ?? ''} before it was up`);
       }
       if (Date.now() > deadline)
@@ -79,8 +79,12 @@ export function processPart(definition: ProcessPart): Part {
     return 'up';
   };
 
+  const readLog = (): Buffer => (existsSync(logFile) ? readFileSync(logFile) : Buffer.alloc(0));
   const failure = (what: string): StackError =>
-    new StackError('PART_FAILED', `${name} ${what}. The end of ${shown(logFile)}:\n${logTail(logFile)}`);
+    new StackError(
+      'PART_FAILED',
+      `${name} ${what}. The end of ${shown(logFile)}:\n${lastLines(readLog().toString())}`,
+    );
 
   return {
     name,
@@ -90,7 +94,7 @@ export function processPart(definition: ProcessPart): Part {
       await endProcess(pidFile, { signal: 'SIGKILL', deadlineMs: 10_000 });
       await definition.require?.();
       const began = performance.now();
-      await definition.prepare();
+      await definition.prepare?.();
       const giveUp = Date.now() + definition.startDeadlineMs;
       while ((await startOnce()) === 'again') {
         if (Date.now() > giveUp)
@@ -111,8 +115,8 @@ export function processPart(definition: ProcessPart): Part {
 }
 
 /**
- * Ends every process that a run which was killed has left in the directory, but for the named parts.
- * Only for who holds the directory's lock: whatever runs there otherwise has nobody who would stop it.
+ * Ends every process that a killed run has left in the directory, except the named parts.
+ * Only the holder of the directory's lock may call it: then no live process owns what runs there.
  */
 export async function endStrays(
   directory: string,
@@ -134,6 +138,13 @@ export function pidFileOf(directory: string, name: string): string {
   return join(directory, 'pids', `${name}.pid`);
 }
 
+/** Whether a GET of the URL is answered with 200 within 2 s. */
+export async function isOk(url: string): Promise<boolean> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+  await response.body?.cancel();
+  return response.status === 200;
+}
+
 async function answers(definition: ProcessPart): Promise<boolean> {
   try {
     return await definition.healthy();
@@ -142,7 +153,7 @@ async function answers(definition: ProcessPart): Promise<boolean> {
   }
 }
 
-/** A path for people: relative to where they stand, when it lies within. */
+/** A path for people: relative to the working directory when it lies within. */
 export function shown(file: string): string {
   const path = relative(process.cwd(), file);
   return path.startsWith('..') ? file : path;

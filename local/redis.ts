@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
+import { pingRedis } from '../ingress/redis-ping.ts';
 import { processPart, type Part } from './part.ts';
 import { assertFree, type Ports } from './ports.ts';
 
@@ -27,28 +27,19 @@ export function redis(options: {
     },
     program: () => ({
       command: options.program,
-      args: ['--bind', '127.0.0.1', '--port', String(ports.redis), '--dir', home, '--save', '60', '1'],
+      args: [
+        ...['--bind', '127.0.0.1', '--port', String(ports.redis), '--dir', home],
+        // A write reaches the operating system before its answer, so that a kill loses nothing. Snapshots lose a minute,
+        // and appendfsync everysec, the default, holds writes back while an fsync runs.
+        ...['--appendonly', 'yes', '--appendfsync', 'no'],
+      ],
       cwd: home,
     }),
-    healthy: () => pong(ports.redis),
+    // While it reads its data it answers LOADING, an error.
+    healthy: () => pingRedis(redisUrl(ports), 2_000).then(() => true),
   });
 }
 
 export function redisUrl(ports: Ports): string {
   return `redis://127.0.0.1:${ports.redis}`;
-}
-
-/** Whether Redis answers PING; LOADING, while it reads its data, counts as no. */
-function pong(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1', timeout: 2_000 });
-    const settle = (answer: boolean): void => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.once('connect', () => socket.write('PING\r\n'));
-    socket.once('data', (data) => settle(data.toString('latin1').startsWith('+PONG')));
-    socket.once('error', () => settle(false));
-    socket.once('timeout', () => settle(false));
-  });
 }

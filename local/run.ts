@@ -1,12 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { vendors } from '../vendors/index.ts';
-import { kafkaVariables, readConfig, registryVariables, kafkaConnection } from '../process/config.ts';
+import {
+  kafkaConnection,
+  kafkaVariables,
+  readConfig,
+  registryVariables,
+  type Config,
+} from '../process/config.ts';
 import { createLog } from '../process/log.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { registerSchemas } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
-import { kafkaClient } from '../kafka/client.ts';
+import { kafkaClient, type Admin } from '../kafka/client.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
 import { createTopics } from '../kafka/topics.ts';
@@ -37,12 +43,12 @@ export interface RunOptions {
 /** How long what was accepted may take to arrive once the traffic has ended. */
 const arrivalMs = 60_000;
 
-/** Runs stack, bridge and sample traffic on this machine until it is told to end; answers the exit code. */
+/** Runs stack, bridge and sample traffic on this machine until its time is over or a signal ends it; answers the exit code. */
 export async function runBridge(options: RunOptions): Promise<number> {
   const { write } = options;
   const ending = new AbortController();
   const onSignal = (): void => {
-    // npm passes on the SIGINT that the terminal has sent to us as well: once is enough to say.
+    // npm passes on the SIGINT that the terminal has sent to us as well.
     if (!ending.signal.aborted) write('stopping, in order');
     ending.abort();
   };
@@ -57,7 +63,7 @@ export async function runBridge(options: RunOptions): Promise<number> {
     const asked = ending.signal.aborted && error instanceof StackError && error.code === 'ABORTED';
     if (!asked) code = report(error);
   }
-  // Whatever ended the run, nothing is sent and nothing is waited for any more.
+  // Whatever ended the run, it neither sends nor waits any more.
   ending.abort();
   for (const { what, stop } of started.reverse()) {
     try {
@@ -71,7 +77,7 @@ export async function runBridge(options: RunOptions): Promise<number> {
   process.off('SIGTERM', onSignal);
   if (books !== undefined) {
     for (const fault of books.faults.slice(0, 20)) write(`wrong: ${fault}`);
-    // Last, so that a script finds it: everything that could fail has been stopped by now.
+    // Last, so that a script finds it: everything that could fail has stopped.
     write(JSON.stringify(books.summary));
     if (books.faults.length > 0) code = 1;
   }
@@ -91,45 +97,26 @@ interface Books {
 async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): Promise<Books | undefined> {
   const { write } = options;
   const stack = await startStack({ onProgress: write, signal });
-  // A stack that was given, or that `bridge local up` had left running, is not ours to stop.
-  const ours = stack.path !== 'given' && !stack.reused;
-  started.push({ what: ours ? 'the local stack' : '', stop: () => stack.stop() });
-  const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''));
-  const env: NodeJS.ProcessEnv = { HOST: '127.0.0.1', ...stack.env, ...given };
+  // A stack that was running already is not ours to stop.
+  started.push({ what: stack.reused ? '' : 'the local stack', stop: () => stack.stop() });
+  const set = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''));
+  const env: NodeJS.ProcessEnv = { HOST: '127.0.0.1', ...stack.env, ...set };
   const config = readConfig({ ...kafkaVariables, ...registryVariables, ...applicationVariables }, env);
-  const applicationId = applicationIdOf(config);
   const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
   const registry = schemaRegistry(config);
   const connection = kafkaConnection(config);
   const log = createLog({ name: 'start', level: 'silent' });
-
-  const admin = kafkaClient(connection, { clientId: 'bridge-start', log }).admin();
-  await admin.connect();
-  const specs = [...topicSpecs(topics), ...changelogSpecs(applicationId)];
-  const created = await createTopics(admin, specs, {
-    partitions: config.TOPIC_PARTITIONS,
-    replicationFactor: config.TOPIC_REPLICATION_FACTOR,
-  }).finally(() => admin.disconnect());
-  write(created.length > 0 ? `topics: created ${created.length}` : 'topics: present');
+  await createAllTopics(kafkaClient(connection, { clientId: 'bridge-start', log }).admin(), config, write);
   const schemas = await registerSchemas(registry, config.TOPIC_PREFIX);
-  write(
-    schemas.some(({ isNew }) => isNew)
-      ? `schemas: registered under ${schemas.length} subjects`
-      : 'schemas: present',
-  );
+  const isNew = schemas.some((schema) => schema.isNew);
+  write(isNew ? `schemas: registered under ${schemas.length} subjects` : 'schemas: present');
 
   const directory = stackDirectory(process.env);
   const port = Number(env['PORT'] ?? 8889);
-  const parts = bridgeParts({
-    directory,
-    env,
-    ports: { ingress: port, topology: 9890, sink: 9891 },
-    onProgress: write,
-    signal,
-  });
-  const order: readonly Part[] = [parts.sink, parts.topology, parts.ingress];
-  for (const part of order) started.push({ what: part.name, stop: () => part.stop() });
-  await Promise.all(order.map((part) => part.start()));
+  const ports = { ingress: port, topology: 9890, sink: 9891 };
+  const parts = bridgeParts({ directory, env, ports, onProgress: write, signal });
+  for (const part of parts) started.push({ what: part.name, stop: () => part.stop() });
+  await Promise.all(parts.map((part) => part.start()));
 
   const account = new Account();
   const reader = await Reader.start({
@@ -155,37 +142,71 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   const baseUrl = `http://127.0.0.1:${port}`;
   announce(write, { baseUrl, secrets, env, directory });
   const since = new Date();
-  const sending = options.traffic
-    ? sendSteadily({
-        baseUrl,
-        deliveries: deliveries({ seed: options.seed, startMs: Date.now(), secrets }),
-        ratePerSecond: options.ratePerSecond,
-        untilMs: options.exitAfterMs ?? Infinity,
-        signal,
-        onAnswer: (delivery, status, at) => account.answered(delivery, status, at),
-      })
-    : Promise.resolve();
-  if (options.traffic)
-    write(`sending ${options.ratePerSecond} sample webhooks per second (seed ${options.seed})`);
-  const watched = new AbortController();
-  try {
-    await Promise.race([
-      untilEnd(options.exitAfterMs, signal),
-      untilOneEnds(order, AbortSignal.any([signal, watched.signal])),
-    ]);
-  } finally {
-    watched.abort();
-  }
-  await sending;
+  await sendTraffic({ ...options, baseUrl, secrets, account, parts, signal });
   if (signal.aborted || options.exitAfterMs === undefined) return undefined;
 
   if (options.traffic) write('traffic ended, waiting for what was accepted to arrive');
+  const applicationId = applicationIdOf(config);
   return closeBooks({
     balance: async () => account.balance(await reader.committed(applicationId, topics)),
     postgresUrl: env['POSTGRES_URL'] ?? '',
     since,
     signal,
   });
+}
+
+async function createAllTopics(
+  admin: Admin,
+  config: Config<typeof kafkaVariables & typeof applicationVariables>,
+  write: (line: string) => void,
+): Promise<void> {
+  await admin.connect();
+  const specs = [
+    ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
+    ...changelogSpecs(applicationIdOf(config)),
+  ];
+  const created = await createTopics(admin, specs, {
+    partitions: config.TOPIC_PARTITIONS,
+    replicationFactor: config.TOPIC_REPLICATION_FACTOR,
+  }).finally(() => admin.disconnect());
+  write(created.length > 0 ? `topics: created ${created.length}` : 'topics: present');
+}
+
+/**
+ * Sends the sample traffic until its time is over or the signal aborts.
+ * @throws StackError when one of the bridge's processes ends by itself.
+ */
+async function sendTraffic(
+  options: RunOptions & {
+    readonly baseUrl: string;
+    readonly secrets: Secrets;
+    readonly account: Account;
+    readonly parts: readonly Part[];
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const { account, baseUrl, exitAfterMs, ratePerSecond, secrets, seed, signal } = options;
+  const sending = options.traffic
+    ? sendSteadily({
+        baseUrl,
+        deliveries: deliveries({ seed, startMs: Date.now(), secrets }),
+        ratePerSecond,
+        untilMs: exitAfterMs ?? Infinity,
+        signal,
+        onAnswer: (delivery, status, at) => account.answered(delivery, status, at),
+      })
+    : Promise.resolve();
+  if (options.traffic) options.write(`sending ${ratePerSecond} sample webhooks per second (seed ${seed})`);
+  const watched = new AbortController();
+  try {
+    await Promise.race([
+      untilEnd(exitAfterMs, signal),
+      untilOneEnds(options.parts, AbortSignal.any([signal, watched.signal])),
+    ]);
+  } finally {
+    watched.abort();
+  }
+  await sending;
 }
 
 /** Waits until all that was accepted has arrived everywhere, or is overdue. */
@@ -232,7 +253,7 @@ function eventLine(event: BiometricEvent): string {
   ].join(' ');
 }
 
-/** The first secret of each vendor: a list stands there while one is being replaced. */
+/** The first secret of each vendor: the variable holds a list while a secret is being replaced. */
 function secretsOf(env: NodeJS.ProcessEnv): Secrets {
   return byVendor((device) => (env[vendors[device].webhook.secret] ?? '').split(',')[0]?.trim() ?? '');
 }
@@ -279,12 +300,10 @@ async function untilEnd(exitAfterMs: number | undefined, signal: AbortSignal): P
 }
 
 async function untilOneEnds(parts: readonly Part[], signal: AbortSignal): Promise<void> {
-  const ending = (): boolean => signal.aborted;
-  while (!ending()) {
-    for (const part of parts) {
-      const runs = await part.running();
-      if (!runs && !ending())
-        throw new StackError('PART_FAILED', `${part.name} ended by itself; its log tells why`);
+  while (!signal.aborted) {
+    const ended = parts.find((part) => !part.running());
+    if (ended !== undefined) {
+      throw new StackError('PART_FAILED', `${ended.name} ended by itself; its log says why`);
     }
     await sleep(500, undefined, { signal }).catch(() => undefined);
   }

@@ -4,7 +4,6 @@ import { z } from 'zod';
 import { wipePostgres } from './postgres-home.ts';
 
 const shape = z.object({
-  path: z.enum(['embedded', 'docker']),
   brokers: z.union([z.literal(1), z.literal(3)]),
   /** Part of the brokers' data. */
   clusterId: z.string(),

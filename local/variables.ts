@@ -2,10 +2,6 @@ import { portVariables } from './ports.ts';
 
 /** The variables that the local stack reads, for help. */
 export const localVariables = {
-  LOCAL_STACK: {
-    description: 'embedded or docker; unset: Java and Maven if installed, else a Docker engine',
-    default: undefined,
-  },
   LOCAL_DIRECTORY: { description: 'directory of data, logs and the file env', default: '.local' },
   LOCAL_KAFKA_PORT: {
     description:

@@ -14,3 +14,9 @@ export function projectRoot(): string {
     }
   }
 }
+
+/** The script that runs a `bridge` command in a child process: from source for the sources, from dist/ for the build. */
+export function bridgeScript(): string {
+  const isSource = import.meta.url.endsWith('.ts');
+  return join(projectRoot(), isSource ? 'cli/bridge.mjs' : 'dist/cli/main.js');
+}

@@ -32,6 +32,11 @@ interface Answer {
   readonly answeredAt: number;
 }
 
+interface Pair {
+  readonly raw: ReadRaw;
+  readonly answer: Answer;
+}
+
 interface Output {
   readonly at: number;
   readonly event: ReadEvent | undefined;
@@ -91,14 +96,11 @@ export class Account {
     const events = { HIGH: 0, MEDIUM: 0, NORMAL: 0 };
     const latencies: number[] = [];
     const newest = new Map<string, { event: ExpectedEvent; raw: ReadRaw }>();
-    let accepted = 0;
     let deadLetters = 0;
     let dropped = 0;
     let duplicates = 0;
-    let missing = 0;
-    const versions = new Map<string, { expected: ExpectedEvent; raw: ReadRaw; answer: Answer }[]>();
-    const rawByBody = new Map<string, ReadRaw[]>();
-    for (const raw of this.#raw) rawByBody.set(raw.bodyHash, [...(rawByBody.get(raw.bodyHash) ?? []), raw]);
+    const { accepted, pairs, lost } = this.#pairs();
+    let missing = lost;
     const count = (raw: ReadRaw, kind: string, expected: Expected): Output | undefined => {
       const outputs = this.#outputs.get(raw.ref) ?? [];
       if (outputs.length > 1) duplicates += 1;
@@ -115,37 +117,28 @@ export class Account {
       else if (expected === 'dead_letter') deadLetters += 1;
       return output;
     };
-    for (const [hash, answers] of this.#byBody) {
-      accepted += answers.length;
-      const raws = (rawByBody.get(hash) ?? []).sort(byOffset);
-      missing += Math.max(0, answers.length - raws.length);
-      for (const [at, raw] of raws.entries()) {
-        const answer = answers[Math.min(at, answers.length - 1)];
-        if (answer === undefined) continue;
-        const { expect, kind } = answer.delivery;
-        if (expect.outcome === 'event') {
-          const { device_type: device, user_id: user, resource_id: resource } = expect.event;
-          const key = JSON.stringify([device, user, resource]);
-          versions.set(key, [...(versions.get(key) ?? []), { expected: expect.event, raw, answer }]);
-        } else if (expect.outcome !== 'refused') count(raw, kind, expect.outcome);
-      }
+    const versions = new Map<string, Pair[]>();
+    for (const pair of pairs) {
+      const { expect, kind } = pair.answer.delivery;
+      if (expect.outcome === 'event') {
+        const key = resourceOf(expect.event);
+        versions.set(key, [...(versions.get(key) ?? []), pair]);
+      } else if (expect.outcome !== 'refused') count(pair.raw, kind, expect.outcome);
     }
-    // A version that says what the last one of its resource said is a retry, and a retry must change nothing. Which was
-    // the last one only the log can tell.
+    // A version that says what the last one of its resource said is a retry, and a retry must change nothing. Only the
+    // log shows which was the last one.
     for (const ofResource of versions.values()) {
       let last: ExpectedEvent | undefined;
-      for (const { expected, raw, answer } of ofResource.sort((a, b) => byOffset(a.raw, b.raw))) {
-        const { kind } = answer.delivery;
-        const isRetry = last !== undefined && sameEvent(last, expected);
+      for (const { raw, answer } of ofResource.sort((a, b) => byOffset(a.raw, b.raw))) {
+        const { expect, kind } = answer.delivery;
+        if (expect.outcome !== 'event') continue;
+        const isRetry = last !== undefined && sameEvent(last, expect.event);
         const output = count(raw, kind, isRetry ? 'dropped' : 'event');
         if (isRetry) continue;
-        last = expected;
-        newest.set(JSON.stringify([expected.device_type, expected.user_id, expected.resource_id]), {
-          event: expected,
-          raw,
-        });
+        last = expect.event;
+        newest.set(resourceOf(last), { event: last, raw });
         if (output === undefined) continue;
-        if (output.event === undefined || !sameEvent(output.event, expected)) {
+        if (output.event === undefined || !sameEvent(output.event, last)) {
           const what = output.event === undefined ? 'a dead letter' : 'another event';
           faults.push(`a ${kind} became ${what} (${raw.ref})`);
         } else {
@@ -172,6 +165,25 @@ export class Account {
       },
     };
   }
+
+  /** Each raw record that an accepted body led to, with its answer; and how many accepted ones led to none. */
+  #pairs(): { accepted: number; lost: number; pairs: Pair[] } {
+    const rawByBody = new Map<string, ReadRaw[]>();
+    for (const raw of this.#raw) rawByBody.set(raw.bodyHash, [...(rawByBody.get(raw.bodyHash) ?? []), raw]);
+    const pairs: Pair[] = [];
+    let accepted = 0;
+    let lost = 0;
+    for (const [hash, answers] of this.#byBody) {
+      accepted += answers.length;
+      const raws = (rawByBody.get(hash) ?? []).sort(byOffset);
+      lost += Math.max(0, answers.length - raws.length);
+      for (const [at, raw] of raws.entries()) {
+        const answer = answers[Math.min(at, answers.length - 1)];
+        if (answer !== undefined) pairs.push({ raw, answer });
+      }
+    }
+    return { accepted, lost, pairs };
+  }
 }
 
 /** The books at one moment. */
@@ -179,7 +191,7 @@ export interface Balance {
   readonly summary: Summary;
   /** What was not as it had to be, in words; empty when all is well. */
   readonly faults: readonly string[];
-  /** The version of each resource that has to stand in a sink, with the raw record it came by. */
+  /** The version of each resource that a sink has to hold, with the raw record it came by. */
   readonly newest: readonly { readonly event: ExpectedEvent; readonly raw: ReadRaw }[];
 }
 
@@ -188,6 +200,11 @@ export function sameEvent(read: ExpectedEvent, expected: ExpectedEvent): boolean
   return (Object.keys(expected) as (keyof ExpectedEvent)[]).every(
     (field) => canonical(read[field]) === canonical(expected[field]),
   );
+}
+
+/** Names the resource that an event is a version of. */
+export function resourceOf({ device_type, user_id, resource_id }: ExpectedEvent): string {
+  return JSON.stringify([device_type, user_id, resource_id]);
 }
 
 function canonical(value: unknown): string {

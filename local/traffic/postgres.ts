@@ -1,13 +1,12 @@
 import { Client } from 'pg';
-import type { Balance } from './account.ts';
-import { sameEvent } from './account.ts';
+import { resourceOf, sameEvent, type Balance } from './account.ts';
 import type { ExpectedEvent } from './deliveries.ts';
 
 interface Row extends ExpectedEvent {
   readonly raw: string;
 }
 
-/** How many of the expected resources stand in Postgres in their newest version, value for value. */
+/** How many of the expected resources Postgres holds in their newest version, value for value. */
 export async function countRows(client: Client, newest: Balance['newest'], since: Date): Promise<number> {
   const { rows } = await client.query<Row>(
     `SELECT device_type, user_id, resource_id, (extract(epoch FROM timestamp) * 1000)::float8 AS timestamp,
@@ -17,13 +16,9 @@ export async function countRows(client: Client, newest: Balance['newest'], since
      FROM biometric_events WHERE received_at >= $1`,
     [since],
   );
-  const stored = new Map(rows.map((row) => [keyOf(row), row]));
+  const stored = new Map(rows.map((row) => [resourceOf(row), row]));
   return newest.filter(({ event, raw }) => {
-    const row = stored.get(keyOf(event));
+    const row = stored.get(resourceOf(event));
     return row?.raw === raw.ref && sameEvent(row, event);
   }).length;
-}
-
-function keyOf(row: ExpectedEvent): string {
-  return JSON.stringify([row.device_type, row.user_id, row.resource_id]);
 }

@@ -15,14 +15,14 @@ import { hashOf, type ReadEvent, type ReadRaw } from './account.ts';
 import type { TopicNames } from '../../schemas/topics.ts';
 import { headerText } from '../../schemas/raw-record.ts';
 
-/** What a reader hears, in the order of each partition. */
+/** Receives what a reader reads, in the order of each partition. */
 export interface ReaderListener {
   onRaw(raw: ReadRaw): void;
   onEvent(event: BiometricEvent, read: ReadEvent, at: number): void;
   onDeadLetter(ref: string, at: number): void;
 }
 
-/** A reader of committed records that belongs to nobody: its group is its own and is deleted at the end. */
+/** A reader of committed records in a group of its own, which it deletes at the end. */
 export class Reader {
   readonly #admin: Admin;
   readonly #consumer: Consumer;
@@ -34,7 +34,7 @@ export class Reader {
     this.#groupId = groupId;
   }
 
-  /** Starts to read every topic from its present end; resolves once all that is appended from now on will be read. */
+  /** Reads every topic from its present end; resolves once it will read all that is appended from now on. */
   static async start(options: {
     connection: KafkaConnection;
     topics: TopicNames<VendorName>;
@@ -96,7 +96,7 @@ export class Reader {
               (h) => headerText(headers, h) ?? '',
             );
             const [rawTopic = '', rawPartition = '', rawOffset = ''] = from;
-            // What an earlier run left unprocessed comes out now and is none of ours.
+            // What an earlier run left unprocessed comes out now and does not count.
             if (isNew(rawTopic, Number(rawPartition), BigInt(rawOffset))) {
               listener.onDeadLetter(
                 refOf(rawTopic, Number(rawPartition), BigInt(rawOffset)),

@@ -12,18 +12,14 @@ import { deleteTopicsWith } from './deployment.ts';
 
 const topic = 'bench-ceiling';
 
-/** Records a second of Kafka's ProducerPerformance with acks=all; undefined where the stack runs in containers. */
+/** Records a second of Kafka's ProducerPerformance with acks=all; undefined where the stack is an existing one. */
 export async function brokerCeiling(
   bench: Bench,
   what: { records: number; recordBytes: number; partitions: number },
 ): Promise<{ perSecond: number; brokerCpuSeconds: number | undefined } | undefined> {
-  if (bench.stack.path !== 'embedded') return undefined;
+  if (bench.stack.kind !== 'embedded') return undefined;
   const progress = (line: string): void => bench.progress(line);
-  const { java, classpath } = await fetchSoftware({
-    root: projectRoot(),
-    env: process.env,
-    onProgress: progress,
-  });
+  const { java, classpath } = await fetchSoftware({ env: process.env, onProgress: progress });
   const tools = await toolsJar(classpath);
   const { records, recordBytes, partitions } = what;
   await createTopics(bench.admin, [{ name: topic, config: {} }], { partitions, replicationFactor: 1 });

@@ -4,12 +4,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { CommanderError } from 'commander';
-import { bridgeScript } from '../../cli/environment.ts';
 import { commands, run } from '../../cli/program.ts';
 import { sinkVariables } from '../../consumers/postgres/main.ts';
 import { ingressVariables } from '../../ingress/config.ts';
 import { localVariables } from '../../local/variables.ts';
-import { projectRoot } from '../../process/root.ts';
+import { projectRoot, bridgeScript } from '../../process/root.ts';
 import { topologyVariables } from '../../topology/config.ts';
 
 interface Ended {
@@ -40,7 +39,7 @@ function program(args: string[], nodeArgs: string[] = []): Promise<Ended> {
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [...nodeArgs, bridgeScript, ...args],
+      [...nodeArgs, bridgeScript(), ...args],
       { env: { PATH: process.env['PATH'], LOCAL_DIRECTORY: '/nonexistent' } },
       (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
     );
@@ -216,7 +215,7 @@ describe('the program', { timeout: 120_000, concurrency: 2 }, () => {
 
   test('stays silent when the reader of its output has gone', async () => {
     const stderr = await new Promise((resolve) => {
-      const child = execFile(process.execPath, [bridgeScript, 'describe'], (error, _, text) =>
+      const child = execFile(process.execPath, [bridgeScript(), 'describe'], (error, _, text) =>
         resolve(error === null ? text : error.message),
       );
       child.stdout?.destroy();

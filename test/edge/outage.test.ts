@@ -30,20 +30,18 @@ const outage = isFull
 
 /** A broker that only this file uses, since it is killed and stopped. */
 async function ownBroker(): Promise<{ part: Part; servers: string; pid(): number; remove(): Promise<void> }> {
-  const root = projectRoot();
-  const directory = join(root, '.local', 'test-outage');
+  const directory = join(projectRoot(), '.local', 'test-outage');
   const onProgress = (): void => undefined;
   await endStrays(directory, { keep: [], onProgress });
   rmSync(directory, { recursive: true, force: true });
   const ports = await freePorts(1);
   const part = broker({
     directory,
-    root,
     index: 0,
     ports,
     clusterId: newClusterId(),
     durable: false,
-    software: () => fetchSoftware({ root, env: process.env, onProgress }),
+    software: () => fetchSoftware({ env: process.env, onProgress }),
     onProgress,
   });
   const pid = (): number =>
@@ -101,7 +99,7 @@ function senders(port: number, count: number) {
   };
 }
 
-const java = await checkJava(projectRoot(), process.env);
+const java = await checkJava(process.env);
 const skip = java.usable ? false : `it starts and kills a broker of its own, and ${java.found}`;
 
 describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip }, () => {

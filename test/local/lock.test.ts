@@ -9,7 +9,7 @@ import { livePid } from '../../local/processes.ts';
 import { projectRoot } from '../../process/root.ts';
 import { temporaryDirectory } from './support.ts';
 
-test('a second taker is told who holds the stack', (t) => {
+test('a second taker gets an error that names the holder', (t) => {
   const directory = temporaryDirectory(t);
   const lock = takeLock(directory, 'npm start');
   assert.throws(() => takeLock(directory, 'npm start'), {

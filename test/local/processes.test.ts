@@ -34,18 +34,18 @@ test('a pid that was given to another process since is left alone', async (t) =>
   const ours = await idle(t);
   writePidFile(pidFile, ours.pid!);
   const started = readFileSync(pidFile, 'utf8').split('\n')[1]!;
-  const stranger = await idle(t);
+  const other = await idle(t);
   writeFileSync(
     pidFile,
-    `${stranger.pid!}\n${started.replace(/\d/, (digit) => String((Number(digit) + 1) % 10))}\n`,
+    `${other.pid!}\n${started.replace(/\d/, (digit) => String((Number(digit) + 1) % 10))}\n`,
   );
   assert.equal(livePid(pidFile), undefined);
   assert.equal(await endProcess(pidFile, quick), 'none');
   assert.ok(!existsSync(pidFile), 'the stale file is removed');
-  assert.equal(stranger.exitCode ?? stranger.signalCode, null, 'the stranger still runs');
+  assert.equal(other.exitCode ?? other.signalCode, null, 'the other process still runs');
 });
 
-test('a pid file that is empty, damaged or missing names nobody', async (t) => {
+test('a pid file that is empty, damaged or missing names no process', async (t) => {
   const directory = temporaryDirectory(t);
   for (const content of ['', 'abc\n1\n', '-1\n1\n', `${process.pid}\n`]) {
     writeFileSync(join(directory, 'a.pid'), content);
@@ -71,8 +71,8 @@ test('a launched program writes to its log and outlives nothing it should not', 
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   assert.equal(await endProcess(files.pidFile, quick), 'ended');
-  // The child is unreferenced, so nothing but the deadline holds this process until its exit is told.
-  assert.equal(await soon('the exit to be told', exit), 'by SIGTERM');
+  // The child is unreferenced, so nothing but the deadline holds this process until its exit is reported.
+  assert.equal(await soon('the exit to be reported', exit), 'by SIGTERM');
 });
 
 test('a program that is not there is an error, not an unhandled event', async (t) => {

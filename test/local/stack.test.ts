@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import pg from 'pg';
 import { readLocalEnv } from '../../local/env.ts';
-import { liveBrokers } from '../../local/metadata-request.ts';
+import { liveBrokers } from '../../local/broker.ts';
 import { pidFileOf } from '../../local/part.ts';
 import { livePid } from '../../local/processes.ts';
 import { registryAnswers } from '../../local/registry.ts';
@@ -106,13 +106,15 @@ test('each part can be killed and started again on its port, with its data', asy
   await assert.rejects(query(stack.env['POSTGRES_URL']!, 'SELECT 1'));
   await Promise.all(all.map((part) => part.start()));
   assert.deepEqual(await liveBrokers(kafka), [1]);
+  const known = await fetch(`${stack.env['SCHEMA_REGISTRY_URL']!}/schemas/ids/${schemaId}`);
+  assert.equal(known.status, 200, 'what was registered just before the kill is known by its id');
   assert.equal(await registerSchema(stack.env['SCHEMA_REGISTRY_URL']!, 'a'), schemaId);
   await query(stack.env['POSTGRES_URL']!, 'SELECT id FROM kept');
   assert.ok(!lines.some((line) => line.includes('unexpectedly')), 'what is asked for is not unexpected');
 
   process.kill(livePid(pidFileOf(directory, 'registry'))!, 'SIGKILL');
-  const told = `registry ended unexpectedly by SIGKILL; its log is ${join(directory, 'logs', 'registry.log')}`;
-  while (!lines.includes(told)) {
+  const report = `registry ended unexpectedly by SIGKILL; its log is ${join(directory, 'logs', 'registry.log')}`;
+  while (!lines.includes(report)) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   await stack.stop();
@@ -155,13 +157,13 @@ test('what a killed run left running is ended by the next start', async (t) => {
 test('a start that fails or is ended leaves nothing running and gives the stack free', async (t) => {
   const { directory, env } = await separateStack(t);
 
-  const stranger = createServer().listen(Number(env['LOCAL_REGISTRY_PORT']), '127.0.0.1');
-  await once(stranger, 'listening');
+  const other = createServer().listen(Number(env['LOCAL_REGISTRY_PORT']), '127.0.0.1');
+  await once(other, 'listening');
   await assert.rejects(startStack({ directory, env }), {
     code: 'PORT_TAKEN',
     message: /LOCAL_REGISTRY_PORT/,
   });
-  stranger.close();
+  other.close();
   assert.ok(!existsSync(join(directory, 'lock')));
   for (const name of parts) assert.equal(livePid(pidFileOf(directory, name)), undefined, name);
 

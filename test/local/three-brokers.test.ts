@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import kafkajs from 'kafkajs';
 import { createLog } from '../../process/log.ts';
-import { liveBrokers } from '../../local/metadata-request.ts';
+import { liveBrokers } from '../../local/broker.ts';
 import { startStack } from '../../local/stack.ts';
 import { kafkaClient } from '../../kafka/client.ts';
 import { separateStack } from './support.ts';
