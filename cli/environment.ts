@@ -4,7 +4,7 @@ import { createLog, type Logger } from '../process/log.ts';
 import { readConfig, type Config, type VariableTable } from '../process/config.ts';
 
 /**
- * The variables of `table` from the environment and, below it, from the local stack's file.
+ * Reads the variables of `table` from the environment, else from the local stack's file.
  * @throws ConfigError naming every fault.
  */
 export function configured<T extends VariableTable>(table: T): Config<T> {
@@ -19,5 +19,5 @@ export function logOf(
   return createLog({ name: `${config.SERVICE_NAME}/${name}`, level: config.LOG_LEVEL });
 }
 
-/** How to call this command line again in a child process. */
+/** The script that runs this command line in a child process. */
 export const bridgeScript = join(import.meta.dirname, 'bridge.mjs');
