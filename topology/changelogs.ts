@@ -13,7 +13,7 @@ export function applicationIdOf(config: {
   return `${config.TOPIC_PREFIX}${config.APPLICATION_ID}`;
 }
 
-/** The changelog topics of the topology's stores: which there are, its description tells. */
+/** The changelog topics of the topology's stores, read from its description. */
 export function changelogSpecs(applicationId: string): TopicSpec[] {
   const topology = biometrics({
     topics: topicNames('', vendorNames),
