@@ -7,7 +7,7 @@ type Described = Pick<Variable<unknown>, 'description' | 'default'> & Partial<Va
 const fromLocalStack =
   'Unset variables come from .local/env, which `bridge local up` writes. For each, <NAME>_FILE may name a file that holds the value.';
 
-/** A command of `bridge`, or one of its own (`bridge local up`): all share one style of help, faults and exit codes. */
+/** A command of `bridge` or a subcommand (`bridge local up`); all share one style of help, faults and exit codes. */
 export class Command extends Commander {
   override createCommand(name?: string): Command {
     return new Command(name).helpCommand(false);
@@ -18,9 +18,8 @@ export class Command extends Commander {
   }
 
   /**
-   * Calls `work` with the arguments, then the options; it resolves with the exit code. What it throws is printed
-   * behind the name of the command: InvalidArgumentError with the usage and exit code 2, ConfigError with exit code
-   * 2, anything else with 1.
+   * Runs `work` with the arguments, then the options; it returns the exit code. Its errors are printed after the name of
+   * the command: InvalidArgumentError with the usage and exit code 2, ConfigError with exit code 2, any other with 1.
    */
   does(work: (...args: never[]) => Promise<number> | number): this {
     return this.action(async (...args: unknown[]) => {
@@ -35,7 +34,7 @@ export class Command extends Commander {
     });
   }
 
-  /** Adds the section `Environment:` to the help of this command and of its own commands. */
+  /** Adds the section `Environment:` to the help of this command and its subcommands. */
   environment(table: Readonly<Record<string, Described>>, note = fromLocalStack): this {
     return this.addHelpText('afterAll', () => {
       const help = this.createHelp();
@@ -50,31 +49,31 @@ export class Command extends Commander {
     });
   }
 
-  /** Every usage fault ends here. */
+  /** Prints a usage fault; commander calls it for each of them. */
   override error(message: string, options?: ErrorOptions): never {
     const command = topOf(this);
-    const said = message.replace(/^error: /, '').replaceAll('\n', ' ');
-    const fault = this.#fault(said, options?.code);
+    const text = message.replace(/^error: /, '').replaceAll('\n', ' ');
+    const fault = this.#fault(text, options?.code);
     return super.error(
       `${pathOf(this)}: ${fault}\n\nUsage: ${usageOf(command)}\n\nSee ${pathOf(command)} --help.`,
       options,
     );
   }
 
-  /** Says what to do where commander says only what is wrong. */
-  #fault(said: string, code: string | undefined): string {
+  /** Replaces commander's text, which says only what is wrong, with what to do. */
+  #fault(text: string, code: string | undefined): string {
     const names = this.registeredArguments.map((argument) => argument.name());
     if (code === 'commander.missingArgument' || code === 'commander.excessArguments')
       return names.length === 0 ? 'takes no arguments' : `name one ${names.join(' and one ')}`;
     if (code === 'commander.unknownOption' && this.options.length === 0 && names.length > 0)
-      return `there are no options; write -- before a ${names.join(' or ')} that begins with a dash`;
+      return `this command has no options; write -- before a ${names.join(' or ')} that begins with a dash`;
     if (code === 'commander.unknownCommand' && this.parent !== null)
-      return `${said}; there is only ${this.commands.map((command) => command.name()).join(', ')}`;
-    return said;
+      return `${text}; valid commands: ${this.commands.map((command) => command.name()).join(', ')}`;
+    return text;
   }
 }
 
-/** The command as it is called: `bridge local up`. */
+/** The full name of a command: `bridge local up`. */
 function pathOf(command: Commander): string {
   return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
 }
@@ -84,7 +83,7 @@ function topOf(command: Commander): Commander {
   return command.parent === null || command.parent.parent === null ? command : topOf(command.parent);
 }
 
-/** One line per way to call it, with all options: `bridge local up [--brokers <count>]`. */
+/** One line per subcommand, with all options: `bridge local up [--brokers <count>]`. */
 function usageOf(command: Commander): string {
   if (command.parent === null) return `${command.name()} ${command.usage()}`;
   if (command.commands.length > 0) return command.commands.map(usageOf).join('\n       ');
@@ -99,7 +98,7 @@ function defaultOf(variable: Described): string {
   const { default: value, schema } = variable;
   if (schema === is.onOff) return ` (default: ${value === true ? 'on' : 'off'})`;
   const unset = value === '' || (Array.isArray(value) && value.length === 0);
-  // A function makes another value at every start.
+  // A function returns another value at every start.
   if (value === undefined || typeof value === 'function' || unset) return '';
   return ` (default: ${typeof value === 'string' ? value : JSON.stringify(value)})`;
 }

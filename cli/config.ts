@@ -20,7 +20,7 @@ export function define(command: Command): void {
     .addArgument(
       new Argument('[process]', 'print only the variables of this process').choices(Object.keys(tables)),
     )
-    .environment({}, 'That of the process: `bridge <process> --help` lists it.')
+    .environment({}, 'The variables of the process: `bridge <process> --help` lists them.')
     .does((chosen: string | undefined) => {
       for (const [name, table] of Object.entries(tables))
         if (chosen === undefined || chosen === name) print(name, table);

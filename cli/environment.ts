@@ -3,7 +3,7 @@ import { createLog, type Logger } from '../process/log.ts';
 import { readConfig, type Config, type VariableTable } from '../process/config.ts';
 
 /**
- * The variables of `table` from the environment and, below it, from the local stack's file.
+ * Reads the variables of `table` from the environment, else from the local stack's file.
  * @throws ConfigError naming every fault.
  */
 export function configured<T extends VariableTable>(table: T): Config<T> {

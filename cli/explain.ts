@@ -16,7 +16,7 @@ import { asJsonLines, asText } from './explanation.ts';
 const { TRIGGER_RULES_FILE, TOPIC_PREFIX } = topologyVariables;
 const variables = { TRIGGER_RULES_FILE, TOPIC_PREFIX };
 
-const description = `Show what the topology makes of a payload: its events field by field, with the origin of each field, triggers and topic, or why there is no event. Runs the topology itself, with its state, and needs no running stack. Exits with 0 also when no event comes out.
+const description = `Show what the topology makes of a payload: its events field by field, with the origin of each field, triggers and topic, or why there is no event. Runs the topology itself, with its state, and needs no running stack. Exits with 0 even when there is no event.
 
 The file holds one payload as it would be posted. For oura and whoop it may be a document in its envelope {"notification":…,"resource":…}. It may also hold JSON lines, each a delivery {"body":…,"headers":{…}}; they run in order. A body is JSON, or a string of the exact bytes.
 
@@ -72,7 +72,7 @@ interface Request {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** One payload, or deliveries, one a line. @throws InvalidArgumentError for a file that is neither one nor the other. */
+/** Reads one payload, or one delivery a line. @throws InvalidArgumentError when only some of the lines are deliveries. */
 export function deliveriesOf(input: Buffer): Request[] {
   const whole = parseJson(input);
   if (whole.ok) return [requestOf(whole.value) ?? { body: input, headers: {} }];
@@ -116,10 +116,10 @@ function asDelivery(device: VendorName, { body, headers }: Request, user: string
   const named =
     firstId(value, userId) ?? (isEnvelope ? firstId(valueAt(value, ['notification']), userId) : null);
   const key = named ?? (device === 'healthkit' ? user : undefined);
-  const given = headers[rawHeader.receivedAt];
-  const receivedAt = given === undefined ? Date.now() : Number(given);
+  const received = headers[rawHeader.receivedAt];
+  const receivedAt = received === undefined ? Date.now() : Number(received);
   if (!Number.isSafeInteger(receivedAt) || receivedAt < 0)
-    throw new InvalidArgumentError(`the header ${rawHeader.receivedAt} has to be epoch milliseconds`);
+    throw new InvalidArgumentError(`the header ${rawHeader.receivedAt} must be epoch milliseconds`);
   const all = {
     [rawHeader.receivedAt]: String(receivedAt),
     [rawHeader.contentType]: 'application/json',
@@ -130,7 +130,7 @@ function asDelivery(device: VendorName, { body, headers }: Request, user: string
         : 'plain',
     ...headers,
   };
-  // Credentials are in no raw record.
+  // Raw records never hold credentials.
   const kept = Object.entries(all).filter(([name]) => name !== 'authorization');
   return {
     key: key === undefined ? hashKey(body) : Buffer.from(key),

@@ -3,7 +3,7 @@ import { errorHeader } from '../streams/index.ts';
 import { headersAsText, withInstantsAsText, type Explained, type Explanation } from '../topology/explain.ts';
 import { headerText } from '../schemas/raw-record.ts';
 
-/** An explanation as JSON lines, one per output record. */
+/** Formats an explanation as JSON lines, one per output record. */
 export function asJsonLines({ outputs }: Explanation): string {
   return outputs
     .map(({ record, event }) => {
@@ -14,7 +14,7 @@ export function asJsonLines({ outputs }: Explanation): string {
     .join('');
 }
 
-/** An explanation for people: the delivery, its events field by field, or why there is none. */
+/** Formats an explanation as text: the delivery, its events field by field, or why there is none. */
 export function asText({ topic, offset, delivery, outputs, dropped }: Explanation): string {
   const lines = [
     `delivery ${offset + 1n}: ${topic} offset ${offset}, key ${delivery.key.toString()}, received ${new Date(delivery.receivedAt).toISOString()}`,
@@ -32,18 +32,18 @@ export function asText({ topic, offset, delivery, outputs, dropped }: Explanatio
   return `${lines.join('\n')}\n\n`;
 }
 
-/** What the reasons of drops mean. */
+/** The meanings of drop reasons. */
 const meanings: Readonly<Record<string, string>> = {
   notification:
-    'a notification that names an object and carries no measurement: the object is still to be fetched',
-  control: 'news about a connection or a request, without data',
-  unknown: 'a type that is not read, or an envelope that the collector did not write',
-  no_measurement: 'it measures nothing that an event carries',
-  out_of_range: 'all that it measures is outside of what a body can have',
-  ignored: 'the vendor itself says that it does not count',
-  not_scored: 'the vendor has no score of it, or not yet',
-  unchanged: 'the last version of this resource said the same',
-  older_revision: 'a newer version of this resource came before',
+    'a notification that names an object and carries no measurement; the object must still be fetched',
+  control: 'a notice about a connection or a request, without data',
+  unknown: 'a type that the bridge does not read, or an envelope that the collector did not write',
+  no_measurement: 'it holds no measurement that an event carries',
+  out_of_range: 'all its measurements are outside the plausible range',
+  ignored: 'the vendor marks it as not counting',
+  not_scored: 'the vendor has no score for it, or not yet',
+  unchanged: 'the last version of this resource has the same content',
+  older_revision: 'a newer version of this resource arrived before',
 };
 
 function letterLines({ record: { topic, headers } }: Explained): string[] {
@@ -53,7 +53,7 @@ function letterLines({ record: { topic, headers } }: Explained): string[] {
   ];
 }
 
-/** Where the fields come from that no payload holds. */
+/** The origins of fields that no payload holds. */
 const ownOrigins: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
   event_id: 'hash of device, user, resource, revision and content',
   device_type: 'the route',
@@ -64,7 +64,7 @@ const ownOrigins: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
   raw: 'the place of the raw record',
 };
 
-/** Where these come from when the payload says nothing of them. */
+/** The origins of fields that this payload does not name. */
 const otherwise: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
   source: 'the route',
   user_id: 'key of the raw record',

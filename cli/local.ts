@@ -36,10 +36,10 @@ export function define(command: Command): void {
 }
 
 async function up(options: Pick<StackOptions, 'brokers'>): Promise<number> {
-  const ended = new AbortController();
+  const abort = new AbortController();
   const end = (): void => {
     print('stopping what was started');
-    ended.abort();
+    abort.abort();
   };
   process.once('SIGINT', end);
   process.once('SIGTERM', end);
@@ -49,7 +49,7 @@ async function up(options: Pick<StackOptions, 'brokers'>): Promise<number> {
       ...common('bridge local up'),
       ...options,
       detached: true,
-      signal: ended.signal,
+      signal: abort.signal,
     });
     if (stack.kind === 'existing') return 0;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
@@ -60,7 +60,7 @@ async function up(options: Pick<StackOptions, 'brokers'>): Promise<number> {
     return 0;
   } catch (error) {
     if (!(error instanceof StackError) || error.code !== 'ABORTED') throw error;
-    print('ended; what was started is stopped again');
+    print('interrupted; everything that was started is stopped');
     return 130;
   } finally {
     process.off('SIGINT', end);
@@ -69,8 +69,8 @@ async function up(options: Pick<StackOptions, 'brokers'>): Promise<number> {
 }
 
 async function down(): Promise<number> {
-  const was = await stopStack(common('bridge local down'));
-  print(was ? 'stopped; the data is kept' : 'nothing was running');
+  const wasRunning = await stopStack(common('bridge local down'));
+  print(wasRunning ? 'stopped; the data is kept' : 'nothing was running');
   return 0;
 }
 

@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
 import { run } from './program.ts';
 
-// `bridge topics | head` closes our output early, which is no failure.
+// `bridge topics | head` closes our output early, which is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
   throw error;

@@ -3,7 +3,7 @@ import { Command } from './command.ts';
 
 interface Listed {
   readonly summary: string;
-  /** Loads the command when it is asked for, so that `bridge --help` loads neither Kafka nor Express nor Postgres. */
+  /** Loads the command on demand, so that `bridge --help` loads neither Kafka nor Express nor Postgres. */
   readonly load: () => Promise<{ define(command: Command): void }>;
 }
 
@@ -48,8 +48,7 @@ export const commands: Readonly<Record<string, Listed>> = {
 
 /**
  * Runs the command that `argv` names; `process.exitCode` is the command's.
- * @throws CommanderError when there is nothing to run: with exitCode 0 after help, else after a usage fault. The text
- * has been written.
+ * @throws CommanderError, its text already written: with exitCode 0 after help, another one after a usage fault.
  */
 export async function run(argv: readonly string[], output: OutputConfiguration = {}): Promise<void> {
   const program = new Command('bridge')
@@ -64,12 +63,12 @@ export async function run(argv: readonly string[], output: OutputConfiguration =
   program.hook('preSubcommand', async (_, command) => {
     if (command instanceof Command) (await commands[command.name()]?.load())?.define(command);
   });
-  await program.parseAsync(asked(argv), { from: 'user' });
+  await program.parseAsync(normalized(argv), { from: 'user' });
 }
 
-/** `bridge` and `bridge help` ask for help as `--help` does; `bridge help topics` is `bridge topics --help`. */
-function asked([first = 'help', ...rest]: readonly string[]): string[] {
-  if (first === 'help') return asked([...rest, '--help']);
-  // An unknown command is a fault, even when its help is asked for.
+/** `bridge` and `bridge help` mean `bridge --help`; `bridge help topics` means `bridge topics --help`. */
+function normalized([first = 'help', ...rest]: readonly string[]): string[] {
+  if (first === 'help') return normalized([...rest, '--help']);
+  // An unknown command is a fault, even with --help.
   return first.startsWith('-') || Object.hasOwn(commands, first) ? [first, ...rest] : [first];
 }

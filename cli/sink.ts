@@ -9,7 +9,7 @@ import { migrateDatabase } from '../postgres/migrate.ts';
 export function define(command: Command): void {
   command
     .description(
-      `Migrate the database to this version, then store the newest version of every resource until SIGTERM or SIGINT. Start more of them to share the partitions: the consumer group is <TOPIC_PREFIX>postgres-sink.`,
+      `Migrate the database to this version, then store the newest version of every resource until SIGTERM or SIGINT. Start several to share the partitions: the consumer group is <TOPIC_PREFIX>postgres-sink.`,
     )
     .option('--migrate-only', 'exit after the migration')
     .environment(sinkVariables)

@@ -51,6 +51,6 @@ export function define(command: Command): void {
 
 function positive(text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text) || Number(text) <= 0)
-    throw new InvalidArgumentError('It has to be a number above 0.');
+    throw new InvalidArgumentError('It must be a number above 0.');
   return Number(text);
 }

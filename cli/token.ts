@@ -16,7 +16,7 @@ export function define(command: Command): void {
     .environment({ APPLE_HEALTHKIT_SECRET });
   command
     .command('healthkit')
-    .description('Print the token of a user; of several secrets the first one makes it.')
+    .description('Print the token of a user, made with the first of the configured secrets.')
     .argument('<user>', 'the user id; write -- before one that begins with a dash', userId)
     .does((user: string) => {
       const [secret] = configured({ APPLE_HEALTHKIT_SECRET }).APPLE_HEALTHKIT_SECRET;
@@ -29,6 +29,6 @@ export function define(command: Command): void {
 
 function userId(text: string): string {
   const id = idText(text);
-  if (id === null) throw new InvalidArgumentError('A user is a text of 1 to 256 characters.');
+  if (id === null) throw new InvalidArgumentError('A user id has 1 to 256 characters.');
   return id;
 }

@@ -1,30 +1,33 @@
-/** Admission of webhooks: how many are processed at once, and how many bytes of large bodies are in memory. */
+/** Admission control: bounds the webhooks processed at once and the bytes of large bodies in memory. */
 
-/** The outcome of waiting: `full` the queue is at its length, `late` no place became free in time, `gone` the sender left. */
+/**
+ * The outcome of waiting: `full` if the queue is at its limit, `late` if no place became free in time, `gone` if the
+ * sender left.
+ */
 export type Turn = 'entered' | 'full' | 'late' | 'gone';
 
-/** Bounds how many webhooks are processed at once; the others wait in order. */
+/** Bounds the webhooks processed at once; the others wait in order of arrival. */
 export interface AdmissionQueue {
-  /** Webhooks that have a place. */
+  /** Webhooks that hold a place. */
   readonly inHand: number;
   readonly waiting: number;
   /**
-   * Answers at once when a place is free, else resolves when one is, or with the reason why there is none. After
-   * `entered` the caller must `leave`.
+   * Returns at once when a place is free or the queue is full, else resolves when one is, or with the reason why not.
+   * After `entered` the caller must `leave`.
    * @param onQueued - called when it has to wait, with a function to call when the sender has left.
    */
   enter(onQueued?: (leave: () => void) => void): Promise<Turn> | Turn;
   leave(): void;
 }
 
-/** A queue for `places` webhooks; up to `maxWaiting` more wait, each `maxWaitMs` at most. */
+/** Creates a queue for `places` webhooks; up to `maxWaiting` more wait, each `maxWaitMs` at most. */
 export function createAdmissionQueue(limits: {
   readonly places: number;
   readonly maxWaiting: number;
   readonly maxWaitMs: number;
 }): AdmissionQueue {
   let inHand = 0;
-  // A Set keeps the order of arrival, and an entry can leave from the middle.
+  // A Set keeps the order of arrival and lets an entry leave from the middle.
   const queue = new Set<(turn: Turn) => void>();
 
   return {
@@ -41,30 +44,30 @@ export function createAdmissionQueue(limits: {
       }
       if (queue.size >= limits.maxWaiting) return 'full';
       return new Promise((resolve) => {
-        const timer = setTimeout(() => called('late'), limits.maxWaitMs);
-        function called(turn: Turn): void {
-          if (!queue.delete(called)) return;
+        const timer = setTimeout(() => settle('late'), limits.maxWaitMs);
+        function settle(turn: Turn): void {
+          if (!queue.delete(settle)) return;
           clearTimeout(timer);
           resolve(turn);
         }
-        queue.add(called);
-        onQueued?.(() => called('gone'));
+        queue.add(settle);
+        onQueued?.(() => settle('gone'));
       });
     },
     leave() {
       const [next] = queue;
-      // The place goes straight to the next in the queue, so that no newcomer slips in between.
+      // Hand the place to the next in the queue, so that a newcomer cannot overtake it.
       if (next === undefined) inHand -= 1;
       else next('entered');
     },
   };
 }
 
-/** The bytes that one webhook has taken of the budget. */
+/** One webhook's share of the budget. */
 export interface Lease {
-  /** Takes `bytes` more; false, and nothing taken, when the budget does not have them. */
+  /** Takes `bytes` more; false, with nothing taken, when the budget cannot cover them. */
   take(bytes: number): boolean;
-  /** Returns everything; may be called more than once. */
+  /** Returns everything; safe to call more than once. */
   release(): void;
 }
 
@@ -74,7 +77,7 @@ export interface ByteBudget {
   lease(): Lease;
 }
 
-/** A budget of `totalBytes`. */
+/** Creates a budget of `totalBytes`. */
 export function createByteBudget(totalBytes: number): ByteBudget {
   let taken = 0;
   return {

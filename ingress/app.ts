@@ -4,22 +4,22 @@ import { vendorNames, type VendorName } from '../vendors/index.ts';
 import { sendProblem } from './response.ts';
 import type { Handler } from './webhook.ts';
 
-/** A path and what answers its methods. HEAD is answered as GET, OPTIONS by the methods themselves. */
+/** A path and the handlers of its methods. HEAD runs the GET handler; OPTIONS lists the methods. */
 export interface Route {
   readonly path: string;
   readonly methods: Readonly<Partial<Record<'GET' | 'POST', Handler>>>;
 }
 
-/** The handlers of an ingress: one for the webhooks of each vendor, and the others. */
+/** The handlers of an ingress: one per vendor, and the others. */
 export interface Handlers extends Readonly<Record<VendorName, Handler>> {
   readonly ouraChallenge: Handler;
   /** Absent when TEST_WEBHOOK is off. */
   readonly test: Handler | undefined;
   readonly livez: Handler;
   readonly readyz: Handler;
-  /** With all details, or the status alone when the details have a port of their own. */
+  /** All details, or only the status when ADMIN_PORT serves the details. */
   readonly health: Handler;
-  /** Absent when they have a port of their own. */
+  /** Absent when ADMIN_PORT serves them. */
   readonly metrics: Handler | undefined;
 }
 
@@ -51,8 +51,8 @@ export function adminRoutes(handlers: {
 }
 
 /**
- * Answers requests by the routes. Webhooks are found in a Map: Express' routing would cost more than all else that is done
- * for one. Express serves everything else, unknown paths under `/webhook/` too.
+ * Creates the request listener. It looks webhooks up in a Map: Express' routing would cost more than all other work on
+ * one. Express serves everything else, unknown paths under `/webhook/` included.
  */
 export function createListener(
   routes: readonly Route[],
@@ -86,8 +86,8 @@ export function createListener(
 }
 
 /**
- * Path and query of a request's target: as it stands, or out of the absolute form that proxies may use. Undefined for
- * what is neither: Express' parser would print it with a warning, and it may hold a token.
+ * Extracts path and query of a request's target, also from the absolute form that proxies may use. Undefined for anything
+ * else: Express' parser would print it with a warning, and it may hold a token.
  */
 function originForm(target: string): string | undefined {
   if (/^\/[!-"$-~]*$/.test(target)) return target;
@@ -96,10 +96,10 @@ function originForm(target: string): string | undefined {
   return pathname + search;
 }
 
-/** An Express application, called with what to do in the end. */
+/** An Express application; `done` runs when no route matches or one fails. */
 type App = (request: IncomingMessage, response: ServerResponse, done: (error?: unknown) => void) => void;
 
-/** The Express application of the routes: it routes and nothing else. */
+/** Creates the Express application of the routes, which only routes. */
 function createApp(routes: readonly Route[]): App {
   const app = express();
   app.disable('x-powered-by');
@@ -109,7 +109,7 @@ function createApp(routes: readonly Route[]): App {
   return app;
 }
 
-/** Has the handler of the method answer, which speaks with Node's own request and response. Unknown methods are 405. */
+/** Runs the handler of the method on Node's own request and response. Unknown methods get 405. */
 async function answer(route: Route, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { methods } = route;
   const method = request.method === 'HEAD' ? 'GET' : request.method;

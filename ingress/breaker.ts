@@ -1,17 +1,17 @@
 import { circuitBreaker, ConsecutiveBreaker, handleWhen } from 'cockatiel';
 
-/** Stops asking a broker that does not answer: while open, nothing is sent, then one send is the trial. */
+/** A circuit breaker: while it is open nothing is sent; then one trial send decides whether it closes. */
 export interface Breaker {
   readonly state: 'closed' | 'open' | 'half_open';
   /** Ms until the next trial; 0 unless open. */
   retryAfterMs(): number;
-  /** Runs `work` unless open. Rejects with whatever `work` rejects with. */
+  /** Runs `work` and rejects with its error; rejects at once while open. */
   run<T>(work: () => Promise<T>): Promise<T>;
 }
 
 /**
- * A breaker that opens after `failures` (5) failures in a row.
- * @param options.counts - whether a failure is the broker's: what a stranger can provoke must not count.
+ * Creates a breaker that opens after `failures` (default 5) failures in a row.
+ * @param options.counts - whether the broker caused a failure: what an unauthenticated caller can provoke must not count.
  */
 export function createBreaker(options: {
   readonly openMs: number;

@@ -1,4 +1,4 @@
-/** What health and readiness look at, each checked in the background: Kafka and its topics, Postgres, Redis. */
+/** Background checks for health and readiness: Kafka and its topics, Postgres, Redis. */
 import { Client } from 'pg';
 import { kafkaErrorType, type Admin, type Kafka } from '../kafka/client.ts';
 import { checkTopics, TopicError } from '../kafka/topics.ts';
@@ -7,9 +7,9 @@ import { causes } from '../process/errors.ts';
 import type { Logger } from '../process/log.ts';
 import { pingRedis, RedisPingError } from './redis-ping.ts';
 
-/** Something that is checked now and then in the background, so that reading its state costs nothing and cannot hang. */
+/** A check that runs periodically in the background, so that reading its state costs nothing and cannot hang. */
 export interface Check {
-  /** `ok`, or in words what is wrong. */
+  /** `ok`, or a description of the fault. */
   readonly state: string;
   /** Resolves after the first check, whatever its result. */
   readonly first: Promise<void>;
@@ -17,28 +17,28 @@ export interface Check {
 }
 
 /**
- * Checks every `okEveryMs` while all is well and every `failingEveryMs` while it is not.
- * @param options.look - rejects when something is wrong; `describe` turns that into words that quote no secret.
+ * Checks every `okEveryMs` while the last result is ok, else every `failingEveryMs`.
+ * @param options.probe - rejects when something is wrong; `describe` turns the error into words that quote no secret.
  */
 export function startCheck(options: {
-  readonly look: () => Promise<void>;
+  readonly probe: () => Promise<void>;
   readonly describe: (error: unknown) => string;
   readonly okEveryMs: number;
   readonly failingEveryMs: number;
   readonly timeoutMs: number;
   readonly onChange?: (state: string) => void;
-  /** Releases what `look` keeps. */
+  /** Releases what `probe` holds. */
   readonly close?: () => Promise<void>;
 }): Check {
   let state = 'not checked yet';
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
-  let looking: Promise<void> = Promise.resolve();
+  let running: Promise<void> = Promise.resolve();
 
-  async function look(): Promise<void> {
+  async function run(): Promise<void> {
     let found: string;
     try {
-      await within(options.look(), options.timeoutMs, 'the check');
+      await within(options.probe(), options.timeoutMs, 'the check');
       found = 'ok';
     } catch (error) {
       found = options.describe(error);
@@ -50,14 +50,14 @@ export function startCheck(options: {
     }
     timer = setTimeout(
       () => {
-        looking = look();
+        running = run();
       },
       state === 'ok' ? options.okEveryMs : options.failingEveryMs,
     );
   }
 
-  looking = look();
-  const first = looking;
+  running = run();
+  const first = running;
   return {
     get state() {
       return state;
@@ -66,22 +66,24 @@ export function startCheck(options: {
     async stop() {
       stopped = true;
       clearTimeout(timer);
-      await looking;
+      await running;
       await options.close?.();
     },
   };
 }
 
-/** The check that decides readiness, and a look of its own for a new producer. */
+/** The check that decides readiness; a new producer calls its `probe` too. */
 export interface KafkaCheck extends Check {
-  /** @throws TopicError when topics are missing or have another partition count, anything else when Kafka does not answer. */
-  look(): Promise<void>;
+  /**
+   * @throws TopicError when topics are missing or have a wrong partition count, any other error when Kafka does not
+   *   answer.
+   */
+  probe(): Promise<void>;
 }
 
 /**
- * Checks that Kafka is reachable and the topics are as expected, on a connection that it keeps.
- * @param options.onWrongCount - called when a topic has another partition count: keys would go to other partitions
- *   than before, so the process must not go on.
+ * Checks, over one connection that stays open, that Kafka is reachable and the topics are as expected.
+ * @param options.onWrongCount - called for a wrong partition count: keys would move to other partitions, so stop.
  */
 export function startKafkaCheck(
   kafka: Kafka,
@@ -99,20 +101,20 @@ export function startKafkaCheck(
     admin = undefined;
     await dropped?.disconnect().catch(() => undefined);
   };
-  const look = async (): Promise<void> => {
-    const asked = (admin ??= kafka.admin());
+  const probe = async (): Promise<void> => {
+    const current = (admin ??= kafka.admin());
     try {
-      await asked.connect();
-      await checkTopics(asked, topics, partitions);
+      await current.connect();
+      await checkTopics(current, topics, partitions);
     } catch (error) {
       if (!(error instanceof TopicError)) {
-        if (admin === asked) void drop();
+        if (admin === current) void drop();
       } else if (error.code === 'WRONG_PARTITION_COUNT') onWrongCount(error);
       throw error;
     }
   };
   const check = startCheck({
-    look,
+    probe,
     describe: describeKafkaFault,
     okEveryMs: 5_000,
     failingEveryMs: 1_000,
@@ -125,20 +127,20 @@ export function startKafkaCheck(
       await settlesWithin(drop(), 2_000);
     },
   });
-  return Object.assign(check, { look });
+  return Object.assign(check, { probe });
 }
 
 function describeKafkaFault(error: unknown): string {
   if (error instanceof TopicError) return error.message;
   const name = kafkaErrorType(error) ?? causes(error).at(-1)?.name ?? 'unknown';
-  return `Kafka does not answer (${name}): is KAFKA_BOOTSTRAP_SERVERS right, and does a broker run there?`;
+  return `Kafka does not answer (${name}): check KAFKA_BOOTSTRAP_SERVERS and that a broker runs there`;
 }
 
 /** Pings Postgres for /health; undefined without a URL, because the ingress itself needs no database. */
 export function startPostgresPing(url: string | undefined, log: Pick<Logger, 'info'>): Check | undefined {
   if (url === undefined) return undefined;
   return startPing('postgres', log, {
-    look: () => pingPostgres(url),
+    probe: () => pingPostgres(url),
     describe: () => 'Postgres does not answer',
   });
 }
@@ -147,7 +149,7 @@ export function startPostgresPing(url: string | undefined, log: Pick<Logger, 'in
 export function startRedisPing(url: string | undefined, log: Pick<Logger, 'info'>): Check | undefined {
   if (url === undefined) return undefined;
   return startPing('redis', log, {
-    look: () => pingRedis(url, 2_000),
+    probe: () => pingRedis(url, 2_000),
     describe: (error) => (error instanceof RedisPingError ? error.message : 'Redis does not answer'),
   });
 }
@@ -155,20 +157,20 @@ export function startRedisPing(url: string | undefined, log: Pick<Logger, 'info'
 function startPing(
   connection: string,
   log: Pick<Logger, 'info'>,
-  ping: { look: () => Promise<void>; describe: (error: unknown) => string },
+  ping: { probe: () => Promise<void>; describe: (error: unknown) => string },
 ): Check {
   return startCheck({
     ...ping,
     okEveryMs: 10_000,
     failingEveryMs: 2_000,
     timeoutMs: 3_000,
-    onChange: (state) => log.info({ connection, state }, 'a connection that /health shows'),
+    onChange: (state) => log.info({ connection, state }, 'the state of a connection changed'),
   });
 }
 
 async function pingPostgres(url: string): Promise<void> {
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 2_000, query_timeout: 2_000 });
-  // An idle connection that breaks emits an error; the query that fails reports it.
+  // A broken idle connection emits an error; the query that fails reports it.
   client.on('error', () => undefined);
   try {
     await client.connect();

@@ -17,63 +17,71 @@ type Webhooks = (typeof vendors)[VendorName]['webhook'];
 type SecretName = Webhooks['secret'];
 type ToleranceName = NonNullable<Webhooks['tolerance']>;
 
+const serverVariables = {
+  HOST: variable<string>({ schema: is.text, default: '0.0.0.0', description: 'address to listen on' }),
+  PORT: variable<number>({
+    schema: is.integer(0, 65_535),
+    default: 8889,
+    description: 'port of the webhooks; 0 for any free one',
+  }),
+  ADMIN_PORT: variable<number | undefined>({
+    schema: is.integer(0, 65_535),
+    default: undefined,
+    description: 'moves /metrics and the details of /health to this port; 0 for any free one',
+  }),
+  ADMIN_HOST: variable<string>({
+    schema: is.text,
+    default: '127.0.0.1',
+    description: 'address of the admin port',
+  }),
+  WORKERS: variable<number>({
+    schema: is.integer(1, 256),
+    default: 1,
+    description: 'processes that share the port; every limit applies to each of them',
+  }),
+  DRAIN_GRACE_MS: variable<number>({
+    schema: is.integer(0, 600_000),
+    default: 2_000,
+    description:
+      'how long a stopping process still accepts webhooks, so that the balancer sees /readyz fail; ends early when no connection is left',
+  }),
+} as const;
+
+const limitVariables = {
+  MAX_CONCURRENT_WEBHOOKS: variable<number>({
+    schema: is.integer(1, 100_000),
+    default: 100,
+    description: 'webhooks processed at once; others wait in order for at most a second',
+  }),
+  MAX_BODY_BYTES: variable<number>({
+    // The raw topics take records of 12 MiB, headers included.
+    schema: is.integer(1, 11 * MiB),
+    default: 10 * MiB,
+    description: 'largest webhook body',
+  }),
+  ACK_DEADLINE_MS: variable<number>({
+    schema: is.integer(10, 60_000),
+    default: 5_000,
+    description: 'how long a webhook waits for the acknowledgement of the broker',
+  }),
+  BREAKER_OPEN_MS: variable<number>({
+    schema: is.integer(10, 3_600_000),
+    default: 60_000,
+    description: 'how long webhooks are refused after 5 failed produce requests in a row',
+  }),
+} as const;
+
 /**
- * The variables of the ingress. What is convenient for development and dangerous in production is off by default
- * when `env` says NODE_ENV=production: this is the only place that looks at it.
+ * The variables of the ingress. Conveniences for development that are dangerous in production are off by default when
+ * `env` says NODE_ENV=production; nothing else reads it.
  */
 export function ingressVariables(env: NodeJS.ProcessEnv) {
   const production = env['NODE_ENV'] === 'production';
   return {
     ...processVariables,
     ...kafkaVariables,
-    HOST: variable<string>({ schema: is.text, default: '0.0.0.0', description: 'address to listen on' }),
-    PORT: variable<number>({
-      schema: is.integer(0, 65_535),
-      default: 8889,
-      description: 'port of the webhooks; 0 for any free one',
-    }),
-    ADMIN_PORT: variable<number | undefined>({
-      schema: is.integer(0, 65_535),
-      default: undefined,
-      description: 'moves /metrics and the details of /health to this port; 0 for any free one',
-    }),
-    ADMIN_HOST: variable<string>({
-      schema: is.text,
-      default: '127.0.0.1',
-      description: 'address of the admin port',
-    }),
-    WORKERS: variable<number>({
-      schema: is.integer(1, 256),
-      default: 1,
-      description: 'processes that share the port; every limit applies to each of them',
-    }),
-    DRAIN_GRACE_MS: variable<number>({
-      schema: is.integer(0, 600_000),
-      default: 2_000,
-      description:
-        'how long a stopping process still takes webhooks, so that the balancer sees /readyz fail; shorter when no connection is left',
-    }),
-    MAX_CONCURRENT_WEBHOOKS: variable<number>({
-      schema: is.integer(1, 100_000),
-      default: 100,
-      description: 'webhooks processed at once; others wait in order for at most a second',
-    }),
-    MAX_BODY_BYTES: variable<number>({
-      // The raw topics take records of 12 MiB, headers included.
-      schema: is.integer(1, 11 * MiB),
-      default: 10 * MiB,
-      description: 'largest webhook body',
-    }),
-    ACK_DEADLINE_MS: variable<number>({
-      schema: is.integer(10, 60_000),
-      default: 5_000,
-      description: 'how long a webhook waits for the acknowledgement of the broker',
-    }),
-    BREAKER_OPEN_MS: variable<number>({
-      schema: is.integer(10, 3_600_000),
-      default: 60_000,
-      description: 'how long webhooks are refused after 5 failed produce requests in a row',
-    }),
+    ...serverVariables,
+    ...limitVariables,
     ...secretVariables(),
     OURA_VERIFICATION_TOKEN: variable<string | undefined>({
       schema: is.text,
@@ -93,7 +101,7 @@ export function ingressVariables(env: NodeJS.ProcessEnv) {
     }),
     ...toleranceVariables(),
     HEALTHKIT_REVOKED_FILE: variable<string | undefined>({
-      // Read again, and for good, by whoever uses it; a list that cannot be read is told with the other faults.
+      // Read here only to report an unreadable list with the other faults; startRevocations reads it again.
       schema: is.text.refine(isRevokedFile, { error: 'cannot be read as a list of users in UTF-8' }),
       default: undefined,
       description: 'file of users, one a line, whose HealthKit tokens are refused; read again at SIGHUP',
@@ -118,18 +126,18 @@ export function ingressVariables(env: NodeJS.ProcessEnv) {
 export type IngressConfig = Config<ReturnType<typeof ingressVariables>>;
 
 /**
- * The typed configuration of an ingress.
+ * Reads the typed configuration of an ingress.
  * @throws ConfigError naming every wrong variable.
  */
 export function readIngressConfig(env: NodeJS.ProcessEnv): IngressConfig {
   return readConfig(ingressVariables(env), env);
 }
 
-/** What a vendor's route verifies with. */
+/** The secrets and the tolerance of a vendor's route. */
 export interface VendorSecrets {
   readonly secrets: readonly string[];
   readonly toleranceS: number;
-  /** The variable that holds the secrets, for messages. */
+  /** The variable that holds the secrets, for log messages. */
   readonly variable: string;
 }
 
@@ -169,18 +177,15 @@ function toleranceVariables(): Record<ToleranceName, Variable<number>> {
   return Object.fromEntries(entries) as Record<ToleranceName, Variable<number>>;
 }
 
-/** As long as the vendor goes on to retry; 0 where no time is signed. */
+/** As long as the vendor keeps retrying; 0 where no time is signed. */
 function defaultToleranceS(schemes: readonly SignatureScheme[]): number {
   return schemes.find(({ timestamp }) => timestamp !== undefined)?.timestamp?.toleranceS ?? 0;
 }
 
-/** Under 128 bits a key can be guessed, given one signed request and patience. */
+/** A key of under 128 bits can be guessed offline from one signed request. */
 const shortSecretLength = 16;
 
-/**
- * The configured secrets that are too short to be safe, by variable and place in its list: never the secrets
- * themselves, nor their lengths.
- */
+/** Lists the secrets that are too short to be safe, by variable and index: never themselves, nor their lengths. */
 export function shortSecrets(config: IngressConfig): { readonly variable: string; readonly index: number }[] {
   const named = Object.values(vendorSecrets(config)).map(({ variable, secrets }) => ({ variable, secrets }));
   const token = config.OURA_VERIFICATION_TOKEN;

@@ -1,14 +1,11 @@
 import { STATUS_CODES } from 'node:http';
 import type { Refusal } from './verify.ts';
 
-/**
- * Every error that the ingress answers. Never 410: Oura takes it as the end of the subscription, for every user of
- * the application.
- */
+/** Every error that the ingress answers with. Never 410, which Oura takes as the end of the subscription for every user. */
 export const problems = {
-  bad_challenge: [400, 'name the query parameters verification_token and challenge, each once'],
+  bad_challenge: [400, 'send the query parameters verification_token and challenge, each exactly once'],
   not_json: [400, 'the body is authentic but not JSON; it was kept as it is'],
-  bad_request: [400, 'this is not a request of HTTP/1.1, or its Host header is missing'],
+  bad_request: [400, 'this is not a valid HTTP/1.1 request, or its Host header is missing'],
   incomplete_body: [400, 'the connection ended before the body was complete'],
   signature_missing: [401, 'the signature header is missing'],
   signature_ambiguous: [401, 'the signature header was sent more than once'],
@@ -27,25 +24,25 @@ export const problems = {
     'the signed timestamp is not in the unit of this route: 10 digits are s, 13 are ms',
   ],
   timestamp_too_old: [401, 'the signed timestamp is too old'],
-  timestamp_in_future: [401, 'the signed timestamp lies in the future'],
+  timestamp_in_future: [401, 'the signed timestamp is in the future'],
   wrong_token: [401, 'the verification token is wrong'],
-  not_found: [404, 'there is nothing at this path'],
+  not_found: [404, 'nothing is served at this path'],
   method_not_allowed: [405, 'the Allow header names the methods of this path'],
-  body_too_slow: [408, 'the body paused or crawled for too long'],
+  body_too_slow: [408, 'the body paused for too long or arrived too slowly'],
   request_too_slow: [408, 'the request was not complete in time'],
-  body_too_large: [413, 'the body is larger than this route takes'],
-  record_too_large: [413, 'the body is larger than the log takes'],
+  body_too_large: [413, 'the body is larger than this route accepts'],
+  record_too_large: [413, 'the body is larger than the log accepts'],
   content_encoding: [415, 'send the body without Content-Encoding'],
-  expectation: [417, 'the only expectation met here is 100-continue'],
+  expectation: [417, 'the only supported expectation is 100-continue'],
   headers_too_large: [431, 'the request line and headers are larger than 16 KiB'],
-  internal: [500, 'an unexpected failure; the log of the process names it'],
-  no_secret: [503, 'no secret is configured for this route, so that nothing can be verified'],
-  no_token: [503, 'no verification token is configured, so that no challenge can be answered'],
-  too_busy: [503, 'too many webhooks are in hand; send it again'],
-  too_many_bytes: [503, 'too many large bodies are in hand; send it again'],
+  internal: [500, 'an unexpected failure; see the log of the process'],
+  no_secret: [503, 'no secret is configured for this route, so nothing can be verified'],
+  no_token: [503, 'no verification token is configured, so no challenge can be answered'],
+  too_busy: [503, 'too many webhooks are being processed; send it again'],
+  too_many_bytes: [503, 'too many large bodies are in memory; send it again'],
   breaker_open: [503, 'the log has failed several times in a row; send it again later'],
   ack_deadline: [503, 'the log did not acknowledge in time; send it again'],
-  log_failed: [503, 'the log did not take it; send it again'],
+  log_failed: [503, 'the log did not accept it; send it again'],
   stopping: [503, 'this process is stopping; send it again'],
   not_ready: [503, 'this process cannot do its work now'],
 } as const satisfies Readonly<Record<Refusal | (string & {}), readonly [status: number, detail: string]>>;

@@ -5,7 +5,7 @@ import { sendJson, sendProblem, sendText } from './response.ts';
 import type { RawLog } from './raw-log.ts';
 import type { Handler } from './webhook.ts';
 
-/** The answer of /health. */
+/** The response of /health. */
 export interface Health {
   readonly status: 'healthy' | 'degraded';
   readonly service: string;
@@ -15,7 +15,7 @@ export interface Health {
     readonly enhanced_kafka_producer: 'operational' | 'failing';
     readonly production_settings: 'active';
   };
-  /** null for what is not configured. */
+  /** null where not configured. */
   readonly connections: {
     readonly postgres: boolean | null;
     readonly redis: boolean | null;
@@ -23,7 +23,7 @@ export interface Health {
   };
 }
 
-/** What the probes look at. */
+/** The inputs of the probes. */
 export interface HealthDeps {
   readonly service: string;
   readonly version: string;
@@ -36,9 +36,9 @@ export interface HealthDeps {
 }
 
 /**
- * The health of this process, for people: healthy when everything configured works.
- * `production_settings` names what cannot be switched off here: verification before anything else, bounded
- * concurrency and sizes, acknowledgement by all in-sync replicas.
+ * Describes the health of this process: healthy when everything configured works. `production_settings` covers what
+ * cannot be switched off: verification before anything else, bounded concurrency and sizes, acknowledgement by all
+ * in-sync replicas.
  */
 export function healthOf(deps: HealthDeps): Health {
   const breaker = deps.rawLog.breaker.state;
@@ -61,7 +61,7 @@ export function healthOf(deps: HealthDeps): Health {
   };
 }
 
-/** The health of a group: as good as that of its worst process; undefined of a group without any. */
+/** The health of a group, that of its worst process; undefined for an empty group. */
 export function groupHealth(all: readonly Health[]): Health | undefined {
   const [first] = all;
   if (first === undefined) return undefined;
@@ -98,7 +98,7 @@ export function health(read: () => Promise<Health | undefined> | Health): Handle
   };
 }
 
-/** `/health` on the public port when the details have a port of their own. */
+/** `/health` on the public port when ADMIN_PORT serves the details. */
 export function healthStatus(deps: HealthDeps): Handler {
   return (request, response) => {
     const healthy = deps.kafka.state === 'ok' && deps.rawLog.breaker.state === 'closed';
@@ -109,12 +109,12 @@ export function healthStatus(deps: HealthDeps): Handler {
   };
 }
 
-/** `/livez`: an answer at all is the answer. Restarting the process mends no broker. */
+/** `/livez`: 200 while the process answers at all. A restart does not fix a broker. */
 export const livez: Handler = (request, response) => sendText(request, response, 200, text, 'ok\n');
 
 /**
- * `/readyz`: whether webhooks should be sent here. Postgres, Redis and the registry have no say in it.
- * @param state - `ok`, `stopping`, or in words what is wrong.
+ * `/readyz`: whether to send webhooks here. Postgres, Redis and the registry do not count.
+ * @param state - `ok`, `stopping`, or a description of the fault.
  */
 export function readyz(state: () => Promise<string> | string): Handler {
   return async (request, response) => {

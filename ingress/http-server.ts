@@ -11,19 +11,19 @@ import type { Duplex } from 'node:stream';
 import { problemDocument, type ProblemCode } from './errors.ts';
 import { sendProblem } from './response.ts';
 
-/** What a connection may cost. Not settings: none depends on the deployment. */
+/** Limits of a connection. They are not settings, because none depends on the deployment. */
 export interface ConnectionLimits {
-  /** Request line and headers together; more is 431. Vendors send 1 to 2 KiB. */
+  /** Request line and headers together; larger ones get 431. Vendors send 1 to 2 KiB. */
   readonly headerBytes: number;
-  /** From the first byte of a request, or the opening of a connection, to the end of its headers; then 408. */
+  /** From the first byte of a request, or the opening of a connection, to the end of its headers; later ones get 408. */
   readonly headersMs: number;
-  /** From there to the end of the body; then 408. A body that pauses or crawls is given up earlier, see readBody. */
+  /** From there to the end of the body; later ones get 408. readBody gives up earlier on a body that pauses or is slow. */
   readonly requestMs: number;
   /** How long a connection may be idle between two requests. */
   readonly keepAliveMs: number;
-  /** How often the first two are looked at. */
-  readonly lookEveryMs: number;
-  /** Open at once in this process; further ones are closed as they come. */
+  /** How often headersMs and requestMs are checked. */
+  readonly checkEveryMs: number;
+  /** Open at once in this process; further ones are closed on arrival. */
   readonly connections: number;
 }
 
@@ -31,17 +31,17 @@ export const connectionLimits: ConnectionLimits = {
   headerBytes: 16 * 1024,
   headersMs: 20_000,
   requestMs: 120_000,
-  // Longer than the 60 s after which common proxies close an idle connection: else both may close at once, and the proxy
-  // loses a request that it had just sent. headersMs may be shorter: Node 20 does not count idle time into it.
+  // Longer than the 60 s after which common proxies close an idle connection: otherwise both may close at once, and the
+  // proxy loses a request that it has just sent. headersMs may be shorter: Node 20 does not count idle time towards it.
   keepAliveMs: 70_000,
-  lookEveryMs: 2_000,
-  // Those beyond the waiting line still hear 503, which a vendor understands better than a refused connection.
+  checkEveryMs: 2_000,
+  // More than the admission queue holds: the others get 503, which a vendor understands better than a refused connection.
   connections: 10_000,
 };
 
-/** A server with the limits of this project, whose own refusals are problem documents too. */
+/** Creates a server with these limits, whose own refusals are problem documents too. */
 export function createHttpServer(listener: RequestListener, limits: Partial<ConnectionLimits> = {}): Server {
-  const { headerBytes, headersMs, requestMs, keepAliveMs, lookEveryMs, connections } = {
+  const { headerBytes, headersMs, requestMs, keepAliveMs, checkEveryMs, connections } = {
     ...connectionLimits,
     ...limits,
   };
@@ -58,14 +58,14 @@ export function createHttpServer(listener: RequestListener, limits: Partial<Conn
       headersTimeout: headersMs,
       requestTimeout: requestMs,
       keepAliveTimeout: keepAliveMs,
-      connectionsCheckingInterval: lookEveryMs,
-      // Looked at above: Node's own answer has no body.
+      connectionsCheckingInterval: checkEveryMs,
+      // Checked in onRequest: Node's own answer has no body.
       requireHostHeader: false,
     },
     onRequest,
   );
   server.maxConnections = connections;
-  // Asks for the body only when it is this request's turn, see readBody.
+  // readBody asks for the body when it is this request's turn.
   server.on('checkContinue', onRequest);
   server.on('checkExpectation', (request, response) => refuse(request, response, 'expectation'));
   server.on('clientError', onClientError);
@@ -77,18 +77,18 @@ function refuse(request: IncomingMessage, response: ServerResponse, code: Proble
   sendProblem(request, response, code);
 }
 
-/** How long a sender that was refused by the parser may take to hear it. */
-const hearMs = 1_000;
+/** How long a sender may take to read the parser's refusal. */
+const refusalMs = 1_000;
 
-/** Node's parser gave up: the connection cannot go on, but its sender is told why. */
+/** Answers a request that Node's parser refused, and closes the connection. */
 function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-  // Told already; what still comes is refused again and again.
+  // Already answered: the parser refuses whatever still arrives.
   if (socket.writableEnded) return;
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
   }
-  // Node's name of the answer under way on this socket. There is no second one while the first is being written.
+  // Node's field for the response in progress on this socket: do not start a second one while it is being written.
   const { _httpMessage: current } = socket as { _httpMessage?: ServerResponse | null };
   if (current?.headersSent === true) {
     socket.end();
@@ -100,8 +100,8 @@ function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
     );
   }
   // Closing at once would reset the connection under a sender that is still sending.
-  const heard = setTimeout(() => socket.destroy(), hearMs);
-  socket.once('close', () => clearTimeout(heard));
+  const timer = setTimeout(() => socket.destroy(), refusalMs);
+  socket.once('close', () => clearTimeout(timer));
 }
 
 const parserFaults: Readonly<Record<string, ProblemCode>> = {
@@ -111,7 +111,7 @@ const parserFaults: Readonly<Record<string, ProblemCode>> = {
 };
 
 /**
- * Listens, and answers where.
+ * Starts listening and resolves with the address.
  * @throws Error naming the address and the variable that sets the port.
  */
 export function listening(
@@ -129,7 +129,7 @@ export function listening(
         ),
       );
     });
-    // Bursts of connections wait here while the process is busy; the system may allow fewer.
+    // Holds bursts of connections while the process is busy; the system may allow fewer.
     const backlog = 4_096;
     server.listen({ port, host, backlog }, () =>
       resolve({ host, port: (server.address() as AddressInfo).port }),
@@ -137,7 +137,7 @@ export function listening(
   });
 }
 
-/** Stops accepting, lets what is in hand finish, and ends idle connections as they become idle. */
+/** Stops accepting, lets open requests finish and closes connections as they become idle; all others after `deadlineMs`. */
 export function closeServer(server: Server, deadlineMs: number): Promise<void> {
   return new Promise((resolve) => {
     const idle = setInterval(() => server.closeIdleConnections(), 20);

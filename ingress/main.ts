@@ -32,7 +32,7 @@ import { createRawLog, type RawLog } from './raw-log.ts';
 import { startRevocations, type Revocations } from './revocations.ts';
 import { testWebhook, vendorWebhook, type Handler, type WebhookDeps } from './webhook.ts';
 
-/** A running ingress, and where it listens. */
+/** A running ingress and its addresses. */
 export interface RunningIngress extends Running {
   readonly address: { readonly host: string; readonly port: number };
   readonly adminAddress: { readonly host: string; readonly port: number } | undefined;
@@ -47,13 +47,13 @@ export interface Status {
   readonly metrics: Metrics;
 }
 
-/** What a group reports: the health of its running processes, and the metrics of those that have ended, too. */
+/** The report of a group: the health of its running processes, and the metrics of all, ended ones included. */
 export interface GroupStatus {
   readonly health: readonly Health[];
   readonly metrics: readonly Metrics[];
 }
 
-/** The processes that share the port, as one of them sees them. */
+/** The processes that share the port, seen from one of them. */
 export interface Group {
   status(): Promise<GroupStatus>;
 }
@@ -62,9 +62,9 @@ const MiB = 1024 * 1024;
 
 /**
  * Starts the ingress. It listens after the first check of Kafka, whatever the result: while Kafka is unreachable,
- * webhooks are answered 503 and the process is not ready.
- * @param group - for one of several workers: health and metrics are those of all, and it opens no admin port.
- * @throws Error when a port is taken, TopicError when topics have another count of partitions than TOPIC_PARTITIONS.
+ * webhooks get 503 and the process is not ready.
+ * @param group - for one of several workers: health and metrics cover the group, and no admin port is opened.
+ * @throws Error when a port is taken, TopicError when the partition count of a topic is not TOPIC_PARTITIONS.
  */
 export function startIngress(config: IngressConfig, log: Logger, group?: Group): Promise<RunningIngress> {
   return startService(async (service) => {
@@ -95,7 +95,7 @@ export function startIngress(config: IngressConfig, log: Logger, group?: Group):
     };
     const { server, address } = await listen(
       (request, response) => {
-        // The answer of a process that is stopping is the last one on its connection.
+        // A stopping process closes each connection after its next answer.
         if (service.stopping.aborted) response.setHeader('connection', 'close');
         app(request, response);
       },
@@ -112,7 +112,7 @@ export function startIngress(config: IngressConfig, log: Logger, group?: Group):
       adminPort === undefined
         ? undefined
         : (await listen(admin, 'ADMIN_PORT', adminPort, config.ADMIN_HOST)).address;
-    // Balancers learn from /readyz that they should send elsewhere, and until then lose nothing here.
+    // Keep serving until balancers have seen /readyz fail, so that no request is lost.
     const graceMs = config.DRAIN_GRACE_MS;
     service.onStop(() => lastConnection(() => connections, graceMs), graceMs + 1_000);
     const ports = { ...address, ...(adminAddress === undefined ? {} : { adminPort: adminAddress.port }) };
@@ -126,7 +126,7 @@ export function startIngress(config: IngressConfig, log: Logger, group?: Group):
   });
 }
 
-/** The background checks, and the client that producers are made with. */
+/** Starts the background checks, and makes the client for producers. */
 function startChecks(config: IngressConfig, log: Logger, service: Service) {
   const names = topicNames(config.TOPIC_PREFIX, vendorNames);
   const client = (retries: number): Kafka =>
@@ -135,7 +135,7 @@ function startChecks(config: IngressConfig, log: Logger, service: Service) {
       log,
       retry: { initialRetryTime: 50, multiplier: 1.5, maxRetryTime: 250, retries },
     });
-  // Four retries at most, so that every check has a result in time.
+  // Four retries at most, so that every check ends in time.
   const kafkaCheck = startKafkaCheck(client(4), {
     topics: [...Object.values(names.raw), ...(config.TEST_WEBHOOK ? [names.test] : [])],
     partitions: config.TOPIC_PARTITIONS,
@@ -153,7 +153,7 @@ function startChecks(config: IngressConfig, log: Logger, service: Service) {
   };
 }
 
-/** What all webhooks of the process share: admission, the raw log, and the metrics of both. */
+/** Creates what all webhooks of the process share: admission, the raw log, and the metrics of both. */
 function startIntake(
   config: IngressConfig,
   log: Logger,
@@ -237,7 +237,7 @@ function createListeners(
   };
 }
 
-/** The handlers of the vendors' routes; a loud line for each that cannot verify anything, or not safely. */
+/** Creates the handlers of the vendors' routes, and logs every missing or short secret. */
 function vendorHandlers(
   config: IngressConfig,
   deps: WebhookDeps,
@@ -271,16 +271,16 @@ function vendorHandlers(
   });
 }
 
-/** Resolves once there has been no connection for a moment, or after `graceMs`. */
+/** Resolves after 250 ms without a connection, or after `graceMs`. */
 function lastConnection(count: () => number, graceMs: number): Promise<void> {
-  const momentMs = 250;
+  const quietMs = 250;
   return new Promise((resolve) => {
     const startedAt = performance.now();
     let lastAt = startedAt;
     const timer = setInterval(() => {
       const now = performance.now();
       if (count() > 0) lastAt = now;
-      if (now - startedAt < graceMs && now - lastAt < momentMs) return;
+      if (now - startedAt < graceMs && now - lastAt < quietMs) return;
       clearInterval(timer);
       resolve();
     }, 25);
@@ -292,15 +292,15 @@ function createProducer(kafka: Kafka, check: KafkaCheck, compression: Compressio
   return {
     async connect() {
       await producer.connect();
-      // Keys are spread by the partition count, so it is checked before anything is written.
-      await check.look();
+      // The partition count decides where keys go, so check it before anything is written.
+      await check.probe();
     },
     sendBatch: (batch) => producer.sendBatch({ ...batch, compression }),
     disconnect: () => producer.disconnect(),
   };
 }
 
-/** Logs where an error was thrown; its message might quote the request. */
+/** Logs where an error was thrown, not its message, which might quote the request. */
 function logUnexpected(log: Logger, error: unknown): void {
   const frame =
     error instanceof Error ? error.stack?.split('\n').find((line) => /^\s+at /.test(line)) : undefined;

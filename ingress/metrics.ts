@@ -11,8 +11,8 @@ import {
 import type { SendReport } from '../kafka/append.ts';
 import type { Outcome } from './webhook.ts';
 
-/** What is read when the metrics are asked for. */
-export interface Levels {
+/** Gauges sampled on scrape. */
+export interface Gauges {
   readonly inHand: () => number;
   readonly waiting: () => number;
   readonly largeBodyBytes: () => number;
@@ -36,27 +36,27 @@ const names = {
   connections: 'bridge_ingress_connections',
 } as const;
 
-/** Creates the metrics in a registry of their own. All labels are bounded: devices, outcomes, topics. */
-export function createMetrics(levels: Levels): IngressMetrics {
+/** Creates the metrics in their own registry. All labels are bounded: devices, outcomes, topics. */
+export function createMetrics(gauges: Gauges): IngressMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
   const webhooks = new Counter({
     name: names.webhooks,
-    help: 'Webhooks by what they came to: processed, or the code of the problem answered',
+    help: 'Webhooks by outcome: processed, or the problem code of the answer',
     labelNames: ['device', 'outcome'],
     registers,
   });
   const duration = new Histogram({
     name: names.duration,
-    help: 'From the head of a request to its answer',
+    help: 'Time from the headers of a request to its answer',
     labelNames: ['device'],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   });
   const records = new Counter({
     name: names.records,
-    help: 'Records that the broker has acknowledged',
+    help: 'Records acknowledged by the broker',
     labelNames: ['topic'],
     registers,
   });
@@ -68,18 +68,18 @@ export function createMetrics(levels: Levels): IngressMetrics {
   });
   const sendDuration = new Histogram({
     name: 'bridge_ingress_send_duration_seconds',
-    help: 'From handing a batch to the client to its acknowledgement or failure',
+    help: 'Time from handing a batch to the client to its acknowledgement or failure',
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   });
   const sendRecords = new Histogram({
     name: 'bridge_ingress_send_records',
-    help: 'Records that went together in one send',
+    help: 'Records per send',
     buckets: [1, 2, 5, 10, 25, 50, 100, 250],
     registers,
   });
   const openings = new Counter({ name: names.openings, help: 'Times the breaker opened', registers });
-  const level = (name: string, help: string, read: () => number): void => {
+  const gauge = (name: string, help: string, read: () => number): void => {
     new Gauge({
       name,
       help,
@@ -89,12 +89,12 @@ export function createMetrics(levels: Levels): IngressMetrics {
       },
     });
   };
-  level('bridge_ingress_webhooks_in_hand', 'Webhooks being read, verified or appended', levels.inHand);
-  level('bridge_ingress_webhooks_waiting', 'Webhooks waiting for their turn', levels.waiting);
-  level('bridge_ingress_large_body_bytes', 'Bytes of bodies over 64 KiB in hand', levels.largeBodyBytes);
-  level(names.connections, 'Open connections', levels.connections);
-  level('bridge_ingress_breaker_open', '1 while webhooks are refused because the log failed', () =>
-    levels.breakerOpen() ? 1 : 0,
+  gauge('bridge_ingress_webhooks_in_hand', 'Webhooks being read, verified or appended', gauges.inHand);
+  gauge('bridge_ingress_webhooks_waiting', 'Webhooks waiting in the admission queue', gauges.waiting);
+  gauge('bridge_ingress_large_body_bytes', 'Bytes of bodies over 64 KiB in memory', gauges.largeBodyBytes);
+  gauge(names.connections, 'Open connections', gauges.connections);
+  gauge('bridge_ingress_breaker_open', '1 while webhooks are refused because the log failed', () =>
+    gauges.breakerOpen() ? 1 : 0,
   );
 
   return {
@@ -113,21 +113,21 @@ export function createMetrics(levels: Levels): IngressMetrics {
   };
 }
 
-/** The metrics in short, for people with `curl` and `jq`. */
+/** A summary of the metrics, for `curl` and `jq`. */
 export interface MetricsSummary {
   /** Webhooks answered with 200. */
   readonly processed_webhooks_total: number;
   readonly circuit_breaker_openings: number;
   /** Records that the broker has acknowledged. */
   readonly kafka_events_sent: number;
-  /** Seconds per webhook, over all that were answered; 0 before the first. */
+  /** Mean seconds per answered webhook; 0 before the first. */
   readonly average_processing_time: number;
   readonly active_connections: number;
-  /** The part of all webhooks that was answered with an error, 0 to 1; 0 before the first. */
+  /** The share of webhooks answered with an error, 0 to 1; 0 before the first. */
   readonly error_rate: number;
 }
 
-/** Sums the registry up. */
+/** Summarizes the registry. */
 export async function summarize(registry: Registry): Promise<MetricsSummary> {
   const metrics = await registry.getMetricsAsJSON();
   const sum = (name: string, wanted: (sample: Sample) => boolean = () => true): number => {
@@ -154,24 +154,24 @@ interface Sample {
 }
 
 /**
- * Whether an Accept header wants Prometheus text rather than JSON: any that names text/plain or OpenMetrics (every
- * Prometheus does), or a browser's. JSON for `application/json`, and for the bare wildcard that curl sends.
+ * Whether an Accept header asks for Prometheus text rather than JSON: it does when it names text/plain or OpenMetrics, as
+ * every Prometheus does, or text/html, as browsers do; not for `application/json` or the bare wildcard that curl sends.
  */
 export function wantsText(accept: string | undefined): boolean {
   return /text\/plain|openmetrics|text\/html/i.test(accept ?? '');
 }
 
-/** The metrics of one process, as prom-client tells them. */
+/** The metrics of one process, as prom-client exports them. */
 export type Metrics = readonly MetricObjectWithValues<MetricValue<string>>[];
 
-/** The metrics of several processes in one registry: counters, histograms and levels are sums. */
+/** Merges the metrics of several processes into one registry; counters, histograms and gauges are summed. */
 export function groupMetrics(all: readonly Metrics[]): Registry {
   return AggregatorRegistry.aggregate(all.map((metrics) => [...metrics]));
 }
 
-/** Of the metrics of a process that has ended, those that a sum may not lose, or counters would run backwards. */
-export function whatStays(metrics: Metrics): Metrics {
-  // The types of prom-client's metrics are words here, not its enum.
+/** The metrics of an ended process that its group's sums must keep, or counters would run backwards. */
+export function cumulative(metrics: Metrics): Metrics {
+  // prom-client exports types as strings here, not as its enum.
   const kept: readonly unknown[] = ['counter', 'histogram'];
   return metrics.filter(({ type }) => kept.includes(type));
 }

@@ -8,7 +8,7 @@ import {
 import type { Logger } from '../process/log.ts';
 import { createBreaker, type Breaker } from './breaker.ts';
 
-/** The outcome of a webhook's record. Only `acknowledged` says that it is in the log. */
+/** The outcome of a webhook's record. Only `acknowledged` means that it is in the log. */
 export type Appended = Exclude<AppendOutcome, 'not_sent'> | 'breaker_open';
 
 export interface RawLogOptions extends Omit<AppenderOptions, 'gate' | 'log'> {
@@ -17,25 +17,25 @@ export interface RawLogOptions extends Omit<AppenderOptions, 'gate' | 'log'> {
   readonly onBreakerOpen?: () => void;
 }
 
-/** The way into the raw topics. */
+/** Appends to the raw topics. */
 export interface RawLog {
   /** Resolves once the broker has acknowledged the record, or with the reason why not. Never rejects. */
   append(record: AppendRecord, options: { readonly deadlineMs: number }): Promise<Appended>;
   readonly breaker: Pick<Breaker, 'state' | 'retryAfterMs'>;
   /** Whether the last send, if any, was acknowledged. */
   readonly healthy: boolean;
-  /** Connects ahead of the first record; a failure is left to the first record to find. */
+  /** Connects before the first record; a failure is reported by that record. */
   warmUp(): Promise<void>;
-  /** Refuses new records, sends those that wait, and disconnects, each within `deadlineMs`. */
+  /** Refuses new records, sends the waiting ones and disconnects, each within `deadlineMs`. */
   close(deadlineMs: number): Promise<void>;
 }
 
-/** An appender behind a circuit breaker: while the broker does not answer, webhooks are refused at once. */
+/** Creates an appender behind a circuit breaker: while the broker does not answer, webhooks are refused at once. */
 export function createRawLog(options: RawLogOptions): RawLog {
   const { log, breakerOpenMs } = options;
   const breaker = createBreaker({
     openMs: breakerOpenMs,
-    // A sender decides about sizes. A refused timestamp would be the fault of our own clock.
+    // Senders control sizes. A refused timestamp counts, because our own clock would be wrong.
     counts: (error) => !isTooLarge(error),
     onOpen: () => {
       log.error(

@@ -1,37 +1,26 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { keptHeaderBytes, noScheme, rawHeader } from '../schemas/raw-record.ts';
+import type { AppendRecord } from '../kafka/append.ts';
 import { keyPartition } from '../kafka/client.ts';
 
-/** A record of a raw topic, ready to be sent. */
-export interface RawRecord {
-  readonly topic: string;
-  readonly partition: number;
-  readonly key: Buffer | null;
-  /** The request's body, byte for byte. */
-  readonly value: Buffer;
-  /** Epoch ms at which the ingress took the request. */
-  readonly timestampMs: number;
-  readonly headers: Readonly<Record<string, Buffer>>;
-}
-
-/** What of a request goes into the record's headers. */
+/** The parts of a request that go into the record's headers. */
 export interface RequestFacts {
   readonly receivedAtMs: number;
   readonly headers: IncomingHttpHeaders;
-  /** Names of headers to keep verbatim, lower case; a trailing `*` stands for any ending. */
+  /** Names of headers to keep verbatim, lower case; a trailing `*` matches any ending. */
   readonly keptHeaders: readonly string[];
-  /** What verified the request; absent for the unsigned test webhook. */
+  /** The scheme and secret that verified the request; absent for the unsigned test webhook. */
   readonly verified?: { readonly scheme: string; readonly secretIndex: number };
 }
 
-/** The record of a webhook: its key decides the partition, in the way that Kafka's own clients do. */
+/** Builds the record of a webhook; the key decides the partition as in Kafka's own clients. */
 export function rawRecord(
   where: { readonly topic: string; readonly partitions: number },
   key: Buffer,
   body: Buffer,
   facts: RequestFacts,
-): RawRecord {
+): AppendRecord {
   return {
     topic: where.topic,
     partition: keyPartition(key, where.partitions),
@@ -42,25 +31,18 @@ export function rawRecord(
   };
 }
 
-/** The record of the unsigned test webhook: without a key, to the partition that the caller chooses. */
+/** Builds the record of the unsigned test webhook, without a key, for the partition that the caller chooses. */
 export function testRecord(
   where: { readonly topic: string; readonly partition: number },
   body: Buffer,
   facts: RequestFacts,
-): RawRecord {
+): AppendRecord {
   return { ...where, key: null, value: body, timestampMs: facts.receivedAtMs, headers: rawHeaders(facts) };
 }
 
-/** The key of a record that is about no user: the same body lies on the same partition when it is sent again. */
+/** The key of a record without a user: a body that is sent again goes to the same partition. */
 export function hashKey(body: Buffer): Buffer {
   return Buffer.from(`sha256:${createHash('sha256').update(body).digest('hex').slice(0, 32)}`);
-}
-
-/** About how many bytes the record adds to a batch: its parts, and a generous bound of the lengths between them. */
-export function recordBytes(record: RawRecord): number {
-  let bytes = record.value.length + (record.key?.length ?? 0) + 32;
-  for (const [name, value] of Object.entries(record.headers)) bytes += name.length + value.length + 8;
-  return bytes;
 }
 
 function rawHeaders(facts: RequestFacts): Record<string, Buffer> {
@@ -85,22 +67,22 @@ function rawHeaders(facts: RequestFacts): Record<string, Buffer> {
 }
 
 function keep(headers: Record<string, Buffer>, name: string, value: string | string[] | undefined): void {
-  // Whatever a vendor's table says, credentials are not stored.
+  // Never store credentials, whatever headers a vendor keeps.
   if (value === undefined || name === 'authorization') return;
-  // Node reads header bytes as Latin-1, so this gives back what was on the wire.
+  // Node reads header bytes as Latin-1, so this restores the bytes that were sent.
   const bytes = Buffer.from(Array.isArray(value) ? value.join(', ') : value, 'latin1');
   if (bytes.length <= keptHeaderBytes) headers[name] = bytes;
 }
 
 const validTraceparent = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
-// W3C Trace Context: a request without a usable parent begins a trace of its own.
+// W3C Trace Context: a request without a valid parent starts a new trace.
 function traceparent(header: string | string[] | undefined): string {
   if (typeof header === 'string' && validTraceparent.test(header)) return header;
   return `00-${randomHex(16)}-${randomHex(8)}-00`;
 }
 
-// Random bytes are fetched for some hundred requests at once: the call costs more than the bytes.
+// Fetch random bytes for some hundred requests at once: the call costs more than the bytes.
 let pool = Buffer.alloc(0);
 let taken = 0;
 

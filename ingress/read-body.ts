@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Lease } from './admission.ts';
 
-/** Bodies up to this size are bounded by the number of webhooks in hand alone. */
+/** Bodies up to this size take nothing from the byte budget: the admission queue bounds them. */
 export const smallBodyBytes = 64 * 1024;
 
 export type BodyFault = 'body_too_large' | 'too_many_bytes' | 'body_too_slow' | 'incomplete_body';
@@ -16,18 +16,18 @@ export function declaredLength(request: IncomingMessage): number | undefined {
   return request.headers['transfer-encoding'] === undefined ? 0 : undefined;
 }
 
-/** How slowly a body may arrive: its sender may pause, but must be faster than this on average. */
+/** The slowest arrival of a body that is accepted. */
 export interface Pace {
-  /** The longest pause, and the time after which the speed counts. */
+  /** The longest pause; also the time after which the speed counts. */
   readonly idleMs: number;
-  /** Bytes a second, over all of the body so far. */
+  /** Lowest average over the body so far, in bytes per second. */
   readonly bytesPerSecond: number;
 }
 
 /**
- * Reads the whole body into memory within `maxBytes`, taking the bytes of large ones from `lease`: all of them up
- * front when the length is declared, as they come when it is not. Sends `100 Continue` to a sender that asked.
- * After a fault the rest of the body is unread.
+ * Reads the whole body into memory within `maxBytes`, taking the bytes of large ones from `lease`: all up front when the
+ * length is declared, else as they arrive. Sends `100 Continue` to a sender that asked for it. Leaves the rest of the
+ * body unread after a fault.
  */
 export function readBody(
   request: IncomingMessage,
@@ -43,7 +43,7 @@ export function readBody(
   if (request.destroyed) return Promise.resolve({ ok: false, code: 'incomplete_body' });
   if (request.headers.expect !== undefined) {
     response.writeContinue();
-    // From here on it is a sender like any other: one that may be in the middle of its body.
+    // Without the header it counts, like any other, as a sender that may be in the middle of its body.
     delete request.headers.expect;
   }
 
@@ -57,7 +57,7 @@ export function readBody(
     function onData(chunk: Buffer): void {
       idle.refresh();
       bytes += chunk.length;
-      // A byte now and then would hold a place as well as none.
+      // A trickle of bytes would hold a place as long as silence would.
       const ms = performance.now() - startedAt;
       if (ms > pace.idleMs && bytes * 1_000 < ms * pace.bytesPerSecond)
         return finish({ ok: false, code: 'body_too_slow' });
@@ -81,7 +81,7 @@ export function readBody(
     function finish(result: ReadBody): void {
       clearTimeout(idle);
       request.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose);
-      // An aborted request still emits an error, which nobody needs any more.
+      // An aborted request still emits an error, which is already reported.
       request.on('error', () => undefined);
       if (!result.ok) request.pause();
       resolve(result);

@@ -1,14 +1,14 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 
-/** Redis is not as REDIS_URL says; the message holds no part of the URL's login. */
+/** Redis does not answer as expected; the message holds no part of the URL's login. */
 export class RedisPingError extends Error {
   override readonly name = 'RedisPingError';
 }
 
 /**
- * Sends PING (after AUTH when the URL has a login) and expects PONG: the one thing the ingress asks of Redis, and
- * so not worth a client.
+ * Sends PING (after AUTH when the URL has a login) and expects PONG. The ingress sends Redis nothing else, so a client
+ * library is not worth its weight.
  * @param url - `redis://` or `rediss://` (TLS), `[user[:password]@]host[:port]`.
  * @throws RedisPingError
  */
@@ -40,7 +40,7 @@ export function pingRedis(url: string, timeoutMs: number): Promise<void> {
       const lines = answer.split('\r\n').slice(0, -1);
       if (lines.some((line) => line.startsWith('-'))) end('Redis refuses PING or the login');
       else if (lines.length >= commands.length)
-        end(lines.at(-1) === '+PONG' ? undefined : 'Redis answers no PONG');
+        end(lines.at(-1) === '+PONG' ? undefined : 'Redis does not answer PONG');
     });
     socket.write(commands.map(encode).join(''));
   });

@@ -1,17 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { problemDocument, type ProblemCode } from './errors.ts';
 
-/** Extras of one answer. */
+/** Options of one answer. */
 export interface ProblemOptions {
-  /** When to come back, in whole seconds. */
+  /** Retry-After, in whole seconds. */
   readonly retryAfterS?: number;
   /** The methods of the path, for method_not_allowed. */
   readonly allow?: string;
-  /** Replaces the code's own text where it can say more. */
+  /** Replaces the code's own text with a more specific one. */
   readonly detail?: string;
 }
 
-/** Answers with a problem document. Every 503 says when to come back. */
+/** Answers with a problem document. Every 503 carries Retry-After. */
 export function sendProblem(
   request: IncomingMessage,
   response: ServerResponse,
@@ -48,15 +48,15 @@ export function sendText(
   send(request, response, status, { 'content-type': contentType }, text);
 }
 
-/** Unread bodies up to this length are read and thrown away, so that the connection can go on. */
+/** Unread bodies up to this length are read and discarded, so that the connection stays usable. */
 const drainedBytes = 64 * 1024;
-/** How much of, and how long, a sender may go on sending after it was refused. */
+/** How much, and for how long, a sender may go on sending after a refusal. */
 const lingerBytes = 16 * 1024 * 1024;
 const lingerMs = 5_000;
 
 /**
- * Writes the whole answer. A sender that is still sending its body must get the answer too: closing at once would
- * reset the connection under it, so what still comes is thrown away first, within limits.
+ * Writes the whole answer. A sender that is still sending its body must get it too: closing at once would reset its
+ * connection, so the rest of the body is read and discarded first, within limits.
  */
 export function send(
   request: IncomingMessage,
@@ -74,8 +74,8 @@ export function send(
     'cache-control': 'no-store',
     ...(close ? { connection: 'close' } : {}),
   });
-  const waitsForLeave = request.headers.expect !== undefined;
-  if (unread <= drainedBytes || waitsForLeave) {
+  const waitsForContinue = request.headers.expect !== undefined;
+  if (unread <= drainedBytes || waitsForContinue) {
     response.end(request.method === 'HEAD' ? undefined : body);
     return;
   }
@@ -83,7 +83,7 @@ export function send(
   linger(request, () => response.end());
 }
 
-// The length is not known of a chunked body.
+// The length of a chunked body is unknown.
 function unreadBytes(request: IncomingMessage): number {
   if (request.complete || request.destroyed) return 0;
   const declared = request.headers['content-length'];

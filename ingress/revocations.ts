@@ -9,9 +9,9 @@ export interface Revocations {
 }
 
 /**
- * Reads HEALTHKIT_REVOKED_FILE now and again at every SIGHUP. When it cannot be read then, the users revoked before
- * stay revoked, and no others: the log says so.
- * @param path - undefined revokes nobody, and leaves SIGHUP alone.
+ * Reads HEALTHKIT_REVOKED_FILE now and again at every SIGHUP. When a later read fails, the list stays as it was and the
+ * log says so.
+ * @param path - undefined revokes no user and leaves SIGHUP alone.
  * @throws Error when the file cannot be read now.
  */
 export function startRevocations(path: string | undefined, log: Pick<Logger, 'info' | 'error'>): Revocations {
@@ -25,7 +25,7 @@ export function startRevocations(path: string | undefined, log: Pick<Logger, 'in
     } catch (error) {
       log.error(
         { reason: error instanceof Error ? error.message : 'unknown', users: users.size },
-        'THE LIST OF REVOKED USERS COULD NOT BE READ AGAIN: the old one stays in force, mend the file and send SIGHUP',
+        'THE LIST OF REVOKED USERS COULD NOT BE READ AGAIN: the old one stays in force; fix the file and send SIGHUP',
       );
     }
   };
@@ -37,8 +37,8 @@ export function startRevocations(path: string | undefined, log: Pick<Logger, 'in
 }
 
 /**
- * The users of a list: one id a line, without the white space around it; blank lines and those that begin with # are
- * left out.
+ * Reads the users of a list: one id a line, without surrounding white space; skips blank lines and lines that begin with
+ * #.
  * @throws Error with the reason, never with a line of the file.
  */
 export function readRevokedUsers(path: string): ReadonlySet<string> {
@@ -51,7 +51,7 @@ export function readRevokedUsers(path: string): ReadonlySet<string> {
       cause: error,
     });
   }
-  // An id that was read wrongly would go on being accepted.
+  // A misread id would stay accepted.
   if (!isUtf8(bytes)) throw new Error('the file that HEALTHKIT_REVOKED_FILE names is not UTF-8');
   const lines = bytes
     .toString('utf8')

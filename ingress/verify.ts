@@ -29,28 +29,28 @@ export interface Refused {
 export interface Verified {
   readonly ok: true;
   readonly scheme: string;
-  /** Which of the secrets, by its place in the list. */
+  /** Index of the matching secret. */
   readonly secretIndex: number;
-  /** The user a token speaks for; absent for signatures, which speak for a vendor. */
+  /** The user of a token; absent for signatures, which identify only a vendor. */
   readonly userId?: string;
 }
 
-/** What the headers of a request say about its origin: well formed and in time, but not yet proven. */
+/** The claim of a request's headers about its origin: well formed and in time, but not verified yet. */
 export interface Claim {
   readonly ok: true;
   readonly scheme: SignatureScheme;
-  /** One right one is enough. */
+  /** One match is enough. */
   readonly digests: readonly Buffer[];
-  /** The signed texts of the headers, exactly as they came; empty where the scheme has none. */
+  /** The signed texts of the headers, exactly as received; empty where the scheme has none. */
   readonly timestamp: string;
   readonly user: string;
   readonly userId: string | undefined;
 }
 
 /**
- * Verifies a request: a pure function of its arguments, which never throws on what a stranger can send.
- * The body is the raw bytes, unparsed. The first scheme whose header is present decides: a request that fails its
- * vendor's own scheme is not tried with a weaker one.
+ * Verifies a request: a pure function of its arguments, which never throws, whatever an unauthenticated caller sends. The
+ * body is the raw bytes, unparsed. The first scheme whose header is present decides: a request that fails its vendor's
+ * own scheme is not tried with a weaker one.
  */
 export function verify(request: {
   readonly schemes: readonly SignatureScheme[];
@@ -76,19 +76,19 @@ export function readClaim(
   for (const scheme of schemes) {
     if (!scheme.headers.some((name) => isPresent(headers[name]))) continue;
     const claim = claimOf(scheme, headers, window, nowMs);
-    // An Authorization header that holds no token of ours may be a gateway's own: what else the request bears decides.
+    // An Authorization header without a token of ours may be a gateway's: the other headers decide.
     if (claim.ok || claim.reason !== 'token_malformed') return claim;
     foreign = claim;
   }
   return foreign ?? refused(schemes[0]?.form === 'bearer' ? 'token_missing' : 'signature_missing');
 }
 
-/** The second half of `verify`: whether one of the secrets made one of the digests. Constant time per digest. */
+/** The second half of `verify`: whether one of the secrets produces one of the digests. Constant time per digest. */
 export function checkClaim(claim: Claim, body: Buffer, secrets: readonly string[]): Verified | Refused {
   if (!hasSecret(secrets)) return refused('no_secret');
   const { scheme, userId } = claim;
   for (const [secretIndex, secret] of secrets.entries()) {
-    // An empty key is a valid one to HMAC: everybody knows it.
+    // HMAC accepts an empty key, which every caller knows.
     if (secret === '') continue;
     const hmac = createHmac(scheme.algorithm, keyOf(secret));
     for (const part of scheme.signs) {
@@ -105,7 +105,7 @@ export function checkClaim(claim: Claim, body: Buffer, secrets: readonly string[
   return refused(`${proof(scheme)}_wrong`);
 }
 
-/** The secrets as keys: making one of a text takes as long as the digest of a small body. Only those in use are asked for. */
+/** Caches configured secrets as keys, because creating one takes as long as the digest of a small body. */
 const keys = new Map<string, KeyObject>();
 
 function keyOf(secret: string): KeyObject {
@@ -166,7 +166,7 @@ function readProof(scheme: SignatureScheme, text: string): Proof | undefined {
       };
     }
     case 'fields': {
-      // The record would not keep it, and whoever reads the record could neither verify it again nor know its time.
+      // The record would not keep it, so its readers could neither verify it again nor know its time.
       if (text.length > keptHeaderBytes) return undefined;
       return { digests: signatureFields(text, 'v1'), timestamp: signatureFields(text, 't').at(-1) };
     }
@@ -183,8 +183,8 @@ const digestForms = {
   base64url: /^[A-Za-z0-9_-]{43}$/,
 } as const;
 
-// Buffer.from skips or stops silently at what is wrong, so the text is checked before, and after for the two bits that
-// 43 characters of base64 have more than 32 bytes.
+// Buffer.from skips invalid characters silently, so check the text before, and after for the two bits that 43 characters
+// of base64 hold beyond 32 bytes.
 function decodeDigest(text: string, encoding: SignatureScheme['encoding']): Buffer | undefined {
   if (!digestForms[encoding].test(text)) return undefined;
   const digest = Buffer.from(text, encoding);
@@ -205,7 +205,7 @@ function isPresent(header: Header): boolean {
   return typeof header === 'string' ? header !== '' : (header ?? []).some((value) => value !== '');
 }
 
-// Of a header that came twice one part of the way may have believed the first and another the last.
+// When a header arrives twice, one proxy may have trusted the first value and another the last.
 function isDoubled(header: Header): boolean {
   return typeof header === 'object' && header.length > 1;
 }

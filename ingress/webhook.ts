@@ -25,7 +25,7 @@ export interface WebhookDeps {
   readonly ackDeadlineMs: number;
   /** Epoch ms. */
   readonly now: () => number;
-  /** Told of every webhook that was answered or given up. */
+  /** Called for every webhook that was answered or given up. */
   readonly onDone: (done: {
     readonly device: string;
     readonly outcome: Outcome;
@@ -34,7 +34,7 @@ export interface WebhookDeps {
   readonly onUnexpected: (error: unknown) => void;
 }
 
-/** What a webhook came to; bounded, so that it can label a metric. */
+/** The outcome of a webhook; bounded, so that it can label a metric. */
 export type Outcome = 'processed' | ProblemCode;
 
 /** One vendor's webhook. */
@@ -42,7 +42,7 @@ export interface VendorRoute {
   readonly device: string;
   readonly topic: string;
   readonly webhook: Webhook;
-  /** The schemes in force; the first is the vendor's own. */
+  /** The enabled schemes; the first is the vendor's own. */
   readonly schemes: readonly SignatureScheme[];
   /** Whether the tokens of this user are refused. */
   readonly isRevoked: (userId: string) => boolean;
@@ -51,17 +51,17 @@ export interface VendorRoute {
   readonly maxBodyBytes: number;
 }
 
-/** Clocks are not that far apart; a longer future would only lengthen a replay. */
+/** Covers clock skew; more would only widen the window for replays. */
 const futureMs = 300_000;
-/** The slowest line of a phone sends faster; a place that is held by less is one that others wait for. */
+/** Even a slow phone is faster; a slower sender would hold a place that others wait for. */
 const pace: Pace = { idleMs: 10_000, bytesPerSecond: 8 * 1024 };
-/** When a sender hears that the line is full: as late as those in the line hear that their turn did not come. */
+/** Reject with 503 after 1 s when the queue is full: as late as those in the queue whose turn did not come. */
 const fullAnswerMs = 1_000;
 const testBodyBytes = 64 * 1024;
 
 /**
- * The handler of a vendor's webhook: verify the raw bytes, take the key, append, answer after the broker's
- * acknowledgement. It looks into the body for the user's id and nothing else.
+ * Creates the handler of a vendor's webhook: verify the raw bytes, take the key, append, answer after the broker's
+ * acknowledgement. It reads nothing of the body but the user's id.
  */
 export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
   const window = { pastMs: route.toleranceS * 1000, futureMs };
@@ -76,12 +76,12 @@ export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
       if (!claim.ok) return claim.reason;
       const prove = (body: Buffer) => {
         const verified = checkClaim(claim, body, route.secrets);
-        // Looked up only for tokens that are right: whom it was taken from is no stranger's business.
+        // Checked for valid tokens only, so that an unauthenticated caller cannot learn who is revoked.
         return verified.ok && verified.userId !== undefined && route.isRevoked(verified.userId)
           ? ({ ok: false, reason: 'token_revoked' } as const)
           : verified;
       };
-      // A token says nothing of the body, so that nothing need be read for one that is wrong.
+      // A token does not cover the body, so a wrong one is refused before anything is read.
       if (!claim.scheme.signs.includes('body')) {
         const early = prove(Buffer.alloc(0));
         if (!early.ok) return early.reason;
@@ -98,7 +98,7 @@ export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
         const facts = { receivedAtMs, headers: request.headers, keptHeaders, verified };
         return {
           record: rawRecord({ topic: route.topic, partitions: deps.partitions }, key, body, facts),
-          // Kept all the same: it is authentic, and the topology tells why it is no event.
+          // Appended all the same: it is authentic, and the topology dead-letters it with the reason.
           outcome: json.ok ? 'processed' : 'not_json',
         };
       };
@@ -106,7 +106,7 @@ export function vendorWebhook(deps: WebhookDeps, route: VendorRoute): Handler {
   });
 }
 
-/** The handler of the unsigned test webhook: any bytes, to the partitions of the test topic in turn. */
+/** Creates the handler of the unsigned test webhook: any bytes, to the partitions of the test topic in turn. */
 export function testWebhook(deps: WebhookDeps, topic: string): Handler {
   let turn = 0;
   return webhook(deps, {
@@ -123,7 +123,7 @@ export function testWebhook(deps: WebhookDeps, topic: string): Handler {
 interface Kind {
   readonly device: string;
   readonly maxBodyBytes: number;
-  /** Looks at the headers alone: the reason to refuse, or what to do with the body. */
+  /** Judges the headers alone: returns the reason to refuse, or the function that takes the body. */
   admit(
     request: IncomingMessage,
     receivedAtMs: number,
@@ -165,7 +165,7 @@ async function handle(
   response: ServerResponse,
 ): Promise<Outcome> {
   const receivedAtMs = deps.now();
-  // In the order of what costs least: a request that must fail takes no place and no memory.
+  // The cheapest checks come first: a request that must fail takes no place and no memory.
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return 'content_encoding';
   if ((declaredLength(request) ?? 0) > kind.maxBodyBytes) return 'body_too_large';
@@ -175,7 +175,7 @@ async function handle(
 
   const turn = await deps.queue.enter((leave) => response.once('close', leave));
   if (turn === 'gone') return 'incomplete_body';
-  // Answered at once, thousands of senders that come again at once would leave no turn of the event loop for the broker.
+  // An immediate answer would let thousands of senders retry at once and leave the broker no turn of the event loop.
   if (turn === 'full') await sleep(fullAnswerMs);
   if (turn !== 'entered') return 'too_busy';
   const lease: Lease = deps.budget.lease();

@@ -15,7 +15,7 @@ export type ToWorker =
 export type FromWorker =
   { readonly type: 'status'; readonly status: Status } | { readonly type: 'ask'; readonly number: number };
 
-/** The primary answers within this time, also when another worker does not. */
+/** The primary answers within this time, even when another worker does not. */
 const groupMs = 3_000;
 
 /** Runs one of several processes that share the port; startWorkers starts it. */
@@ -32,7 +32,7 @@ export function startWorker(config: IngressConfig, log: Logger): Promise<Running
         return within(answered, groupMs, 'asking the group').finally(() => questions.delete(number));
       },
     };
-    // Without a listener SIGHUP ends a process; the parts that reread something add their own.
+    // Without a listener SIGHUP ends the process; the parts that reread a file add their own.
     process.on('SIGHUP', ignore);
     const ingress = await startIngress(config, log, group);
     ingress.failed.catch(service.fail);
@@ -43,10 +43,10 @@ export function startWorker(config: IngressConfig, log: Logger): Promise<Running
       else process.emit('SIGHUP');
     };
     process.on('message', onMessage);
-    // Its own deadlines bound the stop of the ingress.
+    // The ingress bounds its own stop.
     service.onStop(async () => {
       await ingress.stop();
-      // The last counts, so that the sums of the group do not run backwards.
+      // Send the final counts, so that the sums of the group do not run backwards.
       await sendStatus();
       process.off('message', onMessage);
       process.off('SIGHUP', ignore);

@@ -8,17 +8,17 @@ import type { IngressConfig } from './config.ts';
 import { groupHealth, health, livez, metrics, readyz } from './health.ts';
 import { closeServer, createHttpServer, listening } from './http-server.ts';
 import type { GroupStatus, RunningIngress, Status } from './main.ts';
-import { groupMetrics, whatStays, type Metrics } from './metrics.ts';
+import { cumulative, groupMetrics, type Metrics } from './metrics.ts';
 import type { FromWorker, ToWorker } from './worker.ts';
 
 /** How a worker that ends by itself is replaced. */
 const restart = {
-  /** After a worker that had run for a while; doubled by each that had not. */
+  /** After a worker that ran for a while; doubled for each that did not. */
   firstDelayMs: 100,
   longestDelayMs: 2_000,
-  /** One that ended earlier than this has done no work worth starting another for. */
+  /** A worker that ends earlier than this is not worth restarting at once. */
   youngMs: 5_000,
-  /** So many young ones in a row, and another will not do better. */
+  /** After this many young workers in a row, another will not do better. */
   givesUpAfter: 10,
 } as const;
 /** How long a worker may take to report; after that its last report counts. */
@@ -27,9 +27,9 @@ const answerMs = 1_000;
 const endMs = 25_000;
 
 /**
- * Starts WORKERS processes that share the port, each an ingress with connections, queue and producer of its own, and
- * replaces one that ends. Connections are dealt out in turn; those of a worker that is stopping go to the others. This
- * process opens the admin port.
+ * Starts WORKERS processes that share the port, each an ingress with its own connections, queue and producer, and
+ * replaces one that ends. Connections are distributed in turn; those of a stopping worker go to the others. This process
+ * opens the admin port.
  * @throws Error when a worker ends before it listens: its own log line says why.
  */
 export function startWorkers(config: IngressConfig, log: Logger): Promise<Omit<RunningIngress, 'status'>> {
@@ -41,7 +41,7 @@ export function startWorkers(config: IngressConfig, log: Logger): Promise<Omit<R
       serialization: 'advanced',
     });
     const { HOST: host, WORKERS } = config;
-    // All workers share it, those that are started later too.
+    // All workers share it, those started later too.
     const port = config.PORT === 0 ? await anyFreePort(host) : config.PORT;
     const workers = new Workers(port, config.DRAIN_GRACE_MS, service, log);
     service.onStop(() => workers.stop(), config.DRAIN_GRACE_MS + endMs + 1_000);
@@ -87,7 +87,7 @@ class Workers {
   #departed: Promise<Metrics> = Promise.resolve([]);
   /** Workers in a row that ended right after their start. */
   #young = 0;
-  /** Before this, the end of a worker ends the start. */
+  /** Until this is set, the end of a worker fails the start. */
   isStarted = false;
 
   constructor(port: number, graceMs: number, service: Service, log: Logger) {
@@ -98,7 +98,7 @@ class Workers {
     process.on('SIGHUP', this.#onHangup);
   }
 
-  /** Resolves once a new worker listens; never rejects: its end is a failure of the service, or leads to another worker. */
+  /** Resolves once a new worker listens. Never rejects: when it ends, the service fails or another worker is started. */
   start(): Promise<void> {
     const startedAt = performance.now();
     const worker = cluster.fork({ PORT: String(this.#port) });
@@ -122,7 +122,7 @@ class Workers {
     });
   }
 
-  /** The reports of all workers, the last one of a worker that does not answer in time. */
+  /** The reports of all workers; the previous one of a worker that does not answer in time. */
   async status(): Promise<GroupStatus> {
     const all = await this.#askAll();
     return {
@@ -150,7 +150,7 @@ class Workers {
 
   #onExit(entry: Entry, how: { code: number; signal: string | null; livedMs: number }): void {
     this.#workers.delete(entry.worker.id);
-    const last = whatStays(entry.last?.metrics ?? []);
+    const last = cumulative(entry.last?.metrics ?? []);
     this.#departed = this.#departed.then((sum) => groupMetrics([sum, last]).getMetricsAsJSON());
     if (this.#service.stopping.aborted) return;
     const ended = { worker: entry.worker.process.pid, ...how };
@@ -181,7 +181,7 @@ class Workers {
   };
 }
 
-/** Asks a worker for its state; resolves when it came, or did not come in time. */
+/** Asks a worker for its state; resolves on its report, its exit or a timeout. */
 function askOne(worker: Worker): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {

@@ -15,7 +15,7 @@ export interface AppendRecord {
 }
 
 /**
- * The outcome of one record. Only `acknowledged` says that it is in the log; after `failed` and `late` it may be.
+ * The outcome of one record. Only `acknowledged` means that it is in the log; it may be after `failed` and `late`.
  * `not_sent`: the gate was closed.
  */
 export type Appended = 'acknowledged' | 'too_large' | 'late' | 'failed' | 'not_sent' | 'stopped';
@@ -34,23 +34,23 @@ export interface SendReport {
   readonly seconds: number;
 }
 
-/** How much one send may hold. The broker limits the batch of a partition, and one send makes one batch of each. */
+/** The size of one send, unless it is a single record. The broker limits the batch of each partition, one per send. */
 export interface BatchLimits {
-  /** Bytes for one partition of `topic`, or one record. */
+  /** Bytes for one partition of `topic`. */
   partitionBytes(topic: string): number;
-  /** Bytes of the whole send, or one record. */
+  /** Bytes of the whole send. */
   readonly sendBytes: number;
 }
 
-/** Decides whether sends go out at all, and sees how each ends: a circuit breaker, for example. */
+/** Decides whether sends go out, and observes how each ends: a circuit breaker, for example. */
 export interface SendGate {
   isClosed(): boolean;
-  /** Runs one send; rejects with what it rejects with. */
+  /** Runs one send; rejects with its error. */
   run<T>(send: () => Promise<T>): Promise<T>;
 }
 
 export interface AppenderOptions {
-  /** Makes an idempotent producer. Called again after every failed send; the one before is disconnected. */
+  /** Creates an idempotent producer. Called again after every failed send, which disconnects the one before. */
   readonly createProducer: () => AppendProducer;
   readonly limits: BatchLimits;
   /** How long one send may take, connecting included. */
@@ -63,9 +63,9 @@ export interface AppenderOptions {
 interface Entry {
   readonly record: AppendRecord;
   readonly bytes: number;
-  /** Sent with no other record: a large one, or one that was refused as too large in company. */
+  /** Sent without other records: large, or part of a batch that was refused as too large. */
   alone: boolean;
-  /** Its caller has an outcome, so it must not be sent again. */
+  /** Its caller already has an outcome, so it must not be sent again. */
   settled: boolean;
   readonly settle: (outcome: Appended) => void;
 }
@@ -73,7 +73,7 @@ interface Entry {
 interface Connected {
   readonly producer: AppendProducer;
   readonly connected: Promise<void>;
-  /** Settles when nothing of it is in flight; never rejects. */
+  /** Resolves when nothing is in flight; never rejects. */
   busy: Promise<void>;
 }
 
@@ -81,9 +81,9 @@ interface Connected {
 const aloneBytes = 512 * 1024;
 
 /**
- * A group-commit producer: one send is in flight, and the records that arrive meanwhile go together in the next one.
- * So an idle appender adds no wait, batches grow with the load, and a lost answer never concerns two sends at once
- * (kafkajs mixes up the idempotent sequences of concurrent sends after a failure, #598 and #1005).
+ * A group-commit producer: one send is in flight, and the records that arrive meanwhile share the next one. So an idle
+ * appender adds no delay, batches grow with the load, and a lost answer never affects two sends at once (kafkajs mixes up
+ * the idempotent sequences of concurrent sends after a failure, #598 and #1005).
  */
 export class Appender {
   readonly #options: AppenderOptions;
@@ -93,7 +93,7 @@ export class Appender {
   #sending: Promise<void> | undefined;
   #isStopped = false;
   #isHealthy = true;
-  /** Producers that were given up and are still ending. */
+  /** Discarded producers that are still disconnecting. */
   readonly #leaving = new Set<Promise<void>>();
 
   constructor(options: AppenderOptions) {
@@ -117,7 +117,7 @@ export class Appender {
       };
       const bytes = recordBytes(record);
       const entry: Entry = { record, bytes, alone: bytes > aloneBytes, settled: false, settle };
-      // A late record is not sent any more: its caller asks the vendor to send it again.
+      // A late record is no longer sent: its caller asks the vendor to send it again.
       const timer = setTimeout(() => {
         this.#queue.delete(entry);
         settle('late');
@@ -127,7 +127,7 @@ export class Appender {
     });
   }
 
-  /** Connects ahead of the first record; a failure is left to the first record to find. */
+  /** Connects before the first record; a failure is reported by that record. */
   async warmUp(): Promise<void> {
     if (this.#isStopped || this.#current !== undefined) return;
     const started = this.#connect();
@@ -138,7 +138,7 @@ export class Appender {
     }
   }
 
-  /** Refuses new records, sends those that wait, and disconnects, each within `deadlineMs`. */
+  /** Refuses new records, sends the waiting ones and disconnects, each within `deadlineMs`. */
   async close(deadlineMs: number): Promise<void> {
     this.#isStopped = true;
     await within(this.#sending ?? Promise.resolve(), deadlineMs, 'the last send').catch(nothing);
@@ -148,7 +148,7 @@ export class Appender {
   }
 
   async #sendAll(): Promise<void> {
-    // Lets records that arrive in the same turn go together.
+    // Let records that arrive in the same turn share a send.
     await Promise.resolve();
     while (this.#queue.size > 0) {
       if (this.#options.gate.isClosed()) {
@@ -212,13 +212,13 @@ export class Appender {
     return this.#current;
   }
 
-  /** Gives a producer up: what it is still doing ends in the background, and then it is disconnected. */
-  #discard(given = this.#current): void {
-    // Another may have replaced it already.
-    if (given === undefined || given !== this.#current) return;
-    const { producer, busy } = given;
+  /** Discards a producer: disconnects it now, and again after the send that it may still be doing. */
+  #discard(discarded = this.#current): void {
+    // It may have been replaced already.
+    if (discarded === undefined || discarded !== this.#current) return;
+    const { producer, busy } = discarded;
     this.#current = undefined;
-    // A send that was reconnecting for a retry may leave a connection open: hence once more at its end.
+    // A send that reconnects for a retry may leave a connection open, hence the second disconnect.
     const end = producer
       .disconnect()
       .catch(nothing)
@@ -235,8 +235,8 @@ export class Appender {
       first?.settle('too_large');
       return;
     }
-    // The broker writes or refuses each partition's batch as a whole. Nothing of the refused one is written, so each of
-    // its records can be tried alone; others may be written, and sending them again could double them.
+    // The broker writes or refuses each partition's batch as a whole. Nothing of the refused one is written, so its
+    // records can be retried alone; the others may be written, and sending them again could duplicate them.
     const refused = refusedPartition(error);
     const partitions = new Set(batch.map(({ record }) => partitionOf(record)));
     const again: Entry[] = [];
@@ -262,7 +262,7 @@ export class Appender {
   }
 }
 
-/** About how many bytes a record adds to a batch: its parts, and a generous bound of the lengths between them. */
+/** Estimates how many bytes a record adds to a batch: its parts, and a generous bound of the lengths between them. */
 export function recordBytes(record: AppendRecord): number {
   let bytes = record.value.length + (record.key?.length ?? 0) + 32;
   for (const [name, value] of Object.entries(record.headers)) bytes += name.length + value.length + 8;
@@ -276,8 +276,8 @@ export function isTooLarge(error: unknown): boolean {
 }
 
 /**
- * The entries of the next send, from the front of the queue (which is left as it is). The first is always among them;
- * within a partition none overtakes another.
+ * Selects the entries of the next send from the front of the queue, without removing them. The first is always among
+ * them; within a partition none overtakes another.
  */
 function nextBatch(queue: Iterable<Entry>, limits: BatchLimits): Entry[] {
   const batch: Entry[] = [];
@@ -323,7 +323,7 @@ function refusedPartition(error: unknown): string | undefined {
   return undefined;
 }
 
-// Names only: they say what to look for and hold nothing of a record.
+// Names only: they say what to look for and quote no record.
 function errorName(error: unknown): string {
   const type = kafkaErrorType(error);
   if (type !== undefined) return type;

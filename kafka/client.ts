@@ -1,4 +1,4 @@
-/** The only file that imports kafkajs: what the rest of the project may use of it, with our defaults. */
+/** The only file that imports kafkajs: exports what the project uses of it, with our defaults. */
 import kafkajs, {
   type CompressionTypes as Compression,
   type Kafka,
@@ -27,10 +27,10 @@ export type {
 
 export type { Compression };
 export const { AssignerProtocol: assignerProtocol, CompressionTypes } = kafkajs;
-/** The kind of resource that a topic is, for its configuration. */
+/** The resource type of a topic, for its configuration. */
 export const topicResource = kafkajs.ConfigResourceTypes.TOPIC;
 
-// The default partitioner is Java's murmur2, which is what the topics want; the warning says only that it changed once.
+// The default partitioner is Java's murmur2, which is what we want; the warning says only that it changed once.
 process.env['KAFKAJS_NO_PARTITIONER_WARNING'] = '1';
 
 /** Where the brokers are and how to log in. */
@@ -38,7 +38,7 @@ export interface KafkaConnection {
   readonly brokers: readonly string[];
   readonly ssl?: boolean;
   readonly sasl?: SASLOptions;
-  /** How records are written. Default none. Whatever Kafka's clients write by default is read. */
+  /** Compression of written records; default none. What Kafka's clients write by default can always be read. */
   readonly compression?: 'snappy' | 'none';
 }
 
@@ -49,12 +49,12 @@ export interface KafkaLog {
   error(fields: object, message: string): void;
 }
 
-/** What a send is given, so that it compresses as the connection says. */
+/** The compression to pass to a send. */
 export function compressionOf({ compression }: KafkaConnection): Compression {
   return compression === 'snappy' ? kafkajs.CompressionTypes.Snappy : kafkajs.CompressionTypes.None;
 }
 
-/** How a client retries unless told otherwise: it gives up after about 5 s. */
+/** The default retry policy; it gives up after about 5 s. */
 export const defaultRetry = {
   initialRetryTime: 100,
   multiplier: 1.5,
@@ -86,8 +86,8 @@ export function kafkaClient(
 }
 
 /**
- * The Kafka name of an error (`ILLEGAL_GENERATION`, `MESSAGE_TOO_LARGE`, …), looked for through the wrappers that
- * kafkajs puts around it; undefined when the error did not come from a broker.
+ * The Kafka name of an error (`ILLEGAL_GENERATION`, `MESSAGE_TOO_LARGE`, …), found through the wrappers that kafkajs puts
+ * around it; undefined when the error did not come from a broker.
  */
 export function kafkaErrorType(error: unknown): string | undefined {
   for (const link of causes(error)) {
@@ -113,7 +113,7 @@ export function keyPartition(key: Buffer, partitions: number): number {
 }
 
 const partitioner = kafkajs.Partitioners.DefaultPartitioner();
-// One entry for each count of partitions that a process works with, that is one.
+// One entry per partition count; a process uses one.
 const partitionLists = new Map<number, Parameters<typeof partitioner>[0]['partitionMetadata']>();
 
 // Java writes snappy in the xerial framing: an 8 byte magic, two versions, then length-prefixed blocks.
@@ -129,7 +129,7 @@ kafkajs.CompressionCodecs[kafkajs.CompressionTypes.Snappy] = () => ({
     head.writeInt32BE(block.length, 16);
     return Promise.resolve(Buffer.concat([head, block]));
   },
-  // In this thread: a batch takes a fraction of a millisecond, less than the way to another thread and back.
+  // On this thread: a batch takes a fraction of a millisecond, less than a round trip to another thread.
   decompress(buffer: Buffer) {
     if (!buffer.subarray(0, 8).equals(xerialMagic)) return Promise.resolve(uncompressed(buffer));
     const blocks: Buffer[] = [];
@@ -151,12 +151,12 @@ function asBuffer(value: string | Buffer): Buffer {
   return typeof value === 'string' ? Buffer.from(value) : value;
 }
 
-/** While brokers are away the client says the same about each attempt: within this time once is enough. */
+/** While brokers are down the client logs the same line for every attempt; once within this time is enough. */
 const repeatAfterMs = 10_000;
 
-/** What a client says, in our log: what its caller hears as well, or has heard just now, at debug only. */
+/** Writes a client's log to ours; lines that are also thrown, or repeat a recent one, at debug only. */
 function clientLog(log: KafkaLog): (entry: LogEntry) => void {
-  const saidAt = new Map<string, number>();
+  const loggedAt = new Map<string, number>();
   return ({ level, log: entry, namespace }) => {
     // Only fields that are known to hold no record data; the client's messages themselves name topics and errors.
     const fields: Record<string, unknown> = { client: namespace };
@@ -165,21 +165,20 @@ function clientLog(log: KafkaLog): (entry: LogEntry) => void {
     }
     const { message } = entry;
     const now = performance.now();
-    const isRepeated = now - (saidAt.get(message) ?? -Infinity) < repeatAfterMs;
+    const isRepeated = now - (loggedAt.get(message) ?? -Infinity) < repeatAfterMs;
     if (isThrownAsWell(namespace, message) || isRepeated || level > kafkajs.logLevel.WARN) {
       log.debug(fields, message);
       return;
     }
-    if (saidAt.size > 100) saidAt.clear();
-    saidAt.set(message, now);
+    if (loggedAt.size > 100) loggedAt.clear();
+    loggedAt.set(message, now);
     if (level === kafkajs.logLevel.ERROR) log.error(fields, message);
     else log.warn(fields, message);
   };
 }
 
-// Error codes in answers, and what a producer fails with, are logged by the client and thrown as well: whoever handles
-// them knows which are normal (a rebalance, a coordinator that moves). The last one is about the retry policy that
-// transactions need.
+// The client both logs and throws error codes of responses and a producer's failures; the code that catches them knows
+// which are normal (a rebalance, a moved coordinator). The last one is about the retry policy of transactions.
 function isThrownAsWell(namespace: string, message: string): boolean {
   return (
     message.startsWith('Response ') ||

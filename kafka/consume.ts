@@ -10,23 +10,23 @@ export interface Chunk {
   readonly topic: string;
   readonly partition: number;
   readonly messages: readonly KafkaMessage[];
-  /** Heartbeats; to be called about twice a second while the chunk is handled. */
+  /** Sends a heartbeat; call it about twice a second while handling the chunk. */
   beat(): Promise<void>;
 }
 
-/** Handles a chunk completely before it resolves; false when it was not, because the reader is stopping. */
+/** Handles a chunk completely before it resolves; resolves to false when the reader stops before that. */
 export type HandleChunk = (chunk: Chunk) => Promise<boolean>;
 
-/** A reader that runs. */
+/** A running reader. */
 export interface Reader {
   readonly membership: Membership;
 }
 
 /**
- * Joins a group and hands the committed records of `topics` to `handle`, from the group's position, from the beginning
- * when it has none. A chunk's offset is committed after it was handled, so a crash repeats it: handling a record
- * twice must be harmless. The service fails when the consumer cannot go on, or `handle` rejects with an error that is
- * not the client's own.
+ * Joins a group and passes the committed records of `topics` to `handle`, from the group's position, or from the
+ * beginning when it has none. A chunk's offset is committed after it was handled, so a crash repeats it: handling a
+ * record twice must be harmless. The service fails when the consumer cannot continue, or `handle` rejects with an error
+ * not of the client.
  */
 export async function startReader(
   kafka: Kafka,
@@ -51,7 +51,7 @@ export async function startReader(
   });
   const membership = followMembership(consumer);
   consumer.on(consumer.events.CRASH, ({ payload }) => {
-    // With restart the client goes on by itself.
+    // With `restart` the client recovers by itself.
     if (!payload.restart) service.fail(payload.error);
   });
   service.onStop(() => consumer.disconnect());
@@ -65,7 +65,7 @@ export async function startReader(
       try {
         await handleBatch(payload, membership, service.stopping, options.handle);
       } catch (error) {
-        // The client handles its own errors (rejoin, reconnect, restart); after any other it would repeat for ever.
+        // The client handles its own errors (rejoin, reconnect, restart); it would retry any other for ever.
         if (!isClientError(error)) service.fail(error);
         throw error;
       }
@@ -75,8 +75,8 @@ export async function startReader(
 }
 
 /**
- * Takes a batch through the steps of each chunk, in this order: 1 handle, 2 commit its offset, 3 resolve it. It ends
- * early when the partition is no longer ours or `stop` is aborted.
+ * Handles a batch chunk by chunk, each in this order: 1 handle it, 2 commit its offset, 3 resolve it. Stops early when
+ * the partition is no longer ours or `stop` is aborted.
  */
 export async function handleBatch(
   payload: EachBatchPayload,
@@ -92,7 +92,7 @@ export async function handleBatch(
     if (!(await handle({ topic, partition, messages, beat: () => payload.heartbeat() }))) return;
     if (!claim.isCurrent()) return;
     const last = messages.at(-1)?.offset ?? payload.batch.lastOffset();
-    // The last offset of a batch may be that of a transaction's marker, which is no message.
+    // The last offset of a batch may be that of a transaction's marker, which is not a message.
     const end = index === all.length - 1 ? payload.batch.lastOffset() : last;
     const offset = String(BigInt(end) + 1n);
     await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] });
@@ -137,8 +137,8 @@ export interface Membership {
   silentForMs(): number;
   /**
    * A claim on a partition that ends with the next rebalance; undefined when the partition is not ours. kafkajs also
-   * hands over batches that were fetched before a rejoin, and they write into the same offsets: ask `isCurrent` right
-   * before resolving or committing, with no await in between.
+   * delivers batches that were fetched before a rejoin, and they write the same offsets: check `isCurrent` right before
+   * resolving or committing, with no await in between.
    */
   claim(topic: string, partition: number): { isCurrent(): boolean } | undefined;
 }
@@ -175,7 +175,7 @@ export function followMembership(consumer: Consumer): Membership {
   };
 }
 
-/** A server that may stop answering and comes back: its outage is logged once at its beginning and once at its end. */
+/** Tracks the outages of a server; each is logged once at its beginning and once at its end. */
 export interface Outage {
   isDown(): boolean;
   wentDown(code: string): void;
@@ -224,9 +224,9 @@ export async function whileBeating<T>(work: Promise<T>, beat: () => Promise<void
 }
 
 /**
- * Repeats `attempt` until it succeeds, with growing pauses of at most 2 s. Only failures that are an outage are
- * repeated: `codeOf` answers a code for the log for them, and undefined for those that are passed on.
- * @returns what `attempt` answered, or `undefined` when `stop` was aborted meanwhile.
+ * Retries `attempt` until it succeeds, with growing pauses of at most 2 s. Only outages are retried: `codeOf` returns a
+ * code for the log for them, and undefined for errors to rethrow.
+ * @returns the result of `attempt`, or `undefined` when `stop` was aborted meanwhile.
  */
 export async function untilBack<T>(
   attempt: () => Promise<T>,

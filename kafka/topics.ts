@@ -10,7 +10,7 @@ export interface TopicSpec {
 /** A topic is missing or has another partition count than this deployment needs; the message says what to do. */
 export class TopicError extends Error {
   override readonly name = 'TopicError';
-  /** A missing topic can still be created; a partition count never changes, so nothing but a restart helps. */
+  /** A missing topic can still be created; a partition count never changes, so only a restart helps. */
   readonly code: 'TOO_FEW_BROKERS' | 'MISSING_TOPIC' | 'WRONG_PARTITION_COUNT';
   constructor(code: TopicError['code'], message: string) {
     super(message);
@@ -62,7 +62,7 @@ export async function createTopics(
   }
   await untilVisible(async () => {
     await checkTopics(admin, created, partitions);
-    // Metadata can list a partition a moment before its leader answers for it.
+    // Metadata can list a partition a moment before its leader serves it.
     for (const name of created) await admin.fetchTopicOffsets(name);
   });
   return created;
@@ -70,7 +70,7 @@ export async function createTopics(
 
 const notYet = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION']);
 
-/** A broker answers for a new topic only after it has heard of it from the controller. */
+/** A broker serves a new topic only after the controller has announced it. */
 async function untilVisible(check: () => Promise<void>): Promise<void> {
   const deadline = performance.now() + 15_000;
   for (;;) {
@@ -85,9 +85,9 @@ async function untilVisible(check: () => Promise<void>): Promise<void> {
   }
 }
 
-/** The partition count of each of `topics`; those that do not exist are missing in the result. */
+/** The partition count of each of `topics`; those that do not exist are missing from the result. */
 export async function partitionCounts(admin: Admin, topics: readonly string[]): Promise<Map<string, number>> {
-  // Asked first: metadata of a topic that does not exist is an error that the client retries.
+  // Listed first: metadata of a topic that does not exist is an error that the client retries.
   const existing = new Set(await admin.listTopics());
   const present = topics.filter((topic) => existing.has(topic));
   if (present.length === 0) return new Map();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Pool } from 'pg';
 import { databaseErrorCode } from './pool.ts';
 
-/** What migrating needs of a database connection (one connection, not a pool: it opens transactions). */
+/** A database connection for migrating (one connection, not a pool: it opens transactions). */
 export interface Session {
   query(text: string, values?: unknown[]): Promise<{ rows: Record<string, unknown>[] }>;
 }
@@ -16,7 +16,7 @@ export interface Migration {
   readonly sql: string;
 }
 
-/** The database is not one that these migrations can be applied to; the message says what to do. */
+/** These migrations cannot be applied to the database; the message says what to do. */
 export class MigrationError extends Error {
   override readonly name = 'MigrationError';
 }
@@ -73,9 +73,8 @@ export async function migrateDatabase(pool: Pool, url: string, all: readonly Mig
 }
 
 /**
- * Applies what the database lacks, each migration in a transaction of its own. Several processes may do this at the
- * same time: a lock lets one go first, the others then find nothing left to do. Migrations of a newer version of the
- * bridge are left alone.
+ * Applies the missing migrations, each in its own transaction. Several processes may do this at the same time: a lock
+ * lets one go first, and the others find nothing left to do. Migrations of a newer version of the bridge are left alone.
  * @returns the names of the migrations that were applied.
  * @throws MigrationError when the database cannot hold every text, or a migration was changed after its release.
  */
@@ -88,7 +87,7 @@ export async function migrate(session: Session, all: readonly Migration[]): Prom
       if (await apply(session, migration)) applied.push(migration.name);
       await session.query('COMMIT');
     } catch (error) {
-      // A connection that is gone has rolled back by itself; the first error is the one to report.
+      // A lost connection has rolled back by itself; the first error is the one to report.
       await session.query('ROLLBACK').catch(() => undefined);
       throw error;
     }
@@ -96,7 +95,7 @@ export async function migrate(session: Session, all: readonly Migration[]): Prom
   return applied;
 }
 
-// An arbitrary number of ours; held until the end of the transaction.
+// An arbitrary key; the lock is held until the end of the transaction.
 const lockKey = 4_711_889_003;
 
 async function apply(session: Session, { version, name, sql }: Migration): Promise<boolean> {

@@ -12,30 +12,30 @@ export const postgresVariables = {
   PG_POOL_MIN_SIZE: variable<number>({
     schema: is.integer(0, 1_000),
     default: 10,
-    description: 'connections that stay open once they were needed',
+    description: 'connections that stay open once opened',
   }),
   PG_POOL_MAX_SIZE: variable<number>({
     schema: is.integer(1, 1_000),
     default: 50,
-    description: 'most connections to open',
+    description: 'maximum number of connections',
   }),
 } as const;
 
-/** A pool whose every wait has an end; connections are made when they are needed, and kept down to the minimum. */
+/** Creates a pool in which every wait has a deadline; connections open on demand, and idle ones close down to the minimum. */
 export function postgresPool(options: Config<typeof postgresVariables>, applicationName: string): pg.Pool {
   const pool = new pg.Pool({
     connectionString: options.POSTGRES_URL,
     min: options.PG_POOL_MIN_SIZE,
     max: options.PG_POOL_MAX_SIZE,
     connectionTimeoutMillis: 5_000,
-    // The server gives up first, so that a slow statement does not go on unobserved.
+    // The server times out first, so that a slow statement does not keep running unobserved.
     statement_timeout: 20_000,
     query_timeout: 25_000,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
     application_name: applicationName,
   });
-  // An idle connection that breaks is replaced at the next query; unheard, its error would end the process.
+  // A broken idle connection is replaced at the next query; without a listener its error would end the process.
   pool.on('error', () => undefined);
   return pool;
 }

@@ -1,15 +1,15 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** What an orchestrator may ask of a process; each answers `ok`, or in words what is wrong. */
+/** The probes of a process; each returns `ok`, or a description of the fault. */
 export interface Probes {
-  /** False-ish answers make the orchestrator restart the process: only for a process that cannot heal itself. */
+  /** Anything but `ok` makes the orchestrator restart the process: only for faults that do not heal by themselves. */
   live(): string;
-  /** Whether it can do its work now. */
+  /** Whether the process can do its work now. */
   ready(): Promise<string> | string;
 }
 
-/** Where metrics come from: a registry of prom-client, or several together. */
+/** The source of the metrics: a registry of prom-client, or several together. */
 export interface MetricsSource {
   readonly contentType: string;
   metrics(): Promise<string>;
@@ -23,7 +23,7 @@ export interface AdminServer {
 
 /**
  * Serves the probes (200 `ok` or 503 with the reason, as text) and the metrics as Prometheus text.
- * @param options.port - 0 takes any free port, told in the result.
+ * @param options.port - 0 takes any free port; the result names it.
  * @throws Error naming the port when it is taken.
  */
 export async function startAdmin(options: {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
-/** One environment variable of a process: what it holds, its default, and whether it may be printed. */
+/** One environment variable of a process: its type, its default, and whether it may be printed. */
 export interface Variable<T> {
   /** Parses the text of the variable; its messages must not quote the text. */
   readonly schema: z.ZodType<T>;
@@ -9,7 +9,7 @@ export interface Variable<T> {
   readonly default?: T | (() => T);
   /** Never printed: `bridge config` and logs show `[redacted]`. */
   readonly secret?: boolean;
-  /** What it is, for `bridge config`. */
+  /** The meaning, for `bridge config` and help texts. */
   readonly description: string;
 }
 
@@ -20,7 +20,7 @@ export type Config<T extends VariableTable> = {
   readonly [K in keyof T]: T[K] extends Variable<infer V> ? V : never;
 };
 
-/** The environment is not what a process needs; `faults` names every wrong variable, not only the first. */
+/** The environment is not usable; `faults` names every wrong variable, not only the first. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly faults: readonly string[];
@@ -74,7 +74,7 @@ function readText(name: string, env: NodeJS.ProcessEnv, faults: string[]): strin
   }
 }
 
-/** The values as text for people, secrets replaced by `[redacted]` (or `[unset]`). */
+/** Formats the values as text, secrets as `[redacted]` (or `[unset]`). */
 export function describeConfig<T extends VariableTable>(table: T, config: Config<T>): Record<string, string> {
   const shown: Record<string, string> = {};
   for (const [name, variable] of Object.entries(table)) {
@@ -98,7 +98,7 @@ export const is = {
       .map((part) => part.trim())
       .filter((part) => part !== ''),
   ),
-  /** A whole number in the given range; digits only, so that `1e3`, `0x10` or ` 5` are faults. */
+  /** A whole number from `min` to `max`; digits only, so that `1e3`, `0x10` or ` 5` are faults. */
   integer: (min: number, max: number): z.ZodType<number> =>
     z
       .string()
@@ -125,7 +125,7 @@ export function variable<T>(definition: Variable<T>): Variable<T> {
   return definition;
 }
 
-/** How to reach Kafka, and how topics of this deployment are laid out. */
+/** How to reach Kafka, and the size and prefix of this deployment's topics. */
 export const kafkaVariables = {
   KAFKA_BOOTSTRAP_SERVERS: variable<string[]>({
     schema: is.list,

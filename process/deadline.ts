@@ -1,4 +1,4 @@
-/** Whether `promise` has settled within `timeoutMs`; how it settled is its owner's affair. */
+/** Whether `promise` settles within `timeoutMs`, resolved or rejected; its owner handles the outcome. */
 export async function settlesWithin(promise: Promise<unknown>, timeoutMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<boolean>((resolve) => {
@@ -16,7 +16,7 @@ export async function settlesWithin(promise: Promise<unknown>, timeoutMs: number
 }
 
 /**
- * The outcome of `promise`, or a DeadlineError after `timeoutMs`. What comes later of an abandoned promise is ignored.
+ * Settles as `promise` does, or rejects with DeadlineError after `timeoutMs`; a later outcome is ignored.
  * @param what - names the step in the error.
  */
 export async function within<T>(promise: Promise<T>, timeoutMs: number, what: string): Promise<T> {
@@ -24,7 +24,7 @@ export async function within<T>(promise: Promise<T>, timeoutMs: number, what: st
   throw new DeadlineError(`${what} took longer than ${timeoutMs} ms`);
 }
 
-/** A step did not end in time; whether it will still have an effect is not known. */
+/** A step did not end in time; it may still take effect. */
 export class DeadlineError extends Error {
   override readonly name = 'DeadlineError';
 }

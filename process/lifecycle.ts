@@ -5,20 +5,20 @@ import { settlesWithin } from './deadline.ts';
  * watches `failed`.
  */
 export interface Running {
-  /** Drains and releases everything; resolves within the deadlines of its steps. Again: the same promise. */
+  /** Drains and releases everything; resolves within the deadlines of its steps. A second call returns the same promise. */
   stop(): Promise<void>;
-  /** Rejects with the reason when the part cannot go on; never resolves. */
+  /** Rejects with the reason when the part cannot continue; never resolves. */
   readonly failed: Promise<never>;
 }
 
-/** What a part uses while it starts. */
+/** Passed to a part while it starts. */
 export interface Service {
   /**
-   * Registers what stop() does. Steps run one after the other, the last registered first, and each is given up after
-   * `deadlineMs` (10,000). A step that fails does not keep the others from running.
+   * Registers a step of stop(). Steps run one after the other, the last registered first; each is abandoned after
+   * `deadlineMs` (default 10,000). A step that fails does not keep the others from running.
    */
   onStop(step: () => unknown, deadlineMs?: number): void;
-  /** Reports that the part cannot go on. */
+  /** Reports that the part cannot continue. */
   fail(error: unknown): void;
   /** Rejects after fail(). */
   readonly failed: Promise<never>;
@@ -27,9 +27,9 @@ export interface Service {
 }
 
 /**
- * Starts a part: the one way in which everything long-running starts and stops. When `start` rejects, what it has
- * registered so far is stopped first, so that nothing stays open.
- * @returns what `start` answers, with `stop` and `failed`.
+ * Starts a part; everything long-running starts and stops this way. When `start` rejects, the steps registered so far run
+ * first, so that nothing stays open.
+ * @returns the result of `start`, with `stop` and `failed`.
  */
 export async function startService<T extends object>(
   start: (service: Service) => Promise<T> | T,
@@ -63,7 +63,7 @@ export async function startService<T extends object>(
   }
 }
 
-/** The two ends of a `failed` promise. Without a watcher its rejection does not end the process. */
+/** Creates a `failed` promise and its reject function. An unwatched rejection does not end the process. */
 export function failure(): { readonly failed: Promise<never>; readonly fail: (error: unknown) => void } {
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_, reject) => {

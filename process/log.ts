@@ -3,9 +3,9 @@ import { pino, type Logger } from 'pino';
 export type { Logger };
 
 /**
- * The structured log of a process: one JSON line per entry on standard output.
- * Entries carry operator, topic, partition and offset where they have them; never a body, a secret, a health
- * value or a user id. `err` keeps only name, code and our own message: foreign messages may quote their input.
+ * Creates the structured log of a process: one JSON line per entry on standard output. Entries carry operator, topic,
+ * partition and offset where they have them; never a body, a secret, a health value or a user id. Of an error they carry
+ * only name, code and our own message: foreign messages may quote their input.
  */
 export function createLog(options: { name: string; level: string }): Logger {
   return pino({

@@ -1,12 +1,12 @@
 import type { Logger } from './log.ts';
 
-/** The least time between two lines about the same thing. */
+/** The shortest time between two lines with the same fields. */
 const quietMs = 10_000;
 
 /**
- * Warns of what may happen very often: at most one line in ten seconds for each combination of `fields`, with the
- * number of times since the last. A flood of bad records must not become a flood of lines. The combinations are to
- * be few: they are remembered.
+ * Creates a rate-limited warning, so that a flood of bad records does not flood the log: at most one line in ten seconds
+ * for each combination of `fields`, with the number of calls since the last. All combinations are remembered: keep them
+ * few.
  */
 export function occasionalLog(
   log: Pick<Logger, 'warn'>,

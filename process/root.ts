@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /**
- * The folder that holds package.json, from source and from dist/ alike: schemas and SQL files are not copied
- * into the build.
+ * Finds the folder of package.json, from source and from dist/ alike: schemas and SQL files are not copied into the
+ * build.
  * @throws Error when no folder above this file holds one.
  */
 export function projectRoot(): string {

@@ -1,7 +1,7 @@
 import type { Running } from './lifecycle.ts';
 import type { Logger } from './log.ts';
 
-/** How long a stopped process may be held before it is ended. */
+/** How long an open handle may keep a stopped process alive. */
 const heldMs = 2_000;
 
 /**
@@ -16,7 +16,7 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
   });
   let firstAt: number | undefined;
   const onSignal = (name: NodeJS.Signals): void => {
-    // npm passes on the SIGINT that the terminal has sent to us as well: those two are one.
+    // npm forwards the SIGINT that the terminal has also sent to us: count the two as one.
     if (firstAt !== undefined && performance.now() - firstAt < 1_000) return;
     log.info({ signal: name }, firstAt === undefined ? 'stopping' : 'stopping at once');
     if (firstAt !== undefined) process.exit(130);
@@ -49,8 +49,8 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
 }
 
 /**
- * A process whose parts are stopped ends by itself when nothing is left to wait for. Should a connection have been
- * forgotten, whoever waits for the end of the process must not wait for that of the connection.
+ * A process whose parts are stopped ends by itself. If a forgotten connection keeps it alive, end it, so that nothing has
+ * to wait for that connection.
  */
 function exitIfHeld(log: Logger, code: number): void {
   const timer = setTimeout(() => {
@@ -58,13 +58,13 @@ function exitIfHeld(log: Logger, code: number): void {
     log.warn({ held }, 'stopped, but something holds the process: ending it');
     process.exit(code);
   }, heldMs);
-  // Holds nothing itself: fires only if something else does.
+  // The timer must not keep the process alive itself.
   timer.unref();
 }
 
-// Messages of our own errors and of Kafka are safe to show; they name no record's content.
+// Messages of our own errors and of Kafka are safe to show; they never quote a record.
 function reason(error: unknown): { error: string; reason: string } {
   return error instanceof Error
     ? { error: error.name, reason: error.message }
-    : { error: 'unknown', reason: 'a value that is no error was thrown' };
+    : { error: 'unknown', reason: 'a value that is not an error was thrown' };
 }

@@ -1,15 +1,15 @@
-/** What avsc needs to be told so that hostile bytes and values that only look right are refused. */
+/** Makes avsc refuse hostile bytes, and values that only look right. */
 import avro from 'avsc';
 
 export type AvroType = avro.Type;
 export type AvroResolver = ReturnType<avro.Type['createResolver']>;
 
 /**
- * The avsc type of a schema, with unions unwrapped (`hrv: 58`, not `{ double: 58 }`), records as plain objects,
- * doubles finite, and block counts bounded by the bytes that are there.
- * A union whose branches an unwrapped value could not tell apart is refused here already.
+ * Creates the avsc type of a schema, with unions unwrapped (`hrv: 58`, not `{ double: 58 }`), records as plain objects,
+ * doubles finite, and block counts bounded by the remaining bytes. Refuses a union whose branches an unwrapped value
+ * cannot distinguish.
  * @param avscText - the schema as JSON text.
- * @throws Error when the text is no usable schema; its message may quote the schema, which is no secret.
+ * @throws Error when the text is not a usable schema; its message may quote the schema, which is not secret.
  */
 export function avroType(avscText: string): AvroType {
   const type = avro.Type.forSchema(JSON.parse(avscText) as avro.Schema, {
@@ -21,7 +21,7 @@ export function avroType(avscText: string): AvroType {
   return type;
 }
 
-/** The position in the bytes that avsc's own reading functions share. */
+/** The position in the bytes, shared by avsc's own reading functions. */
 interface Tap {
   readonly buf: Buffer;
   pos: number;
@@ -39,7 +39,7 @@ interface Codable {
 
 type ErrorHook = (value: unknown, type: AvroType) => void;
 
-// NaN and the infinities are Avro doubles, but no measurement, and no JSON, SQL or rule expects them.
+// NaN and the infinities are Avro doubles but not measurements, and JSON, SQL and the rules do not expect them.
 class FiniteDouble extends avro.types.DoubleType {
   _check(value: unknown, _flags: number, hook?: ErrorHook): boolean {
     if (Number.isFinite(value)) return true;
@@ -52,8 +52,8 @@ class FiniteDouble extends avro.types.DoubleType {
   }
 }
 
-// avsc trusts the count in front of a block: five bytes can ask for an array of 2^34 items and end the process.
-// An item takes at least one byte in every schema of ours, so a count beyond the remaining bytes is a lie.
+// avsc trusts the count in front of a block: five bytes can ask for an array of 2^34 items and end the process. An item
+// takes at least one byte in every schema of ours, so a count beyond the remaining bytes is false.
 class BoundedArray extends avro.types.ArrayType {
   _read(tap: Tap): unknown[] {
     const items = this.itemsType as unknown as Codable;
@@ -109,8 +109,8 @@ function strictType(schema: avro.Schema, options: avro.ForSchemaOptions): AvroTy
   return undefined;
 }
 
-// avsc reads a record with `new` on a constructor of its own; with Object's prototype the result is what a literal
-// is, so that deep comparison and structured cloning treat it as one.
+// avsc creates records with a constructor of its own; given Object's prototype, they are like literals to deep comparison
+// and structured cloning.
 function makeRecordsPlain(type: AvroType, seen: Set<AvroType>): void {
   if (seen.has(type)) return;
   seen.add(type);

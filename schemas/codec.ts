@@ -2,7 +2,7 @@
 import { avroType, type AvroResolver, type AvroType } from './avro.ts';
 import { biometricEventAvsc, type BiometricEvent } from './biometric-event.ts';
 
-/** A value is not what the contract asks for: a fault of the caller. Names the field, never its value. */
+/** A value violates the contract, which is an error of the caller. Names the field, never its value. */
 export class EncodeError extends Error {
   override readonly name = 'EncodeError';
   readonly code: 'invalid_field' | 'undeclared_field';
@@ -25,16 +25,16 @@ export type DecodeErrorCode =
   | 'too_short'
   /** Does not begin with 0x00: not written by a client of a schema registry. */
   | 'not_wire_format'
-  /** The bytes are not what their schema says: truncated, a wrong length or index, a long beyond 2^53. */
+  /** The bytes do not match their schema: truncated, a wrong length or index, a long beyond 2^53. */
   | 'corrupt'
-  /** Bytes are left after the value. */
+  /** Bytes remain after the value. */
   | 'trailing_bytes'
-  /** Reads, but not as the contract has it: a number that is not finite, or an int beyond 32 bits. */
+  /** Decodes to what the contract does not allow: a number that is not finite, or an int beyond 32 bits. */
   | 'invalid_value'
   /** The writer's schema cannot be read as ours. */
   | 'incompatible_schema';
 
-/** Bytes that are no event. For ever so: the caller sets the record aside and goes on. Never quotes the bytes. */
+/** Bytes that are not an event and never will be: the caller sets the record aside and goes on. Never quotes the bytes. */
 export class DecodeError extends Error {
   override readonly name = 'DecodeError';
   readonly code: DecodeErrorCode;
@@ -58,13 +58,13 @@ export class UnknownSchemaId extends Error {
 export type Encode = (event: BiometricEvent) => Buffer;
 
 /**
- * An encoder of events under a registered schema.
+ * Creates an encoder of events under a registered schema.
  * @param schemaId - the id under which the registry knows `avsc` for the subject that is written to.
  */
 export function createEncoder(schemaId: number, avsc: string = biometricEventAvsc): Encode {
   const type = avroType(avsc);
-  // Values are written one behind the other into a slab, and are views of it: no copy, and no allocation for each. It
-  // lives as long as one of its values does, which is until they are sent.
+  // Values are written one after the other into a slab and returned as views of it: no copy and no allocation for each.
+  // The slab lives as long as one of its values, which is until they are sent.
   let slab = Buffer.alloc(0);
   let free = 0;
   const write = (event: BiometricEvent): number => {
@@ -77,7 +77,7 @@ export function createEncoder(schemaId: number, avsc: string = biometricEventAvs
     if (!type.isValid(event, strict)) throw firstFault(type, event);
     let end = write(event);
     if (end < 0) {
-      // avsc answers how many bytes were missing, as a negative number.
+      // avsc returns the number of missing bytes, as a negative number.
       slab = Buffer.allocUnsafeSlow(Math.max(slabBytes, headBytes + (slab.length - free) - end));
       free = 0;
       end = write(event);
@@ -94,15 +94,15 @@ const strict = { noUndeclaredFields: true };
 /** Decodes events of any writer schema that has been prepared. */
 export interface Decoder {
   /**
-   * Synchronous, so that a batch is decoded without giving way to a rebalance in between.
+   * Synchronous, so that no rebalance comes between the records of a batch.
    * @throws UnknownSchemaId when `prepare` has not seen the id yet.
-   * @throws DecodeError when the bytes are no event, whatever is done.
+   * @throws DecodeError when the bytes are not an event.
    */
   decode(value: Buffer): BiometricEvent;
   /**
-   * Loads the writer schema of an id once, and builds the resolver from it to ours.
-   * Rejects with what the lookup rejects with (the registry is down, or has no such id). An unusable or incompatible
-   * schema is no rejection: `decode` then throws DecodeError `incompatible_schema` for its records.
+   * Loads the writer schema of an id once, and builds the resolver from it to ours. Rejects with the error of the lookup
+   * (the registry is down, or has no such id). Does not reject for an unusable or incompatible schema: `decode` then
+   * throws DecodeError `incompatible_schema` for its records.
    */
   prepare(id: number): Promise<void>;
 }
@@ -146,7 +146,7 @@ export function schemaIdOf(value: Buffer): number {
   if (value.length < headBytes) {
     throw new DecodeError(
       'too_short',
-      `${value.length} bytes are no event: the wire format begins with five`,
+      `${value.length} bytes are not an event: the wire format begins with five`,
     );
   }
   if (value[0] !== 0) {
@@ -175,11 +175,11 @@ function read(reader: AvroType, resolver: AvroResolver, value: Buffer): Biometri
     result = reader.decode(value, headBytes, resolver);
   } catch {
     // avsc's message can quote what it read.
-    throw new DecodeError('corrupt', 'the bytes are not what their schema says');
+    throw new DecodeError('corrupt', 'the bytes do not match their schema');
   }
   if (result.offset < 0) throw new DecodeError('corrupt', 'the value ends before its schema does');
   if (result.offset !== value.length) {
-    throw new DecodeError('trailing_bytes', `${value.length - result.offset} bytes are left after the value`);
+    throw new DecodeError('trailing_bytes', `${value.length - result.offset} bytes remain after the value`);
   }
   if (!reader.isValid(result.value)) {
     const fault = firstFault(reader, result.value);
@@ -188,7 +188,7 @@ function read(reader: AvroType, resolver: AvroResolver, value: Buffer): Biometri
   return result.value as BiometricEvent;
 }
 
-// The slow way to the same verdict, to name the field.
+// Validates once more, slowly, to name the field.
 function firstFault(type: AvroType, value: unknown): EncodeError {
   let fault: EncodeError | undefined;
   const errorHook = (path: string[], found: unknown, expected: AvroType): void => {
@@ -201,7 +201,7 @@ function firstFault(type: AvroType, value: unknown): EncodeError {
     );
   };
   type.isValid(value, { noUndeclaredFields: true, errorHook });
-  return fault ?? new EncodeError('invalid_field', '', 'as the schema has it');
+  return fault ?? new EncodeError('invalid_field', '', 'as the schema requires');
 }
 
 interface Nested {
@@ -212,7 +212,7 @@ interface Nested {
   field?(name: string): { readonly type: AvroType } | undefined;
 }
 
-// Keys of a map are data like its values: they are shown as [*].
+// Keys of a map are data like its values, so they are shown as [*].
 function pathText(type: AvroType, path: readonly string[]): string {
   let text = '';
   let at: Nested | undefined = type;

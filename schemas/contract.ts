@@ -30,8 +30,8 @@ export interface Registered {
 }
 
 /**
- * Makes the contract the newest version of every subject. The compatibility rule is set before a version is
- * registered, so that no version ever stands without it. Doing it again changes nothing.
+ * Makes the contract the newest version of every subject. The compatibility rule is set before a version is registered,
+ * so that no version ever exists without it. Registering again changes nothing.
  * @throws RegistryError `incompatible` when a subject's rule refuses the schema; nothing was registered for it.
  */
 export async function registerSchemas(
@@ -55,8 +55,8 @@ export async function registerSchemas(
 }
 
 /**
- * What is wrong between the registry and the contract, in words; empty when every subject has the rule and the
- * schema of this version.
+ * Describes how the registry differs from the contract; empty when every subject has the rule and the schema of this
+ * version.
  * @throws RegistryError when the registry does not answer.
  */
 export async function checkSchemas(
@@ -78,7 +78,7 @@ export async function checkSchemas(
       faults.push(
         accepted === false
           ? `${subject} would refuse the schema of this version: change the schema until it is compatible`
-          : `${subject} has not the schema of this version: run \`bridge schemas register\``,
+          : `${subject} does not have the schema of this version: run \`bridge schemas register\``,
       );
     }
   }
@@ -86,7 +86,7 @@ export async function checkSchemas(
 }
 
 /**
- * The id of the contract under a subject, for encoding. Only looks: registering is a step of deployment.
+ * Looks up the id of the contract under a subject, for encoding. Never registers: that is a step of deployment.
  * @throws RegistryError `not_found`, saying what to run, when the subject has another schema or none.
  */
 export async function lookupSchemaId(
@@ -98,7 +98,7 @@ export async function lookupSchemaId(
   if (id !== undefined) return id;
   throw new RegistryError(
     'not_found',
-    `the schema registry at ${registry.url} has not the schema of this version under ${subject}: ` +
+    `the schema registry at ${registry.url} does not have the schema of this version under ${subject}: ` +
       'run `bridge schemas register`',
   );
 }
@@ -122,8 +122,8 @@ export function history(folder: string = join(projectRoot(), 'schemas', 'history
 }
 
 /**
- * What is wrong between the contract and its history, in words; empty when the newest released version is the
- * contract itself and each version can be read as every other. Needs no registry.
+ * Describes what is wrong between the contract and its history; empty when the newest released version is the contract
+ * itself and each version can be read as every other. Needs no registry.
  */
 export function checkHistory(
   avsc: string = biometricEventAvsc,
@@ -155,7 +155,7 @@ export function unreadable(reader: string, writer: string): string | undefined {
     avroType(reader).createResolver(avroType(writer));
     return undefined;
   } catch (error) {
-    // About schemas only, which are no secret.
+    // The message is about schemas only, which are not secret.
     return error instanceof Error ? error.message.slice(0, 300) : 'unknown';
   }
 }

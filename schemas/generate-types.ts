@@ -7,25 +7,25 @@ import { z } from 'zod';
 import { projectRoot } from '../process/root.ts';
 
 /**
- * The TypeScript module of a record schema: one exported type per named Avro type (records as readonly interfaces,
- * enums as unions of their symbols), and the schema itself as `<name>Avsc`, so that no process reads files for it.
- * Every Avro number is a `number`: a long is a safe integer (the codec refuses others), a timestamp epoch ms.
+ * Generates the TypeScript module of a record schema: one exported type per named Avro type (records as readonly
+ * interfaces, enums as unions of their symbols), and the schema itself as `<name>Avsc`, so that no process reads files
+ * for it. Every Avro number is a `number`: a long is a safe integer (the codec refuses others), a timestamp epoch ms.
  * @param avscText - the schema as JSON text; the outermost type is a record.
  * @throws Error naming an Avro type that this generator does not know.
  */
 export async function generateTypes(avscText: string): Promise<string> {
   const schema = avroType.parse(JSON.parse(avscText));
   if (typeof schema === 'string' || Array.isArray(schema) || schema.type !== 'record') {
-    throw new Error('the outermost type of a contract is a record');
+    throw new Error('the outermost type of a contract must be a record');
   }
   const declarations = new Map<string, string>();
   declare(schema, declarations);
   const constant = `${schema.name.charAt(0).toLowerCase()}${schema.name.slice(1)}Avsc`;
   const source = [
-    '// Generated from the .avsc beside it by `npm run generate`: change the schema, not this file.',
+    '// Generated from the .avsc next to it by `npm run generate`: change the schema, not this file.',
     ...[...declarations.values()].reverse(),
-    // Two stringifications: the schema without its layout, then as the text of a string literal.
-    '/** The schema as it is registered: its text decides whether the registry knows it. */\n' +
+    // Two stringifications: one drops the layout, the other makes a string literal.
+    '/** The schema as registered: the registry finds a schema by its text. */\n' +
       `export const ${constant} = ${JSON.stringify(JSON.stringify(JSON.parse(avscText)))};`,
   ].join('\n\n');
   return format(source, { parser: 'typescript', singleQuote: true, printWidth: 110, trailingComma: 'all' });
@@ -72,7 +72,7 @@ const primitives: Readonly<Record<string, string>> = {
   string: 'string',
 };
 
-// The TypeScript of a type expression; a named type met on the way is added to the declarations.
+// Returns the TypeScript of a type expression; adds the named types in it to the declarations.
 function declare(type: AvroType, declarations: Map<string, string>): string {
   if (typeof type === 'string') {
     const known = primitives[type] ?? (declarations.has(type) ? type : undefined);

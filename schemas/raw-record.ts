@@ -15,7 +15,7 @@ export const rawHeader = {
   traceparent: 'traceparent',
 } as const;
 
-/** Whether a record's key is not a user but, for want of one, a hash of its body. */
+/** Whether a record's key is not a user but a hash of its body, which names none. */
 export function isHashKey(key: string): boolean {
   return /^sha256:[0-9a-f]{32}$/.test(key);
 }
@@ -25,7 +25,7 @@ export const noScheme = 'none';
 /** The scheme of documents fetched by the collector; only these are read as envelopes. */
 export const collectorScheme = 'collector';
 
-/** A request header that is longer is not kept: no vendor's is, and headers count into the record's size. */
+/** Longer request headers are not kept: no vendor sends any, and headers count towards the record's size. */
 export const keptHeaderBytes = 1_024;
 
 /** A raw record without its value, as normalizers see it. Another producer's record has none of our headers. */
@@ -34,12 +34,12 @@ export interface RawRecord {
   readonly vendor: string;
   /** The user, or the hash of a body that names none. */
   readonly key: string | null;
-  /** When the ingress received it, epoch ms; the record's own timestamp without the header. */
+  /** When the ingress received it, epoch ms; the record's own timestamp where the header is missing. */
   readonly receivedAt: number;
   readonly scheme: string;
-  /** Whether the value may be an envelope: only the collector's are, whatever else looks like one. */
+  /** Whether the value may be an envelope: true only for records of the collector, whatever the value looks like. */
   readonly isEnvelope: boolean;
-  /** All headers, for those that only one vendor sends. */
+  /** All headers, including those that only one vendor sends. */
   readonly headers: RecordHeaders;
 }
 
@@ -71,7 +71,7 @@ export function readRawRecord(
   };
 }
 
-/** When the ingress received a raw record, epoch ms; the record's own timestamp without the header. */
+/** When the ingress received a raw record, epoch ms; the record's own timestamp where the header is missing. */
 export function receivedAtOf(record: {
   readonly timestamp: number;
   readonly headers: RecordHeaders;

@@ -1,4 +1,4 @@
-/** The Confluent API of a schema registry: the few requests that the bridge makes of it. */
+/** The Confluent API of a schema registry: the few requests that the bridge sends. */
 import { SchemaRegistry as KafkaJsRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import { z } from 'zod';
 import { avroType, type AvroType } from './avro.ts';
@@ -14,10 +14,10 @@ export type RegistryErrorCode =
   | 'not_found'
   /** The compatibility rule of the subject refuses the schema. */
   | 'incompatible'
-  /** Anything else that it refuses, or an answer that is none of the Confluent API. */
+  /** Any other refusal, or an answer that is not of the Confluent API. */
   | 'refused';
 
-/** A request to the registry failed. Says to which address (credentials left out), and what to do about it. */
+/** A request to the registry failed. The message names the address (without credentials) and what to do. */
 export class RegistryError extends Error {
   override readonly name = 'RegistryError';
   readonly code: RegistryErrorCode;
@@ -25,7 +25,7 @@ export class RegistryError extends Error {
     super(message);
     this.code = code;
   }
-  /** Whether the same request may succeed later without anybody changing a schema. */
+  /** Whether the same request may succeed later without a change of any schema. */
   get isTransient(): boolean {
     return this.code === 'unreachable' || this.code === 'unavailable';
   }
@@ -56,7 +56,7 @@ interface RegistryConfig {
 }
 
 /**
- * The registry that the SCHEMA_REGISTRY_* variables describe. Nothing is requested yet.
+ * The registry that the SCHEMA_REGISTRY_* variables describe. Sends no request yet.
  * @param options.timeoutMs - of one request; 5,000 by default.
  */
 export function schemaRegistry(config: RegistryConfig, options: { timeoutMs?: number } = {}): SchemaRegistry {
@@ -113,7 +113,7 @@ function lookups(request: Requester): KafkaJsRegistry {
       const form: z.ZodType<object> = resourceName === 'Schema' ? schemaAnswer : idAnswer;
       const body = asked.body() as string | undefined;
       const answer = await request.send(form, asked.method().toUpperCase(), asked.path(), body);
-      // It reads nothing else of a response.
+      // The library reads nothing else of a response.
       return { data: () => answer } as unknown as Response;
     },
   });
@@ -124,7 +124,7 @@ function lookups(request: Requester): KafkaJsRegistry {
   );
 }
 
-/** The outcome, or undefined when the registry has no such thing. */
+/** The result, or undefined when the registry does not have it. */
 async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;
@@ -147,7 +147,7 @@ interface Requester {
 }
 
 function requester(config: RegistryConfig, timeoutMs: number): Requester {
-  // fetch refuses addresses with credentials in them, and they are not to be printed.
+  // fetch refuses addresses with credentials, and credentials must not be printed.
   const base = new URL(config.SCHEMA_REGISTRY_URL);
   const user = config.SCHEMA_REGISTRY_USERNAME ?? decodeURIComponent(base.username);
   const password = config.SCHEMA_REGISTRY_PASSWORD ?? decodeURIComponent(base.password);
@@ -172,7 +172,7 @@ function requester(config: RegistryConfig, timeoutMs: number): Requester {
         const response = await fetch(`${url}${path}`, {
           method,
           headers,
-          // A redirect would take the credentials to wherever it points.
+          // A redirect would send the credentials to its target.
           redirect: 'error',
           signal: AbortSignal.timeout(timeoutMs),
           ...(body === undefined ? {} : { body }),
@@ -215,7 +215,7 @@ function readAnswer(url: string, method: string, path: string, status: number, t
       `${what}; set SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD`,
     );
   }
-  // 40401 to 40499 say which thing is missing; another 404, of a wrong path or of a proxy, is none of the registry's.
+  // 40401 to 40499 name what is missing; any other 404 comes from a wrong path or a proxy, not from the registry.
   if (status === 404 && error.success && Math.trunc(error.data.error_code / 100) === 404) {
     throw new RegistryError('not_found', what);
   }

@@ -3,7 +3,7 @@ import { rememberedMs, sweptAfterMs, userKey, uuidBytes, writeUuid, type UserKey
 import { noteEmitted, type Revisions } from './revisions.ts';
 import { serdes, type KeyValueStore, type RecordContext } from '../streams/index.ts';
 
-/** Nothing but that the alert was raised. */
+/** An empty value: the key says that the alert was raised. */
 const raised = Buffer.alloc(0);
 
 /** The alerts of the last 35 days, as declared to the builder. */
@@ -15,9 +15,9 @@ export const alertsStore = {
 };
 
 /**
- * The operator that tells an alert from its repetitions: `first` is true when its alert_id was not raised within the
- * last 35 days. Each repetition renews them, so that an alert that goes on for weeks is announced once. As the last
- * operator that changes events, it notes what became of each for the resource's next version.
+ * The operator that distinguishes an alert from its repetitions: `first` is true when its alert_id was not raised within
+ * the last 35 days. Each repetition renews them, so that an alert that continues for weeks is announced once. As the last
+ * operator that changes events, it records each for the `supersedes` of the resource's next version.
  */
 export function markFirst(
   event: BiometricEvent,

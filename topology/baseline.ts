@@ -14,7 +14,7 @@ import {
 import type { KeyValueStore, RecordContext } from '../streams/index.ts';
 
 /*
- * All days of a user in one entry, because every event reads them all. The rows stand in the order they were put.
+ * One entry holds all days of a user, because every event reads them all. Rows are in the order they were put.
  *
  * A row: 0 day since 1970-01-01, signed, 4 bytes
  *        4 RMSSD in ms, double, 8 bytes
@@ -25,7 +25,7 @@ const hrvAt = 4;
 const resourceAt = 12;
 const putAt = 20;
 const rowBytes = 26;
-const layout = 1;
+const layoutVersion = 1;
 
 const noPart = Buffer.alloc(0);
 
@@ -33,24 +33,24 @@ const noPart = Buffer.alloc(0);
 const windowDays = 30;
 
 /**
- * A baseline needs 30 days, but a vendor's backfill may bring years at once, and the entry is written anew by every
- * night: without a bound it would grow with each of them. So the days that were put longest ago go first.
+ * A baseline needs 30 days, but a vendor's backfill may bring years at once, and every night rewrites the whole entry:
+ * without a bound it would grow with each. Beyond this bound the days that were put longest ago are dropped.
  */
 const maxDays = 400;
 
 /** The nights of each user, as declared to the builder. */
 export const baselinesStore = {
   key: userKey(0),
-  value: packedTable(layout, rowBytes),
+  value: packedTable(layoutVersion, rowBytes),
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
 };
 
 /**
- * The operator that gives each event its user's own HRV of the 30 days before the event's day; null when there is
- * none. A day is the vendor's local_date, else the UTC day of the timestamp, and has one value: that of the event
- * processed last. The event's own resource never counts, and its earlier value goes: so a night that was revised,
- * moved to another day, or retracted leaves nothing behind.
+ * The operator that adds to each event its user's own HRV of the 30 days before the event's day; null when there is none.
+ * A day is the vendor's local_date, else the UTC day of the timestamp, and has one value: that of the event processed
+ * last. The event's own resource never counts, and its earlier value is removed, so that a night that was revised, moved
+ * to another day, or retracted leaves nothing behind.
  */
 export function withBaseline(
   event: BiometricEvent,
@@ -61,7 +61,7 @@ export function withBaseline(
   const key: UserKey = { vendor, user, part: noPart };
   const day = dayOf(event);
   const resource = shortHash(event.resource_id);
-  // The table is ours alone: the rows that stay move up in place.
+  // Nothing else uses the table, so the remaining rows move up in place.
   const table = baselines.get(key);
   const nights: Night[] = [];
   let end = 1;
@@ -82,7 +82,7 @@ export function withBaseline(
     const kept = Math.max(1, end - (maxDays - 1) * rowBytes);
     const at = 1 + end - kept;
     const next = Buffer.allocUnsafe(at + rowBytes);
-    next[0] = layout;
+    next[0] = layoutVersion;
     table?.copy(next, 1, kept, end);
     next.writeInt32BE(day, at);
     next.writeDoubleBE(hrv, at + hrvAt);
@@ -104,7 +104,7 @@ interface Night {
 function baselineOf(nights: Night[]): Baseline | null {
   const { length } = nights;
   if (length === 0) return null;
-  // Floating point sums depend on their order, and the order of arrival must not show in the result.
+  // Floating-point sums depend on their order, and the order of arrival must not change the result.
   const values = nights.sort((a, b) => a.day - b.day).map(({ hrv }) => hrv);
   const mean = sum(values) / length;
   const squares = sum(values.map((hrv) => (hrv - mean) ** 2));

@@ -11,17 +11,17 @@ import type { TopicNames } from '../schemas/topics.ts';
 import { analyze, type TriggerRule } from './triggers.ts';
 import type { VendorName } from '../vendors/index.ts';
 
-/** What the topology is made with. */
+/** The inputs of the topology. */
 export interface BiometricsOptions {
   readonly topics: TopicNames<VendorName>;
   readonly rules: readonly TriggerRule[];
-  /** Writes the contract's bytes. */
+  /** Encodes events as the contract requires. */
   readonly biometricEvent: Serde<BiometricEvent>;
-  /** Names code, rules and schema in each output's headers. */
+  /** Identifies code, rules and schema in each output's headers. */
   readonly build: string;
 }
 
-/** From raw webhooks to prioritized events, step by step. */
+/** Builds the topology, from raw webhooks to prioritized events. */
 export function biometrics({ topics, rules, biometricEvent, build }: BiometricsOptions): Topology {
   const builder = new StreamsBuilder()
     .addStateStore('points', pointsStore)

@@ -9,7 +9,7 @@ import {
   type Config,
 } from '../process/config.ts';
 
-/** What names the topology's consumer group and changelogs. */
+/** Names the topology's consumer group and changelogs. */
 export const applicationVariables = {
   APPLICATION_ID: variable<string>({
     schema: is.text,
@@ -35,7 +35,7 @@ export const topologyVariables = {
     schema: is.integer(1, 64),
     default: 1,
     description:
-      'stream threads of this process, each with its own tasks; more than there are cores do not help',
+      'stream threads of this process, each with its own tasks; more than the number of cores do not help',
   }),
   COMMIT_INTERVAL_MS: variable<number>({
     schema: is.integer(1, 5_000),

@@ -24,11 +24,11 @@ export const pointsStore = {
 };
 
 /**
- * The operator that makes a day's points its totals, over all points of that day that were seen so far; readings pass.
- * Exports come in overlapping pieces: what counts is which points came, never in which order or how often.
+ * The operator that turns a day's points into its totals, over all points of that day seen so far; readings pass through.
+ * Exports come in overlapping pieces: the result depends on which points came, never on their order or number.
  *
- * Additive metrics sum over the instants, at each the largest value over the sources, because a watch and a phone
- * count the same steps. The resting heart rate is that of the latest point. Total energy needs both of its parts.
+ * Additive metrics sum over the instants, at each the largest value of all sources, because a watch and a phone count the
+ * same steps. The resting heart rate is that of the latest point. Total energy needs both of its parts.
  */
 export function dailyTotals(
   value: Reading | DayPoints,
@@ -47,7 +47,7 @@ export function dailyTotals(
     resting_heart_rate: latest(day, 'resting_heart_rate'),
     activity_data: activity(day),
   };
-  // Basal energy alone is no total of anything.
+  // Basal energy alone is not a total.
   if (!hasMeasurement(measured)) return drop('no_measurement');
   return [
     readingOf(measured, {
@@ -79,7 +79,7 @@ function activity(day: Day): Partial<Record<ActivityMetric, number>> {
   return totals;
 }
 
-/** Floating point sums depend on their order: that of the instants, whatever order the points came in. */
+/** Sums in the order of the instants: floating-point sums depend on it, and the order of arrival must not matter. */
 function sum(day: Day, metric: PointMetric): number | null {
   const values = largest(day, metric);
   if (values.size === 0) return null;
@@ -92,7 +92,7 @@ function latest(day: Day, metric: PointMetric): number | null {
   return last?.[1] ?? null;
 }
 
-/** By instant the largest value over the sources. */
+/** The largest value of all sources, by instant. */
 function largest(day: Day, metric: PointMetric): ReadonlyMap<number, number> {
   const [first, ...others] = [...day.series.values()].filter((series) => series.metric === metric);
   if (first === undefined) return new Map();
@@ -105,7 +105,7 @@ function largest(day: Day, metric: PointMetric): ReadonlyMap<number, number> {
 }
 
 const allSums = 'the sum over all points seen of the day, of';
-/** Where a day's totals come from. */
+/** The origins of a day's totals. */
 export const dailyOrigins: Origins = {
   at: 'data.metrics',
   fields: {

@@ -8,22 +8,19 @@ const hourMs = 3_600_000;
 const staleAfterMs = 48 * hourMs;
 const futureAfterMs = 24 * hourMs;
 
-/** What is known of a version of a resource beside its reading. */
+/** What is known of a version of a resource in addition to its reading. */
 export interface Version {
   readonly vendor: VendorName;
   /** When the ingress took it, epoch ms. */
   readonly receivedAt: number;
-  /** Final: raised to the resource's last one where the vendor gave none. */
+  /** Final: where the vendor gives none, not lower than the resource's last one. */
   readonly revision: number;
   /** The reading's contentHash(). */
   readonly content: string;
   readonly supersedes: Superseded | null;
 }
 
-/**
- * The event of a version: identity, lineage, and what its age says. Baseline, triggers and priority are still those
- * of an event without any.
- */
+/** Builds the event of a version: identity, lineage and flags of its age, without baseline, triggers or priority yet. */
 export function toEvent(
   reading: Reading,
   version: Version,
@@ -60,14 +57,14 @@ export function toEvent(
 }
 
 /**
- * Hash of what a version of a resource says: measurements rounded to 1e-3, times, source and quality, but nothing
- * that depends on when it arrived. Two versions with one hash say the same. Of a deletion only that it is one.
+ * Hashes the content of a version of a resource: measurements rounded to 1e-3, times, source and quality, but nothing
+ * that depends on when it arrived. Versions with one hash have the same content. All deletions have the same hash.
  */
 export function contentHash(reading: Reading): string {
   return sha256(reading.deleted ? '{"deleted":true}' : contentText(reading));
 }
 
-/** The JSON of what counts, put together by hand: JSON.stringify would need the arrays first. */
+/** Builds the JSON of the content by hand: JSON.stringify would need the arrays first. */
 function contentText(reading: Reading): string {
   const { hrv, hrv_sdnn, sleep_score, recovery_score, stress_level, resting_heart_rate } = reading;
   const { activity_data, timestamp, local_date, source, flags } = reading;
@@ -82,7 +79,7 @@ function contentText(reading: Reading): string {
   return `[[${scalars}],[${activity}],${timestamp},${date},${JSON.stringify(source)},${quality}]`;
 }
 
-/** As JSON has it: -0 is 0, and what is not finite is null. */
+/** As in JSON: -0 is 0, and a number that is not finite is null. */
 function rounded(value: number | null): string {
   if (value === null) return 'null';
   const thousandths = Math.round(value * 1e3) / 1e3;

@@ -20,7 +20,7 @@ import type { VendorName } from '../vendors/index.ts';
 import type { TriggerRule } from './triggers.ts';
 import type { TopicNames } from '../schemas/topics.ts';
 
-/** A webhook as it lies in a raw topic. */
+/** A webhook as a raw topic stores it. */
 export interface Delivery {
   readonly key: Buffer;
   readonly body: Buffer;
@@ -45,11 +45,11 @@ export interface Explained {
   readonly record: OutputRecord;
   /** Decoded from the record's bytes; undefined for a dead letter. */
   readonly event: BiometricEvent | undefined;
-  /** Where what the event says was found; undefined for a dead letter. */
+  /** The origins of the event's fields; undefined for a dead letter. */
   readonly origins: Origins | undefined;
 }
 
-/** There is no registry to ask: any id will do, the bytes behind it are the same. */
+/** No registry is involved: any id will do, the bytes after it are the same. */
 const schemaId = 1;
 
 /** Runs deliveries of one vendor, in order and with state, through the topology itself, without a broker. */
@@ -107,12 +107,12 @@ function readingsOf(
     const made = normalize(topics)(rawPayload.deserialize(body), context);
     return Array.isArray(made) ? made.filter((value): value is Reading => !('points' in value)) : [];
   } catch {
-    // The dead letter tells why.
+    // The dead letter names the reason.
     return [];
   }
 }
 
-/** The headers of an output as text; one that stands more than once is a list. */
+/** The headers of an output as text; a repeated one is a list. */
 export function headersAsText(headers: OutputHeaders): Record<string, string | string[]> {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [
@@ -122,7 +122,7 @@ export function headersAsText(headers: OutputHeaders): Record<string, string | s
   );
 }
 
-/** An event with its instants as ISO 8601 text, UTC, and the rest as it is. */
+/** An event with its instants as ISO 8601 text, UTC, and the other fields unchanged. */
 export function withInstantsAsText(event: BiometricEvent): Record<string, unknown> {
   const instant = (epochMs: number): string => new Date(epochMs).toISOString();
   return { ...event, timestamp: instant(event.timestamp), received_at: instant(event.received_at) };

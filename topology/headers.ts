@@ -5,7 +5,7 @@ import type { TriggerRule } from './triggers.ts';
 
 const noTriggers = '{"triggers":[]}';
 
-/** The headers of a priority topic's record: what a consumer can decide by without decoding the value. */
+/** The headers of a priority topic's record: what a consumer can decide on without decoding the value. */
 export function eventHeaders(build: string): (event: BiometricEvent) => OutputHeaders {
   return (event) => ({
     priority: event.priority,
@@ -18,7 +18,7 @@ export function eventHeaders(build: string): (event: BiometricEvent) => OutputHe
   });
 }
 
-/** Names what made an event: 16 hex of a hash over code version, rules and the schema's id. */
+/** Identifies what made an event: 16 hex digits of a hash over code version, rules and the schema's id. */
 export function buildId(parts: { version: string; rules: readonly TriggerRule[]; schemaId: number }): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16);
 }

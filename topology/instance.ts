@@ -53,15 +53,15 @@ export function biometricStreams(
     commitIntervalMs: config.COMMIT_INTERVAL_MS,
     reset,
     log,
-    metrics: telling(promMetrics(registry), log),
+    metrics: withDeadLetterLog(promMetrics(registry), log),
     ...options,
   });
   streams.onState((state) => log.info({ thread: threadName, state }, 'state'));
   return streams;
 }
 
-// Dead letters are counted in the metrics; whoever has only the log should hear of them too.
-function telling(metrics: StreamsMetrics, log: Logger): StreamsMetrics {
+// The metrics count dead letters; the log reports them to operators without metrics.
+function withDeadLetterLog(metrics: StreamsMetrics, log: Logger): StreamsMetrics {
   const onDeadLetter = occasionalLog(log, 'dead letters');
   return {
     ...metrics,
@@ -72,7 +72,7 @@ function telling(metrics: StreamsMetrics, log: Logger): StreamsMetrics {
   };
 }
 
-/** Encodes each event under the id that its own topic's subject has. */
+/** Encodes each event under the schema id of its topic's subject. */
 export function eventSerde(schemaIds: Readonly<Record<Priority, number>>): Serde<BiometricEvent> {
   const encode = {
     HIGH: createEncoder(schemaIds.HIGH),

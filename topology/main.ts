@@ -16,16 +16,16 @@ import { kafkaConnection } from '../process/config.ts';
 import { topicNames, type TopicNames } from '../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 
-/** A thread that makes no step, or whose consumer shows no life, for this long is stuck: both do so every second. */
+/** A thread that makes no step, or whose consumer is silent, for this long is stuck: both act every second. */
 const stuckAfterMs = 60_000;
 
-/** How a start differs from the usual one. */
+/** The options of a start. */
 export interface StartOptions {
   /** Delete state that has no offsets, instead of refusing to start. */
   readonly reset?: boolean;
   /** For tests, which shorten time-outs and hook into commits; with one stream thread only. */
   readonly streams?: Partial<StreamsOptions>;
-  /** Default: as told above. */
+  /** Default 60,000. */
   readonly stuckAfterMs?: number;
 }
 
@@ -58,7 +58,7 @@ export function startTopology(
         live: () => {
           const silent = streams.silentForMs;
           return silent !== undefined && silent > limitMs
-            ? `a stream thread is silent for ${Math.round(silent)} ms`
+            ? `a stream thread has been silent for ${Math.round(silent)} ms`
             : 'ok';
         },
         ready: () => (streams.state === 'RUNNING' ? 'ok' : `state ${streams.state}`),
@@ -102,7 +102,7 @@ function inWorkers(settings: InstanceSettings, log: Logger): Threads {
   return { streams, metrics: { contentType: Registry.PROMETHEUS_CONTENT_TYPE, metrics } };
 }
 
-// A worker of a process that runs from source has to learn to read TypeScript first: it inherits nothing of how.
+// A worker of a process that runs from source must register tsx first: it does not inherit the loader.
 function workerModule(): URL {
   if (!import.meta.url.endsWith('.ts')) return new URL('./thread-worker.js', import.meta.url);
   const [tsx, module] = [

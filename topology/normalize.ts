@@ -8,8 +8,8 @@ import { isEnvelopeForm, isObject } from '../vendors/payload.ts';
 import type { Reading } from '../vendors/reading.ts';
 
 /**
- * The operator that turns a raw payload into readings and points of days, by the vendor whose topic it came from.
- * Drops what holds no measurement by design, rejects what is broken, and never throws for any JSON.
+ * The operator that turns a raw payload into readings and points of days, as the vendor of its topic requires. Drops what
+ * holds no measurement by design, rejects what is broken, and never throws for any JSON.
  */
 export function normalize(
   topics: TopicNames<VendorName>,
@@ -19,15 +19,15 @@ export function normalize(
     const name = vendorOf.get(context.topic);
     if (name === undefined) return drop('unknown');
     if (!isObject(payload)) {
-      return reject('NOT_AN_OBJECT', 'the body is JSON, but no object: it names no user');
+      return reject('NOT_AN_OBJECT', 'the body is JSON but not an object, so it names no user');
     }
     const { webhook, normalize: normalizeOf } = vendors[name];
     const record = readRawRecord(name, context);
-    // Only the collector writes envelopes: a request that looks like one is not believed.
+    // Only the collector writes envelopes: a request that looks like one is not trusted.
     if (isEnvelopeForm(payload) && !(record.isEnvelope && webhook.isThin)) return drop('unknown');
-    const made = normalizeOf(payload, record);
-    if (isDropped(made)) return drop(made.reason);
-    if (isRejected(made)) return reject(made.code, made.message);
-    return made;
+    const outcome = normalizeOf(payload, record);
+    if (isDropped(outcome)) return drop(outcome.reason);
+    if (isRejected(outcome)) return reject(outcome.code, outcome.message);
+    return outcome;
   };
 }

@@ -3,7 +3,7 @@ import { pointMetrics, type Point, type PointMetric } from '../vendors/day-point
 import { dayMs } from '../vendors/instant.ts';
 import { hashBytes, shortHash } from './packed.ts';
 
-/** Of one metric and one source: values by instant, in ms since 24 hours before the day's start by UTC. */
+/** The values of one metric and one source by instant, in ms since 24 hours before the day's start by UTC. */
 export interface Series {
   readonly metric: PointMetric;
   /** The short hash of the source's name. */
@@ -13,9 +13,9 @@ export interface Series {
 
 /** All points seen of a day. */
 export interface Day {
-  /** The earliest point whose zone is known: `at` as in a series. It tells when the day began. */
+  /** The earliest point whose zone is known: `at` as in a series. It determines when the day began. */
   readonly zoned: { readonly at: number; readonly offsetMinutes: number } | null;
-  /** More points came than are kept. */
+  /** More points arrived than are kept. */
   readonly isCut: boolean;
   readonly series: ReadonlyMap<string, Series>;
 }
@@ -23,14 +23,14 @@ export interface Day {
 export const noPoints: Day = { zoned: null, isCut: false, series: new Map() };
 
 /**
- * Points that are kept of a day: a point a second is 86,400 of a metric. At worst each has a source of its own, and
- * the entry stays below the 4 MiB that a changelog's record may have.
+ * The most points kept of a day: one per second makes 86,400 of a metric. Even if each has its own source, the entry
+ * stays below the 4 MiB that a record of a changelog may have.
  */
 export const maxDayPoints = 150_000;
 
 /**
- * The day with `points` of another payload put in. A point sent again replaces itself. Beyond `limit` points the latest
- * go: so what is kept depends on what came, and not on the order it came in.
+ * Adds the `points` of another payload to the day. A point sent again replaces itself. Beyond `limit` points the latest
+ * are dropped, so that the result depends on which points arrived, not on their order.
  */
 export function withPoints(before: Day, day: number, points: readonly Point[], limit = maxDayPoints): Day {
   const series = new Map(
@@ -48,16 +48,16 @@ export function withPoints(before: Day, day: number, points: readonly Point[], l
       hashes.set(source, (hashed = { hash, text: hash.toString('latin1') }));
     }
     const key = `${metric} ${hashed.text}`;
-    let one = series.get(key);
-    if (one === undefined) series.set(key, (one = { metric, source: hashed.hash, values: new Map() }));
-    one.values.set(at, value);
+    let entry = series.get(key);
+    if (entry === undefined) series.set(key, (entry = { metric, source: hashed.hash, values: new Map() }));
+    entry.values.set(at, value);
     if (offsetMinutes !== null && isEarlier(at, offsetMinutes, zoned)) zoned = { at, offsetMinutes };
   }
   const isCut = cut(series, limit) || before.isCut;
   return { zoned, isCut, series };
 }
 
-// Of two offsets at one instant the smaller, so that the order of arrival does not show.
+// Of two offsets at one instant the smaller wins, so that the order of arrival does not matter.
 function isEarlier(at: number, offsetMinutes: number, than: Day['zoned']): boolean {
   return than === null || at < than.at || (at === than.at && offsetMinutes < than.offsetMinutes);
 }
@@ -90,7 +90,7 @@ const seriesBytes = 1 + hashBytes + 4;
 const pointBytes = 12;
 const noInstant = 2 ** 32 - 1;
 
-/** @throws StreamsError INVARIANT for another layout: taken for a bad record, it would dead-letter every record to come. */
+/** @throws StreamsError INVARIANT for another layout: as a bad record it would dead-letter every record to come. */
 export const packedDay: Serde<Day> = {
   serialize: ({ zoned, isCut, series }) => {
     let length = headBytes;

@@ -2,25 +2,25 @@ import { sha256 } from './identity.ts';
 import { dayMs } from '../vendors/instant.ts';
 import { StreamsError, type Serde } from '../streams/index.ts';
 
-/** How long every store remembers what was last touched, by the `received_at` of the record that looks it up. */
+/** How long every store remembers an entry after its last use, by the `received_at` of the record that looks it up. */
 export const rememberedMs = 35 * dayMs;
 
 /**
- * When an entry that nobody asks for may go by the wall clock. A raw record is read at most 35 days late: its topic keeps
- * it for 28 days, and retention takes whole segments only, which may be open for a week. So nothing is swept that a
- * record to come could still find, be it the record of a replay.
+ * When an unused entry may be swept by the wall clock. A raw record is read at most 35 days late: its topic keeps it for
+ * 28 days, and retention deletes whole segments only, which may be open for a week. So no entry is swept that a record to
+ * come, even one of a replay, could still find.
  */
 export const sweptAfterMs = rememberedMs + (28 + 7) * dayMs;
 
-/** The key of an entry: whose it is (a user id means something only together with its vendor), then which part. */
+/** The key of an entry: its owner (a user id is unique only together with its vendor), then the part. */
 export interface UserKey {
   readonly vendor: string;
   readonly user: string;
-  /** As many bytes as the store's keys have. */
+  /** The number of bytes is fixed for each store. */
   readonly part: Buffer;
 }
 
-/** Keys as `vendor NUL user NUL part`, so that everything of one user begins with the same bytes. */
+/** Encodes keys as `vendor NUL user NUL part`, so that everything of one user begins with the same bytes. */
 export function userKey(partBytes: number): Serde<UserKey> {
   return {
     serialize: ({ vendor, user, part }) => {
@@ -46,9 +46,9 @@ export function userKey(partBytes: number): Serde<UserKey> {
 }
 
 /**
- * Rows of equal length, one after the other, behind one byte that tells the version of their layout; as one piece of
- * memory, because of hundreds of rows a record is about one.
- * @throws StreamsError INVARIANT for another layout: taken for a bad record, it would dead-letter every record to come.
+ * A byte with the version of the layout, then rows of equal length; in one piece of memory, because a record concerns
+ * about one of hundreds of rows.
+ * @throws StreamsError INVARIANT for another layout: as a bad record it would dead-letter every record to come.
  */
 export function packedTable(version: number, rowBytes: number): Serde<Buffer> {
   return {
@@ -72,10 +72,10 @@ export function rowsOf(table: Buffer, rowBytes: number): Buffer[] {
   );
 }
 
-/** Where in a packed table the row stands that begins with `start`; -1 when there is none. */
+/** The position in a packed table of the row that begins with `start`; -1 when there is none. */
 export function findRow(table: Buffer, rowBytes: number, start: Buffer): number {
   let at = table.indexOf(start, 1);
-  // The same bytes may stand inside of a row or across two.
+  // The same bytes may occur inside a row or across two.
   while (at !== -1 && (at - 1) % rowBytes !== 0) at = table.indexOf(start, at + 1);
   return at;
 }
@@ -84,8 +84,8 @@ export function findRow(table: Buffer, rowBytes: number, start: Buffer): number 
 export const hashBytes = 8;
 
 /**
- * The first 8 bytes of a text's SHA-256: enough to tell the resources of one user apart. The operators that a record
- * passes all ask for its resource, so the last answer is kept.
+ * The first 8 bytes of a text's SHA-256: enough to distinguish the resources of one user. All operators hash the resource
+ * of the same record, so the last result is kept.
  */
 export function shortHash(text: string): Buffer {
   if (text !== lastHashed) {
@@ -112,7 +112,7 @@ export function readInstant(row: Buffer, at: number): number {
   return row.readUIntBE(at, instantBytes);
 }
 
-/** Whether what was touched at the instant in `row` is still remembered when a record of `receivedAt` asks for it. */
+/** Whether an entry last used at the instant in `row` is still remembered at `receivedAt`. */
 export function isRemembered(row: Buffer, at: number, receivedAt: number): boolean {
   return Math.min(receivedAt, maxInstant) - readInstant(row, at) <= rememberedMs;
 }
@@ -129,7 +129,7 @@ export function writeUuid(row: Buffer, uuid: string, at: number): void {
   );
 }
 
-/** The text of the UUID that stands at `at`. */
+/** Reads the UUID at `at` as text. */
 export function readUuid(row: Buffer, at: number): string {
   const hex = row.toString('hex', at, at + uuidBytes);
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;

@@ -1,6 +1,6 @@
 import type { Priority } from '../schemas/biometric-event.ts';
 
-/** How grave a trigger is, gravest first. */
+/** The severities of triggers, most severe first. */
 export const severities = ['CRITICAL', 'HIGH', 'MEDIUM', 'LOW'] as const;
 
 /** The priority of an event with these triggers: any CRITICAL is HIGH, else any HIGH is MEDIUM, else NORMAL. */

@@ -8,10 +8,10 @@ const codes: Readonly<Record<JsonFault, string>> = {
   too_complex: 'TOO_COMPLEX',
 };
 
-/** Reads a vendor's body as JSON; tells code and byte position of a fault, nothing of the body itself. */
+/** Reads a vendor's body as JSON; a fault names code and byte position, never the body itself. */
 export const rawPayload: Serde<unknown> = {
   serialize: () => {
-    throw new SerdeError('READ_ONLY', 'raw payloads are the vendors’ own bytes and are never written anew');
+    throw new SerdeError('READ_ONLY', 'raw payloads are the vendors’ own bytes and are never rewritten');
   },
   deserialize: (bytes) => {
     if (bytes === null) throw new SerdeError('EMPTY_BODY', 'the record has no value');

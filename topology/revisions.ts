@@ -24,15 +24,15 @@ import { vendorNames, type VendorName } from '../vendors/index.ts';
 import type { TopicNames } from '../schemas/topics.ts';
 
 /*
- * The resources of a user lie in 64 buckets, by the first 6 bits of the hash of their id: one entry for each resource
- * would cost more than it holds, one for all would be rewritten whole by every record. Nothing of a resource's time
- * chooses the bucket, because a sleep that is revised over midnight has to be found again.
+ * The resources of a user are in 64 buckets, by the first 6 bits of the hash of their id: one entry for each resource
+ * would cost more than it holds, one for all would be rewritten whole by every record. The bucket does not depend on
+ * the resource's time, because a sleep that is revised over midnight must be found again.
  *
  * A row: 0 hash of the resource id, 8 bytes
  *        8 revision, epoch ms, 6 bytes
  *       14 content hash, 8 bytes
  *       22 event id of the last event, 16 bytes
- *       38 its priority, 1 byte: 0 while there is none, else 1 + the place in `priorities`
+ *       38 its priority, 1 byte: 0 while there is none, else 1 + the index in `priorities`
  *       39 received_at of the record that last named the resource, epoch ms, 6 bytes
  */
 const revisionAt = 8;
@@ -41,27 +41,27 @@ const eventIdAt = 22;
 const priorityAt = 38;
 const touchedAt = 39;
 const rowBytes = 45;
-const layout = 1;
+const layoutVersion = 1;
 
-/** Their places are stored: only ever append. */
+/** Stored by index: only ever append. */
 const priorities: readonly Priority[] = ['HIGH', 'MEDIUM', 'NORMAL'];
 
-/** What the operators of revisions need of the store `revisions`. */
+/** The store `revisions`. */
 export type Revisions = KeyValueStore<UserKey, Buffer>;
 
-/** The last version of each resource of 35 days, as declared to the builder. */
+/** The last version of each resource within 35 days, as declared to the builder. */
 export const revisionsStore = {
   key: userKey(1),
-  value: packedTable(layout, rowBytes),
+  value: packedTable(layoutVersion, rowBytes),
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
 };
 
 /**
- * The operator that makes the newest version of a resource an event. Versions are ordered by revision, then by raw
- * offset. A version older than the last one is dropped as `older_revision`, one that says the same as `unchanged`
- * unless the vendor gave it a higher revision. Where the vendor gives none, the order of arrival decides: such a
- * version is never too old. Every version, also one that is dropped, renews the 35 days that its resource is remembered.
+ * The operator that turns the newest version of a resource into an event. Versions are ordered by revision, then by raw
+ * offset. A version older than the last one is dropped as `older_revision`, one with the same content as `unchanged`
+ * unless the vendor gave it a higher revision. Where the vendor gives none, the order of arrival decides: such a version
+ * is never too old. Every version, even a dropped one, renews the 35 days for which its resource is remembered.
  */
 export function newestRevision(
   topics: TopicNames<VendorName>,
@@ -81,14 +81,14 @@ export function newestRevision(
     const last = rememberedRow(before, resource, receivedAt);
     const lastRevision = last === undefined ? 0 : readInstant(last.table, last.at + revisionAt);
     // A revision of 0 would be older than anything.
-    const given = reading.revision === null ? null : clamp(reading.revision);
-    const revision = given ?? Math.max(clamp(receivedAt), lastRevision);
+    const vendorRevision = reading.revision === null ? null : clamp(reading.revision);
+    const revision = vendorRevision ?? Math.max(clamp(receivedAt), lastRevision);
     const content = contentHash(reading);
     const shortContent = content.slice(0, 2 * hashBytes);
 
     const isOlder = revision < lastRevision;
     const saysTheSame = last !== undefined && contentOf(last) === shortContent;
-    const isUnchanged = saysTheSame && !(given !== null && given > lastRevision);
+    const isUnchanged = saysTheSame && !(vendorRevision !== null && vendorRevision > lastRevision);
     const supersedes = last === undefined ? null : emitted(last);
     const { table, at } = last ?? withRow(before, resource, receivedAt);
     writeInstant(table, receivedAt, at + touchedAt);
@@ -104,8 +104,8 @@ export function newestRevision(
 }
 
 /**
- * Notes what became of a version, for the `supersedes` of the next one. The priority is known only after the last
- * operator that can change it, which has to call this for every event.
+ * Records the event of a version, for the `supersedes` of the next one. The priority is known only after the last
+ * operator that can change it, which must call this for every event.
  */
 export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   const resource = shortHash(event.resource_id);
@@ -113,46 +113,46 @@ export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   const table = revisions.get(key);
   const at = table === undefined ? -1 : findRow(table, rowBytes, resource);
   if (table === undefined || at === -1)
-    throw new Error('an event came by whose version was not taken in before: wire newest-revision in front');
+    throw new Error('an event arrived whose version is not stored: put newest-revision before this operator');
   writeUuid(table, event.event_id, at + eventIdAt);
   table[at + priorityAt] = 1 + priorities.indexOf(event.priority);
   revisions.put(key, table);
 }
 
-/** Where a row stands; the table is ours alone to write to. */
+/** The position of a row. Nothing else writes to the table. */
 interface Row {
   readonly table: Buffer;
   readonly at: number;
 }
 
-/** The row of a resource; undefined when there is none, or when it lies too far back. */
+/** The row of a resource; undefined when there is none, or it has expired. */
 function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: number): Row | undefined {
   if (table === undefined) return undefined;
   const at = findRow(table, rowBytes, resource);
   return at !== -1 && isRemembered(table, at + touchedAt, receivedAt) ? { table, at } : undefined;
 }
 
-/** A new row, behind those of the table that do not lie too far back. */
+/** Appends a row to those of the table that have not expired. */
 function withRow(before: Buffer | undefined, resource: Buffer, receivedAt: number): Row {
-  const others = remembered(before ?? Buffer.of(layout), receivedAt);
+  const others = remembered(before ?? Buffer.of(layoutVersion), receivedAt);
   const table = Buffer.alloc(others.length + rowBytes);
   others.copy(table);
   resource.copy(table, others.length);
   return { table, at: others.length };
 }
 
-/** The table without the rows that lie too far back; mostly there are none. */
+/** The table without its expired rows; usually there are none. */
 function remembered(table: Buffer, receivedAt: number): Buffer {
   const isKept = (row: Buffer): boolean => isRemembered(row, touchedAt, receivedAt);
   for (let at = 1; at < table.length; at += rowBytes)
     if (!isRemembered(table, at + touchedAt, receivedAt))
-      return Buffer.concat([Buffer.of(layout), ...rowsOf(table, rowBytes).filter(isKept)]);
+      return Buffer.concat([Buffer.of(layoutVersion), ...rowsOf(table, rowBytes).filter(isKept)]);
   return table;
 }
 
 function bucketKey(vendor: string, user: string, resource: Buffer): UserKey {
   const part = buckets[(resource[0] ?? 0) >> 2] ?? noBucket;
-  // All operators of a record ask for the same bucket: one key, which the store knows again.
+  // All operators of a record use the same bucket, so they share one key, which the store recognizes.
   if (lastKey.part !== part || lastKey.user !== user || lastKey.vendor !== vendor)
     lastKey = { vendor, user, part };
   return lastKey;

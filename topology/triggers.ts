@@ -7,13 +7,13 @@ import { priorityOf, severities } from './priority.ts';
 const metrics = ['hrv', 'sleep_score', 'recovery_score', 'stress_level', 'resting_heart_rate'] as const;
 
 const raised = {
-  /** What is raised. */
+  /** The type of the trigger. */
   type: z.string().min(1).max(64),
   severity: z.enum(severities),
   recommendation: z.string().min(1).max(128),
 };
 
-/** Raised when the metric is below `below`, and, where given, at least `atLeast`. */
+/** Raised when the metric is below `below` and, if set, at least `atLeast`. */
 const thresholdRule = z.strictObject({
   ...raised,
   metric: z.enum(metrics),
@@ -21,7 +21,7 @@ const thresholdRule = z.strictObject({
   atLeast: z.number().optional(),
 });
 
-/** Raised when the HRV is more than so many standard deviations below its own baseline of enough nights. */
+/** Raised when the HRV is more than `belowBaselineBy` standard deviations below its own baseline of enough nights. */
 const baselineRule = z.strictObject({
   ...raised,
   metric: z.literal('hrv'),
@@ -33,7 +33,7 @@ const baselineRule = z.strictObject({
 /** One row of the rules: a metric below a threshold, or the HRV below the user's own baseline, raises a trigger. */
 export type TriggerRule = Readonly<z.infer<typeof thresholdRule>> | Readonly<z.infer<typeof baselineRule>>;
 
-/** The rules that hold unless TRIGGER_RULES_FILE names others. */
+/** The rules in use unless TRIGGER_RULES_FILE names others. */
 export const defaultRules: readonly TriggerRule[] = [
   {
     type: 'URGENT_INTERVENTION',
@@ -59,7 +59,7 @@ export const defaultRules: readonly TriggerRule[] = [
   },
 ];
 
-/** A rules file is not usable; names the file and the places in it. */
+/** A rules file is not usable; the message names the file and the faulty places. */
 export class TriggerRulesError extends Error {
   override readonly name = 'TriggerRulesError';
 }
@@ -79,7 +79,7 @@ export function readRules(file: string): readonly TriggerRule[] {
   }
   const faulty = (faults: string): TriggerRulesError =>
     new TriggerRulesError(`TRIGGER_RULES_FILE ${file} does not hold rules: ${faults}`);
-  if (!Array.isArray(json)) throw faulty('it is no array');
+  if (!Array.isArray(json)) throw faulty('it is not an array');
   const faults: string[] = [];
   const rules = json.flatMap((row: unknown, index): TriggerRule[] => {
     const parsed = ruleSchema(row).safeParse(row);
@@ -92,15 +92,15 @@ export function readRules(file: string): readonly TriggerRule[] {
   return rules;
 }
 
-// Chosen by hand: a union would tell of neither kind what is wrong.
+// Chosen by hand: a union would not say for either kind what is wrong.
 function ruleSchema(row: unknown): typeof thresholdRule | typeof baselineRule {
   const isBaseline = typeof row === 'object' && row !== null && 'belowBaselineBy' in row;
   return isBaseline ? baselineRule : thresholdRule;
 }
 
 /**
- * The operator that raises triggers and gives the event its priority. Zero is a value, null never triggers; a
- * deletion measures nothing and so raises nothing.
+ * The operator that raises triggers and sets the event's priority. Zero is a value, null never triggers; a deletion
+ * measures nothing and so raises nothing.
  */
 export function analyze(rules: readonly TriggerRule[]): (event: BiometricEvent) => BiometricEvent {
   return (event) => {
@@ -122,7 +122,7 @@ function raise(rule: TriggerRule, event: BiometricEvent): Trigger | null {
   if (threshold === null || value >= threshold) return null;
   if ('atLeast' in rule && rule.atLeast !== undefined && value < rule.atLeast) return null;
   const { type, severity, metric, recommendation } = rule;
-  // Whether it was raised before is for the operator that remembers alerts to say.
+  // The operator `alerts` decides whether it was raised before.
   return {
     type,
     severity,
@@ -135,14 +135,14 @@ function raise(rule: TriggerRule, event: BiometricEvent): Trigger | null {
   };
 }
 
-/** Below what the rule is raised for this event; null where it cannot be. */
+/** The threshold of the rule for this event; null where there is none. */
 function thresholdOf(rule: TriggerRule, { baseline }: BiometricEvent): number | null {
   if ('below' in rule) return rule.below;
   if (baseline === null || baseline.nights < rule.atLeastNights) return null;
   return baseline.hrv_mean - rule.belowBaselineBy * baseline.hrv_sd;
 }
 
-/** One alert per user, vendor, kind of alert and night: totals that are sent all day long raise the same one. */
+/** One alert per user, vendor, type and night: totals that are sent all day long raise the same one. */
 function alertId(event: BiometricEvent, type: string): string {
   const nightly = event.kind === 'sleep' || event.kind === 'recovery' || event.kind === 'daily';
   const night = nightly ? (event.local_date ?? event.resource_id) : event.resource_id;

@@ -1,4 +1,4 @@
-/** What the points of a day measure. Their places are stored: only ever append. */
+/** The metrics of points. Stored by index: only ever append. */
 export const pointMetrics = [
   'steps',
   'distance_m',
@@ -20,7 +20,7 @@ export interface Point {
   readonly value: number;
 }
 
-/** What one payload says of one local day of one user. */
+/** The points of one local day of one user in one payload. */
 export interface DayPoints {
   readonly vendor: string;
   readonly user_id: string;

@@ -1,4 +1,4 @@
-/** What the documents of the vendors have in common: values at paths, an owner, an id, a time and a revision. */
+/** Reads what the documents of all vendors have: values at paths, an owner, an id, a time and a revision. */
 import { parseInstant, type Instant } from './instant.ts';
 import {
   activityMetrics,
@@ -19,13 +19,13 @@ type Field = ScalarField | ActivityMetric;
 type Source =
   | string
   | { readonly path: string; readonly dividedBy: number }
-  /** Only all of them together are the value: with one missing, there is none. */
+  /** The sum of all of them; none when one is missing. */
   | { readonly sumOf: readonly string[] };
 
-/** Where one kind of document keeps what an event carries. */
+/** Where one kind of document keeps the fields of an event. */
 export type Sources = Readonly<Partial<Record<Field, Source>>>;
 
-/** What was read of a document. */
+/** The values read from a document. */
 export interface Found {
   readonly measured: Measurements;
   /** `out_of_range:<field>` and `invalid:<field>`: both are null in `measured`. */
@@ -34,13 +34,13 @@ export interface Found {
   readonly invalid: string | null;
 }
 
-/** One table drives both: what is read, and what is told about where it was read. */
+/** Reads a document, and names the origin of each field: one table drives both. */
 export interface Values {
   read(document: Payload): Found;
   readonly origins: Origins['fields'];
 }
 
-/** Makes the reader of one kind of document. */
+/** Creates the reader of one kind of document. */
 export function values(sources: Sources): Values {
   const fields = Object.entries(sources) as [Field, Source][];
   const readers = fields.map(([field, source]) => ({ field, ...compiled(source) }));
@@ -68,10 +68,10 @@ export function values(sources: Sources): Values {
 }
 
 /**
- * Whether a document is worth an event, or why there is none: it measures nothing (`no_measurement`), nothing plausible
- * (`out_of_range`), or nothing that can be read. The last is a rejection: a vendor that changes its format must not go
+ * Null when a document is worth an event, else the reason: it measures nothing (`no_measurement`), nothing plausible
+ * (`out_of_range`), or nothing that can be read. The last is a rejection: a vendor's change of format must not go
  * unnoticed, and its records can be replayed.
- * @param at - where the document stands in the payload, with a dot behind it.
+ * @param at - the path of the document in the payload, with a trailing dot.
  */
 export function nothingMeasured({ measured, flags, invalid }: Found, at: string): Dropped | Rejected | null {
   if (hasMeasurement(measured)) return null;
@@ -86,14 +86,14 @@ export function userAt(payload: Payload, paths: readonly Path[]): string | Rejec
   );
 }
 
-/** The first usable id at one of the paths, or the rejection of a record whose resource cannot be told from others. */
+/** The first usable id at one of the paths, or the rejection of a record whose resource cannot be identified. */
 export function resourceAt(payload: Payload, paths: readonly Path[]): string | Rejected {
   return (
     firstId(payload, paths) ?? reject('MISSING_RESOURCE_ID', `${names(paths)} is missing, or is no usable id`)
   );
 }
 
-/** The instant at `path`, or the rejection of a document that is not dated. */
+/** The instant at `path`, or the rejection of a document without a date. */
 export function instantAt(payload: Payload, path: Path): Instant | Rejected {
   return (
     parseInstant(valueAt(payload, path)) ??
@@ -102,8 +102,8 @@ export function instantAt(payload: Payload, path: Path): Instant | Rejected {
 }
 
 /**
- * The vendor's own version at `path`, epoch ms; null where there is none, and then the order of arrival decides. One that
- * cannot be read is a rejection: in the wrong place among the versions, the document would hide a newer one.
+ * The vendor's own version at `path`, epoch ms; null where there is none, and then the order of arrival decides. An
+ * unreadable one is a rejection: misplaced among the versions, the document would hide a newer one.
  */
 export function revisionAt(payload: Payload, path: Path): number | null | Rejected {
   const value = valueAt(payload, path);
@@ -111,7 +111,7 @@ export function revisionAt(payload: Payload, path: Path): number | null | Reject
   return parseInstant(value)?.epochMs ?? reject('BAD_REVISION', `${path.join('.')} is no RFC 3339 text`);
 }
 
-/** What stands where something else belongs; names the place, never what was found. */
+/** Rejects a value of another type than the format has; names its path, never its content. */
 export function invalidField(path: string): Rejected {
   return reject('INVALID_FIELD', `${path} is not what the format has there`);
 }
@@ -144,7 +144,7 @@ function compiled(source: Source): { paths: readonly Path[]; dividedBy: number; 
   return { paths: [path.split('.')], dividedBy, text: `${path} / ${dividedBy}` };
 }
 
-/** Null when a part is missing, undefined when one is no number, or the sum is none. */
+/** Null when a part is missing, undefined when one is not a number or the sum is not finite. */
 function sum(document: Payload, paths: readonly Path[]): number | null | undefined {
   const parts = paths.map((path) => numberAt(document, path));
   if (parts.includes(undefined)) return undefined;

@@ -1,10 +1,10 @@
-/** Milliseconds of a day. */
+/** Milliseconds per day. */
 export const dayMs = 86_400_000;
 
 /** An instant read from a payload. */
 export interface Instant {
   readonly epochMs: number;
-  /** The text named no zone, so UTC was assumed. */
+  /** The text names no zone, so UTC is assumed. */
   readonly zoneAssumed: boolean;
 }
 
@@ -35,7 +35,7 @@ export function parseInstant(value: unknown): Instant | null {
     number,
   ];
   if (h > 23 || mi > 59 || s > 60) return null;
-  // Date.UTC reads years below 100 as 19xx, and no wearable measured then.
+  // Date.UTC reads years below 100 as 19xx, when no wearable measured.
   if (y < 1900) return null;
   const epochMs = Date.UTC(y, mo - 1, d, h, mi, Math.min(s, 59), ms);
   const date = new Date(epochMs);
@@ -46,8 +46,8 @@ export function parseInstant(value: unknown): Instant | null {
 }
 
 /**
- * Epoch ms of `2026-11-01T07:30:00Z`, also with three digits of milliseconds: what most payloads have, read without a
- * regular expression. Null for anything else, which is then read with care.
+ * Epoch ms of `2026-11-01T07:30:00Z`, also with three digits of milliseconds: the form of most payloads, read without a
+ * regular expression. Null for anything else, which parseInstant then reads.
  */
 function commonForm(text: string): number | null {
   const { length } = text;
@@ -62,7 +62,7 @@ function commonForm(text: string): number | null {
   const minute = digits(text, 14, 16);
   const second = digits(text, 17, 19);
   const ms = length === 24 ? digits(text, 20, 23) : 0;
-  // The last days of months, leap seconds and what is no digit (NaN) are left to the careful way.
+  // Days after the 28th, leap seconds and characters that are not digits (NaN) are left to parseInstant.
   if (!(year >= 1900 && month >= 1 && month <= 12 && day >= 1 && day <= 28)) return null;
   if (!(hour <= 23 && minute <= 59 && second <= 59 && ms <= 999)) return null;
   return Date.UTC(year, month - 1, day, hour, minute, second, ms);
@@ -88,15 +88,12 @@ function zoneOffsetMs(zone: string | undefined): number | null {
   if (zone === undefined || zone === 'Z' || zone === 'z') return 0;
   const hours = Number(zone.slice(1, 3));
   const minutes = Number(zone.slice(-2));
-  // RFC 3339 allows up to 23:59; the real world ends at 14:00.
+  // RFC 3339 allows up to 23:59; real zones end at 14:00.
   if (hours > 23 || minutes > 59) return null;
   return (zone.startsWith('-') ? -1 : 1) * (hours * 60 + minutes) * 60_000;
 }
 
-/**
- * The instant as ISO 8601 text in UTC with milliseconds, as Date.toISOString() has it, which takes ten times as long:
- * days repeat, so the text of the last one is kept.
- */
+/** Formats an instant as Date.toISOString() does, in a tenth of the time: the text of the last day is kept. */
 export function instantText(epochMs: number): string {
   const day = Math.floor(epochMs / dayMs);
   if (day !== lastDay) {

@@ -1,25 +1,25 @@
-/** A member of the outermost object, by where it stands: the name with its quotes, and the value with space around it. */
+/** Receives a member of the outermost object by position: the name with its quotes, the value with space around it. */
 export type OnMember = (nameStart: number, nameEnd: number, valueStart: number, valueEnd: number) => void;
 
-/** Arrays and objects within one another; RFC 8259, 9 lets a parser limit them. No vendor's bodies reach ten. */
+/** Deepest nesting of arrays and objects; RFC 8259, 9 allows a limit. No vendor's bodies reach ten. */
 export const maxDepth = 1_000;
 /**
- * Arrays and objects in all. Each costs the engine some hundred bytes and as many nanoseconds, so ten million brackets
- * would hold the process for seconds. A body of 10 MiB has room for 20 bytes to each; vendors' take 50 and more.
+ * Most arrays and objects in all. Each costs the engine some hundred bytes and as many nanoseconds, so ten million
+ * brackets would block the process for seconds. A body of 10 MiB has room for 20 bytes to each; vendors' use over 50.
  */
 export const maxContainers = 500_000;
 
 /**
- * Judges valid UTF-8 as JSON (RFC 8259) from `start` on, looking at each byte once and building nothing: the position of the
- * first byte at which it stops being JSON or goes beyond the limits, their length when they end too early, or undefined
- * when it is JSON.
+ * Validates UTF-8 as JSON (RFC 8259) from `start` on, reading each byte once and building nothing. Returns the position
+ * of the first byte that is not JSON or exceeds the limits, their length when they end too early, or undefined when they
+ * are JSON.
  */
 export function jsonFault(bytes: Buffer, start: number, onMember?: OnMember): number | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const open: number[] = [];
   let containers = 0;
   let at = start;
-  /** What may stand next: a value, a member's name, or what follows a value. `mayClose` tells a closing mark may too. */
+  /** What comes next: a value, a member's name, or what follows a value; with `mayClose` also a closing bracket. */
   let next: 'value' | 'name' | 'after' = 'value';
   let mayClose = false;
   let nameStart = 0;
@@ -86,7 +86,7 @@ export const closeBracket = 0x5d;
 const comma = 0x2c;
 const colon = 0x3a;
 
-// The two below answer where a token ends, or `~` of its first wrong byte: millions of tokens leave no garbage.
+// The next two return where a token ends, or `~` of its first wrong byte: millions of tokens leave no garbage.
 
 function afterText(view: DataView, start: number): number {
   const end = view.byteLength;
@@ -113,9 +113,9 @@ function afterText(view: DataView, start: number): number {
 }
 
 /**
- * Whether one of four bytes is a quote, a backslash or a control character; now and then true when none is. The highest bit
- * of a byte tells: it is set by the subtraction of 1 from 0 (which the xor makes of just that character) and of 0x20 from
- * what is less, and it was not set before.
+ * Whether one of four bytes is a quote, a backslash or a control character; now and then true when none is. The highest
+ * bit of a byte decides: subtracting 1 from 0 (which the xor makes of just that character), or 0x20 from what is less,
+ * sets it where it was not set before.
  */
 function mayEndPlainText(four: number): boolean {
   const quotes = (four ^ 0x22222222) - 0x01010101;
@@ -127,7 +127,7 @@ function mayEndPlainText(four: number): boolean {
 const escapes = [...Buffer.from('"\\/bfnrt')];
 const words = ['true', 'false', 'null'].map((word) => Buffer.from(word));
 
-/** Behind true, false, null or a number that ends where a token may end. */
+/** The end of true, false, null or a number, which must be where a token may end. */
 function afterWord(bytes: Buffer, start: number): number {
   const first = bytes[start];
   const word = words.find((one) => one[0] === first);
@@ -138,7 +138,7 @@ function afterWord(bytes: Buffer, start: number): number {
   } else {
     if (first === minus) at += 1;
     const whole = afterDigits(bytes, at);
-    // No digit, or a zero in front of others.
+    // No digit, or a leading zero.
     if (whole === at || (bytes[at] === 0x30 && whole > at + 1)) return ~start;
     at = whole;
     if (bytes[at] === 0x2e) {

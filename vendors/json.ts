@@ -22,19 +22,19 @@ export type ParsedJson =
   | {
       readonly ok: false;
       readonly code: JsonFault;
-      /** The byte at which the text stops being JSON or goes too far; their length when they end too early. */
+      /** The byte at which the text stops being JSON or exceeds the limits; the length when it ends too early. */
       readonly at: number;
     };
 
 /**
- * Parses bytes as JSON (RFC 8259). Never throws, and tells only code and byte position of a fault: the engine's
- * own messages quote the input. A leading byte order mark is skipped, as the RFC permits; invalid UTF-8 is not JSON.
+ * Parses bytes as JSON (RFC 8259). Never throws; a fault has only a code and a byte position, because the engine's own
+ * messages quote the input. A leading byte order mark is skipped, as the RFC permits; invalid UTF-8 is not JSON.
  *
- * Integers that a double cannot hold exactly become strings of their digits, because some vendors number their
- * users with 64 bits: 9007199254740993 must not turn into 9007199254740992. All other numbers are doubles
- * (1e400 is Infinity, as in JSON.parse: check with Number.isFinite where it matters).
+ * Integers that a double cannot hold exactly become strings of their digits, because some vendors number their users with
+ * 64 bits: 9007199254740993 must not become 9007199254740992. All other numbers are doubles (1e400 is Infinity, as in
+ * JSON.parse: check with Number.isFinite where it matters).
  *
- * The work is bounded for whatever a body holds: beyond 1,000 levels, or 500,000 arrays and objects, it is `too_complex`.
+ * The work is bounded: a body of more than 1,000 levels, or 500,000 arrays and objects, is `too_complex`.
  */
 export function parseJson(bytes: Buffer): ParsedJson {
   const isPlain = isAscii(bytes);
@@ -42,7 +42,7 @@ export function parseJson(bytes: Buffer): ParsedJson {
   const start = afterMark(bytes);
   const limit = firstBeyondLimits(bytes);
   if (limit !== undefined) return { ok: false, code: 'too_complex', at: limit };
-  // Latin-1 is copied, where UTF-8 would be decoded.
+  // Latin-1 is copied; UTF-8 would be decoded.
   const text = bytes.toString(isPlain ? 'latin1' : 'utf8', start);
   const value = tryParse(text);
   if (value === invalid) {
@@ -54,12 +54,12 @@ export function parseJson(bytes: Buffer): ParsedJson {
   return { ok: true, value: exact === invalid ? value : exact };
 }
 
-/** Shorter texts are parsed sooner than looked through. */
+/** Shorter texts are parsed faster than scanned. */
 const shortBytes = 8 * 1024;
 
 /**
- * As `parseJson`, but of an object only the named members are needed, with the values that `parseJson` gives them. Building
- * the others would take several times as long as looking at them, and memory of several times the text.
+ * Like `parseJson`, but reads only the named members of an object. Building the others would take several times as long
+ * as scanning them, and several times the memory of the text.
  */
 export function parseMembers(
   bytes: Buffer,
@@ -70,7 +70,7 @@ export function parseMembers(
   const found = new Map<string, Buffer>();
   const onMember: OnMember = (nameStart, nameEnd, valueStart, valueEnd) => {
     const quoted = bytes.toString('utf8', nameStart, nameEnd);
-    // One name can be written in many ways; where it stands twice, the last counts.
+    // A name may be written with escapes; of a repeated member the last counts.
     const name = quoted.includes('\\') ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
     if (names.includes(name)) found.set(name, bytes.subarray(valueStart, valueEnd));
   };
@@ -82,15 +82,15 @@ export function parseMembers(
   return { ok: true, value: Object.fromEntries(members) };
 }
 
-/** Behind a byte order mark. */
+/** The position after a byte order mark. */
 function afterMark(bytes: Buffer): number {
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
 }
 
 /**
- * The text of an identifier, or null when the value is none. A string stands as it is (but not the empty one), an
- * integer as its digits. Null too for what could not be stored or compared everywhere: lone surrogates, U+0000
- * (Postgres refuses it) and texts over 256 characters, which no vendor uses.
+ * The text of an identifier: a string as it is, an integer as its digits. Null for anything else, for an empty string,
+ * and for what cannot be stored or compared everywhere: lone surrogates, U+0000 (Postgres refuses it) and texts over 256
+ * characters, which no vendor uses.
  */
 export function idText(value: unknown): string | null {
   if (typeof value === 'number') return Number.isSafeInteger(value) ? String(value) : null;
@@ -103,7 +103,7 @@ const invalid = Symbol('not JSON');
 /** 2^53 has 16 digits: shorter integers are always exact. */
 const longDigits = 16;
 
-/** Whether so many digits stand in a row, be it in a text. Each such row has a digit at a multiple of its length. */
+/** Whether `longDigits` digits occur in a row, even in a string. Each such run has a digit at a multiple of that length. */
 function hasLongDigits(bytes: Buffer): boolean {
   for (let at = 0; at < bytes.length; at += longDigits) {
     if (!isDigit(bytes[at])) continue;
@@ -134,7 +134,7 @@ function quoteLongIntegers(text: string): string {
       at = afterString(text, at);
     } else if (code === minus || isDigit(code)) {
       const end = afterNumber(text, at);
-      // 16 digits and more only: JSON.parse has read the others exactly.
+      // JSON.parse has read integers of fewer than 16 digits exactly.
       if (end - at >= 16) {
         const token = text.slice(at, end);
         if (/^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token))) {
@@ -174,7 +174,7 @@ function afterNumber(text: string, start: number): number {
 /** The position of the first byte that is not UTF-8. */
 function firstInvalidUtf8(bytes: Buffer): number {
   const text = bytes.toString('utf8');
-  // Decoding replaces what is invalid by U+FFFD, which may also stand in the bytes by right.
+  // Decoding replaces invalid bytes by U+FFFD, which the bytes may also hold themselves.
   for (let from = 0, at = 0; ; from += 1, at += 3) {
     const found = text.indexOf('\ufffd', from);
     if (found === -1) return bytes.length;
@@ -184,9 +184,9 @@ function firstInvalidUtf8(bytes: Buffer): number {
   }
 }
 
-/** The bracket with which the text nests too deep or holds too much. What is not JSON is judged as if it were. */
+/** The first bracket that exceeds a limit. Treats invalid JSON as if it were valid. */
 function firstBeyondLimits(bytes: Buffer): number | undefined {
-  // Too few of them for either.
+  // Too few brackets for either limit.
   if (bytes.length <= maxDepth || !hasMoreOpenings(bytes, maxDepth)) return undefined;
   let depth = 0;
   let containers = 0;
@@ -205,7 +205,7 @@ function firstBeyondLimits(bytes: Buffer): number | undefined {
   return undefined;
 }
 
-/** Whether there are more opening brackets and braces than `limit`, those in texts included; it looks no further. */
+/** Whether there are more opening brackets and braces than `limit`, those in strings included; stops counting there. */
 function hasMoreOpenings(bytes: Buffer, limit: number): boolean {
   let count = 0;
   for (const opening of [openBrace, openBracket]) {

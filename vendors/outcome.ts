@@ -1,4 +1,4 @@
-/** What a normalizer returns in place of values: bad or unwanted data is an answer, not an exception. */
+/** What a normalizer returns in place of values: bad or unwanted data is a result, not an exception. */
 
 /** The payload holds nothing for an event, by design. */
 export interface Dropped {
@@ -29,16 +29,16 @@ export function reject(code: string, message: string): Rejected {
   return { type: 'rejected', code, message };
 }
 
-/** Whether an answer is a drop, and no value. */
-export function isDropped(answer: unknown): answer is Dropped {
-  return isTagged(answer, 'dropped');
+/** Whether an outcome is a drop. */
+export function isDropped(outcome: unknown): outcome is Dropped {
+  return isTagged(outcome, 'dropped');
 }
 
-/** Whether an answer is a rejection, and no value. */
-export function isRejected(answer: unknown): answer is Rejected {
-  return isTagged(answer, 'rejected');
+/** Whether an outcome is a rejection. */
+export function isRejected(outcome: unknown): outcome is Rejected {
+  return isTagged(outcome, 'rejected');
 }
 
-function isTagged(answer: unknown, type: string): boolean {
-  return typeof answer === 'object' && answer !== null && 'type' in answer && answer.type === type;
+function isTagged(outcome: unknown, type: string): boolean {
+  return typeof outcome === 'object' && outcome !== null && 'type' in outcome && outcome.type === type;
 }

@@ -1,22 +1,22 @@
 import { idText } from './json.ts';
 
-/** A JSON object as it came. */
+/** A JSON object as received. */
 export type Payload = Readonly<Record<string, unknown>>;
 
 /** Keys from the root of a payload to a value. */
 export type Path = readonly string[];
 
-/** Whether a value is a JSON object: no array, no null. */
+/** Whether a value is a JSON object: not an array, not null. */
 export function isObject(value: unknown): value is Payload {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Whether a payload has the form of the collector's envelopes; who wrote it is another question. */
+/** Whether a payload has the form of the collector's envelopes; does not check who wrote it. */
 export function isEnvelopeForm(value: unknown): boolean {
   return isObject(value) && Object.hasOwn(value, 'notification') && Object.hasOwn(value, 'resource');
 }
 
-/** The value at `path`; undefined where it, or anything above it, is absent or holds nothing. */
+/** The value at `path`; undefined where it, or anything above it, is absent. */
 export function valueAt(payload: unknown, path: Path): unknown {
   let value = payload;
   for (const key of path) {
@@ -26,7 +26,7 @@ export function valueAt(payload: unknown, path: Path): unknown {
   return value;
 }
 
-/** The first usable id at one of the paths; null when there is none, as in any other JSON than an object. */
+/** The first usable id at one of the paths; null when there is none, or the payload is not an object. */
 export function firstId(payload: unknown, paths: readonly Path[]): string | null {
   for (const path of paths) {
     const id = idText(valueAt(payload, path));
@@ -35,10 +35,7 @@ export function firstId(payload: unknown, paths: readonly Path[]): string | null
   return null;
 }
 
-/**
- * The finite number at `path`; null when it or anything above it is absent or null, undefined when something of
- * another type stands there or above.
- */
+/** The finite number at `path`; null when it or anything above it is absent or null, undefined for another type. */
 export function numberAt(payload: Payload, path: Path): number | null | undefined {
   let value: unknown = payload;
   for (const key of path) {
@@ -50,7 +47,7 @@ export function numberAt(payload: Payload, path: Path): number | null | undefine
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
 }
 
-/** A field of a payload; `constructor` and its like are none. */
+/** A field of a payload; inherited ones such as `constructor` do not count. */
 export function own(value: object, key: string): unknown {
   return Object.hasOwn(value, key) ? (value as Payload)[key] : undefined;
 }

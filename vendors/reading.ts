@@ -12,7 +12,7 @@ export type Measurements = Pick<
   | 'activity_data'
 >;
 
-/** Where a normalizer found what a reading says: for people who ask, never part of an event. */
+/** Where a normalizer found the values of a reading: for people who ask, never part of an event. */
 export interface Origins {
   /** The part of the payload that the paths begin at, `resource`, `data[1]`; empty for its root. `$.` begins at the root. */
   readonly at: string;
@@ -31,7 +31,7 @@ export const activityMetrics = [
   'strain',
 ] as const;
 
-/** What a normalizer makes of a payload: one version of one resource of one user, before it becomes an event. */
+/** The result of a normalizer: one version of one resource of one user, before it becomes an event. */
 export interface Reading extends Measurements {
   readonly source: string;
   readonly user_id: string;
@@ -47,12 +47,12 @@ export interface Reading extends Measurements {
   readonly origins: Origins;
 }
 
-/** Kilojoules of a kilocalorie: energy is carried in the latter. */
+/** Kilojoules per kilocalorie: events carry kilocalories. */
 export const kilojoulesPerKcal = 4.184;
 
 /**
- * A reading of what was measured and of what it belongs to. Written out field by field: all readings then have one
- * hidden class, and none is made by a spread, which the engine grows property by property (20 µs against 1).
+ * Builds a reading. Written out field by field: all readings then have one hidden class, and none is made by a spread,
+ * which the engine grows property by property (20 µs against 1).
  */
 export function readingOf(measured: Measurements, of: Omit<Reading, keyof Measurements>): Reading {
   return {
@@ -105,7 +105,7 @@ function isEmpty(values: object): boolean {
 }
 
 /**
- * What a body can have, both ends included. Scores are percentages; an HRV outside 1 to 400 ms is an artefact of the
+ * The plausible ranges, both ends included. Scores are percentages; an HRV outside 1 to 400 ms is an artefact of the
  * sensor, not of the heart. No heart rests below 20 beats a minute, and none beats 250 times.
  */
 export const ranges = {
@@ -123,8 +123,8 @@ const rangedFields = Object.entries(ranges).map(([field, [low, high]]) => ({
 }));
 
 /**
- * Replaces values outside their range by null, takes negative activities out (nobody walks -1 steps: some vendors mean
- * "none" by it), and names each in a flag `out_of_range:<field>`.
+ * Replaces values outside their range by null, removes negative activities (some vendors mean "none" by -1), and names
+ * each in a flag `out_of_range:<field>`.
  */
 export function withinRanges<T extends Measurements>(measured: T): { measured: T; flags: string[] } {
   const flags: string[] = [];

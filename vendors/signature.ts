@@ -1,4 +1,4 @@
-/** What a digest can be computed over; a text stands for itself. */
+/** A part that a digest can cover; `text` is literal. */
 export type SignedPart = 'timestamp' | 'user' | 'body' | { readonly text: string };
 
 /** How a sender signs a request, as data. The facts are in docs/authentication.md. */
@@ -8,10 +8,10 @@ export interface SignatureScheme {
   /** Names of the header that holds the proof, in lower case; the first of them that is present decides. */
   readonly headers: readonly string[];
   /**
-   * How that header is written:
-   * `digest`: the digest, with `prefix` in front of it or not;
-   * `fields`: `t=<timestamp>,v1=<digest>`, where further `v1` are further digests of which one has to be right, the
-   * last `t` counts, and other fields mean nothing;
+   * The form of that header:
+   * `digest`: the digest, with or without `prefix` in front;
+   * `fields`: `t=<timestamp>,v1=<digest>`, where several `v1` are alternatives, the last `t` counts, and other fields are
+   * ignored;
    * `bearer`: `Bearer <user id in base64url>.<digest>`.
    */
   readonly form: 'digest' | 'fields' | 'bearer';
@@ -19,7 +19,7 @@ export interface SignatureScheme {
   readonly algorithm: 'sha256';
   /** Hexadecimal of either case; base64 of the standard alphabet, padded; base64url, unpadded. */
   readonly encoding: 'hex' | 'base64' | 'base64url';
-  /** What the digest is computed over, one after the other, each exactly as it came. */
+  /** The parts that the digest covers, one after the other, each exactly as received. */
   readonly signs: readonly SignedPart[];
   /** The signed time of sending; absent for a scheme that has none and so cannot refuse a replay. */
   readonly timestamp?: {
@@ -27,7 +27,7 @@ export interface SignatureScheme {
     readonly header?: string;
     /** Milliseconds per unit by the number of digits; any other number of digits is malformed. */
     readonly unitMsByDigits: Readonly<Record<number, number>>;
-    /** How old it may be unless configured otherwise: as long as the vendor goes on to retry. */
+    /** The default maximum age: as long as the vendor keeps retrying. */
     readonly toleranceS: number;
   };
 }

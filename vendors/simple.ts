@@ -32,7 +32,7 @@ export const simpleFields: SimpleFields = {
   stress_level: [['stress', 'level']],
 };
 
-/** Terra's dialect of it, beside the common one. The caller's own user id outlives a reconnected device. */
+/** Terra's dialect of it, in addition to the common one. The caller's own user id survives a reconnected device. */
 export const terraFields: SimpleFields = {
   user: [['user', 'reference_id'], ['user', 'user_id'], ...simpleFields.user],
   timestamp: [['ts'], ...simpleFields.timestamp],
@@ -131,7 +131,7 @@ function numberAt(payload: Payload, path: Path, faults: string[]): number | null
   return null;
 }
 
-// What is first at one of several paths; loops of their own, because every record comes by here.
+// The first value at one of several paths, in loops of their own, because every record passes here.
 
 function firstNumber(payload: Payload, paths: readonly Path[], faults: string[]): number | null {
   for (const path of paths) {

@@ -5,7 +5,7 @@ import type { Path, Payload } from './payload.ts';
 import type { Reading } from './reading.ts';
 import type { SignatureScheme } from './signature.ts';
 
-/** A vendor: how its webhooks prove themselves, and what their payloads mean. */
+/** A vendor: how its webhooks are authenticated, and what their payloads mean. */
 export interface Vendor {
   readonly webhook: Webhook;
   readonly normalize: Normalize;
@@ -13,27 +13,27 @@ export interface Vendor {
 
 /** What the ingress needs: how requests are signed, which user a body is about, and which headers the record keeps. */
 export interface Webhook<Secret extends string = string, Tolerance extends string | null = string | null> {
-  /** The vendor's own schemes, strongest first; PLAIN_SIGNATURE adds the bridge's own behind them. */
+  /** The vendor's own schemes, strongest first; PLAIN_SIGNATURE adds the bridge's own after them. */
   readonly schemes: readonly SignatureScheme[];
   /** The environment variable of the vendor's secrets. */
   readonly secret: Secret;
-  /** The environment variable of how old a signed time may be; null for schemes that sign no time. */
+  /** The environment variable of a signed time's maximum age; null for schemes that sign no time. */
   readonly tolerance: Tolerance;
   /**
    * Where a body names its user, who becomes the record's key: the first path with a usable id counts. Control events
    * and bodies of another shape name none.
    */
   readonly userId: readonly Path[];
-  /** Request headers that the raw record keeps as they came, lower case; a trailing `*` matches any ending. */
+  /** Request headers that the raw record keeps as received, lower case; a trailing `*` matches any ending. */
   readonly keptHeaders: readonly string[];
   /** Whether webhooks only name an object, so that the collector appends its document in an envelope. */
   readonly isThin: boolean;
 }
 
 /**
- * Turns a payload into readings, and into points that make a day's totals together with those of other payloads.
- * A pure function that never throws for any JSON object: it drops what holds no measurement by design, and rejects
- * what is broken.
+ * Turns a payload into readings, and into points that become a day's totals together with those of other payloads. A pure
+ * function that never throws for any JSON object: it drops what holds no measurement by design, and rejects what is
+ * broken.
  */
 export type Normalize = (payload: Payload, record: RawRecord) => (Reading | DayPoints)[] | Dropped | Rejected;
 

@@ -1,4 +1,4 @@
-/** The process of `bridge sink`: what it needs, how it starts and how it ends. */
+/** The process of `bridge sink`: its environment, start and stop. */
 import { join } from 'node:path';
 import { kafkaClient, type Kafka } from '../../kafka/client.ts';
 import { startReader, type Reader } from '../../kafka/consume.ts';
@@ -39,7 +39,7 @@ export interface RunningSink extends Running {
   readonly adminPort: number;
 }
 
-/** The changes of the sink's tables, in order. */
+/** The migrations of the sink's tables, in order. */
 export function sinkMigrations(): Migration[] {
   return migrations(join(projectRoot(), 'consumers', 'postgres', 'sql'));
 }

@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 
-/** What the sink counts. No label is a user or a resource. */
+/** The metrics of the sink. No label is a user or a resource. */
 export interface SinkMetrics {
   readonly registry: Registry;
   /** By `result`: inserted, updated, or unchanged (a redelivery, or older than what is stored). */
@@ -8,7 +8,7 @@ export interface SinkMetrics {
   /** By `reason`: records that were set aside in the table sink_rejects. */
   readonly skipped: Counter<'reason'>;
   readonly upsertSeconds: Histogram;
-  /** From the ingress taking a reading to its row; redeliveries count again. */
+  /** From receipt at the ingress to the stored row; redeliveries count again. */
   readonly delaySeconds: Histogram;
   /** 0 while the sink holds its position because the database does not answer. */
   readonly databaseUp: Gauge;
@@ -23,7 +23,7 @@ export function sinkMetrics(): SinkMetrics {
     registry,
     events: new Counter({
       name: 'sink_events_total',
-      help: 'Events read, by what became of them in the database',
+      help: 'Events read, by result in the database',
       labelNames: ['result'],
       registers,
     }),
@@ -41,7 +41,7 @@ export function sinkMetrics(): SinkMetrics {
     }),
     delaySeconds: new Histogram({
       name: 'sink_event_delay_seconds',
-      help: 'Time from the ingress taking a reading to its row',
+      help: 'Time from receipt at the ingress to the stored row',
       buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600, 3600],
       registers,
     }),

@@ -1,4 +1,4 @@
-/** What the sink does with records of the priority topics. main.ts starts and stops it. */
+/** Stores the records of the priority topics. main.ts starts and stops it. */
 import type { Pool } from 'pg';
 import type { Logger } from '../../process/log.ts';
 import { DecodeError, UnknownSchemaId, type Decoder } from '../../schemas/codec.ts';
@@ -14,21 +14,21 @@ export interface SinkParts {
   readonly decoder: Decoder;
   readonly metrics: SinkMetrics;
   readonly log: Logger;
-  /** Aborted when the sink is to end: waits end without an error, and nothing more is committed. */
+  /** Aborted when the sink stops: waits end without an error, and nothing more is committed. */
   readonly stop: AbortSignal;
 }
 
-/** What the sink does with records. */
+/** Handles records and reports its state. */
 export interface Sink {
-  /** Stores a chunk; false when the sink stops before the database took it. */
+  /** Stores a chunk; false when the sink stops before the database has stored it. */
   readonly handle: HandleChunk;
-  /** What keeps the sink from storing, in words; `ok` when nothing does. */
+  /** `ok`, or the reason why the sink cannot store. */
   state(): string;
 }
 
 /**
- * Decodes a chunk and upserts it in one statement, which also sets aside the records that cannot be stored, so that
- * the partition goes on. Storing a chunk again changes nothing.
+ * Creates a sink, which decodes a chunk and upserts it in one statement. The statement also sets aside the records that
+ * cannot be stored, so that the partition continues. Storing a chunk again changes nothing.
  */
 export function createSink(parts: SinkParts): Sink {
   const database = outage('the database', parts.log, (isUp) => parts.metrics.databaseUp.set(isUp ? 1 : 0));
@@ -74,7 +74,7 @@ async function decodeChunk(parts: SinkParts, chunk: Chunk, registry: Outage): Pr
   return decoded;
 }
 
-// The row; or the reason why there is none; or the id of a schema that has to be loaded first.
+// Returns the row, the reason why there is none, or the id of a schema to load first.
 function decodeOne(decoder: Decoder, value: Buffer | null, position: Position): Row | string | number {
   if (value === null) return 'no_value';
   try {
@@ -86,7 +86,7 @@ function decodeOne(decoder: Decoder, value: Buffer | null, position: Position): 
   }
 }
 
-// False when the registry is there and has no such schema: waiting would stop the partition for ever.
+// False when the registry has no such schema: waiting would block the partition for ever.
 async function prepare(decoder: Decoder, id: number): Promise<boolean> {
   try {
     await decoder.prepare(id);
@@ -97,14 +97,14 @@ async function prepare(decoder: Decoder, id: number): Promise<boolean> {
   }
 }
 
-// False when the sink is to end before the database took the batch.
+// False when the sink stops before the database has stored the batch.
 async function store(
   parts: SinkParts,
   { rows, rejects }: Decoded,
   database: Outage,
   beat: () => Promise<void>,
 ): Promise<boolean> {
-  const seconds = parts.metrics.upsertSeconds.startTimer();
+  const stopTimer = parts.metrics.upsertSeconds.startTimer();
   const done = await untilBack(() => storeBatch(parts.pool, rows, rejects), {
     outage: database,
     codeOf: (error) => (error instanceof DatabaseUnavailable ? error.code : undefined),
@@ -112,7 +112,7 @@ async function store(
     stop: parts.stop,
   });
   if (done === undefined) return false;
-  seconds();
+  stopTimer();
   const { inserted, updated, unchanged } = done.value;
   parts.metrics.events.inc({ result: 'inserted' }, inserted);
   parts.metrics.events.inc({ result: 'updated' }, updated);

@@ -3,10 +3,10 @@ import { databaseErrorCode } from '../../postgres/pool.ts';
 import { newestRows, upsertParameters, upsertStatement } from './upsert.ts';
 import type { Reject, Row, UpsertCounts } from './upsert.ts';
 
-/** The database could not do what any database of ours can: it is down, full, locked or not migrated. */
+/** The database cannot store now: it is down, full, locked or not migrated. */
 export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable';
-  /** SQLSTATE, or the system's name of the network error; safe to log. */
+  /** SQLSTATE, or the system's name for the network error; safe to log. */
   readonly code: string;
   constructor(code: string) {
     super(`the database did not take a batch (${code})`);
@@ -14,18 +14,17 @@ export class DatabaseUnavailable extends Error {
   }
 }
 
-/** What happened to a batch. */
+/** The outcome of a batch. */
 export interface Stored extends UpsertCounts {
-  /** Rows that were there already or were older than what was. */
+  /** Rows that were already stored, or older than the stored version. */
   readonly unchanged: number;
-  /** What was set aside, the given ones included. */
+  /** All records set aside, those passed in included. */
   readonly rejects: readonly Reject[];
 }
 
 /**
- * Stores a batch in one round trip. When the database refuses it because of its data, halves are tried until the
- * rows to blame stand alone, and those are set aside with reason `refused_by_database`.
- * Doing it again changes nothing.
+ * Stores a batch in one round trip. When the database refuses its data, bisects it until the faulty rows are isolated,
+ * and sets those aside with reason `refused_by_database`. Storing it again changes nothing.
  * @throws DatabaseUnavailable when the same batch can succeed later.
  */
 export async function storeBatch(
@@ -67,8 +66,8 @@ async function storeRows(
   }
 }
 
-// Data exceptions, violated constraints, and limits of the program (a key too long for its index): what will be
-// refused however often it is tried. https://www.postgresql.org/docs/current/errcodes-appendix.html
+// Data exceptions, violated constraints and program limits (a key too long for its index) are refused however often they
+// are tried. https://www.postgresql.org/docs/current/errcodes-appendix.html
 function isAboutData(code: string): boolean {
   return /^(22|23|54)[0-9A-Z]{3}$/.test(code);
 }

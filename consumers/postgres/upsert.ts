@@ -1,14 +1,14 @@
 /** The one statement of the sink: events in, the newest version of each resource stored. */
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 
-/** Where a record stands. */
+/** The position of a record. */
 export interface Position {
   readonly topic: string;
   readonly partition: number;
   readonly offset: bigint;
 }
 
-/** An event on its way into the database. */
+/** An event to store. */
 export interface Row extends Position {
   readonly event: BiometricEvent;
   /** The event as JSON that Postgres accepts. */
@@ -21,22 +21,22 @@ export interface Reject extends Position {
 }
 
 /**
- * An event as a row. Postgres refuses the character NUL in text: it becomes U+FFFD, as unreadable bytes do.
- * In the primary key that could make two people one, so such an event is no row.
+ * Converts an event to a row. Postgres refuses the character NUL in text, so it becomes U+FFFD, as unreadable bytes do.
+ * In the primary key that could make two people one, so such an event has no row.
  * @returns undefined when device, user or resource holds a NUL.
  */
 export function rowOf(event: BiometricEvent, position: Position): Row | undefined {
   if (event.user_id.includes('\0') || event.resource_id.includes('\0')) return undefined;
   const { topic, partition, offset } = position;
   const json = JSON.stringify(event);
-  // The escape may also be the text of a backslash and u0000; the slow way tells them apart.
+  // The match may also be an escaped backslash before u0000; withoutNul distinguishes the two.
   const clean = json.includes('\\u0000') ? JSON.stringify(withoutNul(event)) : json;
   return { topic, partition, offset, event, json: clean };
 }
 
 /**
- * The newest row of each resource, since one statement cannot touch a row twice. In the order of the primary key:
- * two writers that lock rows in the same order do not deadlock.
+ * Keeps the newest row of each resource, since one statement cannot touch a row twice. Sorts by primary key, since
+ * writers that lock rows in the same order do not deadlock.
  */
 export function newestRows(rows: readonly Row[]): Row[] {
   const newest = new Map<string, Row>();
@@ -63,7 +63,7 @@ export function upsertParameters(rows: readonly Row[], rejects: readonly Reject[
   ];
 }
 
-/** What the statement answers: how many rows it wrote. The rest was there already, or was older than what was. */
+/** The result of the statement: how many rows it wrote. The others were already stored, or older than the stored version. */
 export interface UpsertCounts {
   readonly inserted: number;
   readonly updated: number;
@@ -91,7 +91,7 @@ const plain = [
   'triggers',
 ] as const satisfies readonly (keyof BiometricEvent)[];
 
-// Columns that are made from a field: the multiplication is exact where a division to seconds would round.
+// Columns computed from a field: the multiplication is exact where a division to seconds would round.
 const derived: Readonly<Record<string, string>> = {
   raw_topic: "event.raw->>'topic'",
   raw_partition: "(event.raw->>'partition')::integer",
@@ -110,8 +110,8 @@ const key = ['device_type', 'user_id', 'resource_id'];
 const replaced = columns.filter((column) => !key.includes(column));
 
 /**
- * $1: events as a JSON array, $2: rejects as a JSON array. A stored row gives way only to a higher
- * (revision, raw offset); the same pair again changes nothing, so that a redelivery is harmless.
+ * $1: events as a JSON array, $2: rejects as a JSON array. Only a higher (revision, raw offset) replaces a stored row;
+ * the same pair again changes nothing, so that a redelivery is harmless.
  */
 export const upsertStatement = `
 WITH written AS (

@@ -72,7 +72,7 @@ function variablesOf(help: string): string[] {
 
 describe('help', () => {
   for (const path of every) {
-    test(`of bridge ${path.join(' ')} goes to standard output, says what it does, and names only variables that exist`, async () => {
+    test(`of bridge ${path.join(' ')} goes to standard output, describes the command, and names only variables that exist`, async () => {
       const { code, stdout, stderr } = await ended(...path, '--help');
       assert.deepEqual([code, stderr], [0, '']);
       assert.match(stdout, new RegExp(`^Usage: bridge ${path.join(' ')}(?: .*)?\n`));
@@ -107,7 +107,7 @@ describe('help', () => {
 
   test('of bridge config names the commands whose help lists the variables', async () => {
     const { stdout } = await ended('config', '--help');
-    assert.match(stdout, /`bridge <process> --help` lists it/);
+    assert.match(stdout, /`bridge <process> --help` lists them/);
     const choices = /choices: ([^)]*)\)/.exec(stdout.replaceAll(/\s+/g, ' '))?.[1];
     assert.equal(
       choices,
@@ -133,7 +133,7 @@ describe('help', () => {
     );
   });
 
-  test('is printed when nothing else is asked for, lists each command, and can be asked for by name', async () => {
+  test('is printed without arguments, lists each command, and is available by name', async () => {
     const [bare, ...others] = await Promise.all([ended(), ended('help'), ended('--help'), ended('-h')]);
     for (const other of others) assert.deepEqual(other, bare);
     assert.equal(bare.code, 0);
@@ -158,15 +158,15 @@ describe('a usage fault', () => {
     [['config', 'nope'], /^bridge config: .*Allowed choices are ingress, topology, sink\.\n/],
     [['config', 'sink', 'ingress'], /^bridge config: name one process\n/],
     [['describe', '--format', 'svg'], /^bridge describe: .*Allowed choices are text, mermaid, json\.\n/],
-    [['start', '--rate', '0'], /^bridge start: .*It has to be a number above 0\.\n/],
+    [['start', '--rate', '0'], /^bridge start: .*It must be a number above 0\.\n/],
     [['start', '--seed'], /^bridge start: option '--seed <number>' argument missing\n/],
     [['explain', 'oura'], /^bridge explain: name one device and one file\n/],
     [['local'], /^Usage: bridge local up/],
-    [['local', 'start'], /^bridge local: unknown command 'start'; there is only up, down, reset\n/],
+    [['local', 'start'], /^bridge local: unknown command 'start'; valid commands: up, down, reset\n/],
     [['local', 'up', '--brokers', '2'], /^bridge local up: .*Allowed choices are 1, 3\.\n/],
     [['local', 'down', '--brokers', '1'], /^bridge local down: unknown option '--brokers'\n/],
   ] as const) {
-    test(`bridge ${argv.join(' ')} says on standard error what is wrong, and how it is called`, async () => {
+    test(`bridge ${argv.join(' ')} prints to standard error what is wrong, and its usage`, async () => {
       const { code, stdout, stderr } = await ended(...argv);
       assert.equal(code, 1);
       assert.equal(stdout, '');
@@ -195,7 +195,7 @@ describe('the program', { timeout: 120_000, concurrency: 2 }, () => {
     assert.match(stdout, /^Usage: bridge local up \[--brokers <count>\]\n/);
   });
 
-  test('exits with 2 for usage faults, those of a command without its own command among them', async () => {
+  test('exits with 2 for usage faults, a missing subcommand included', async () => {
     for (const args of [['nope'], ['local']]) {
       const { code, stdout, stderr } = await program(args);
       assert.deepEqual([code, stdout], [2, '']);
@@ -223,7 +223,7 @@ describe('the program', { timeout: 120_000, concurrency: 2 }, () => {
     assert.equal(stderr, '');
   });
 
-  test('loads only the command that is asked for: the list of commands needs no Kafka, Express or Postgres', async () => {
+  test('loads only the requested command: the list of commands needs no Kafka, Express or Postgres', async () => {
     const heavy = /\/node_modules\/(kafkajs|express|pg|prom-client|avsc)\//;
     const [list, one] = await Promise.all([
       program(['--help'], listingImports()),

@@ -59,7 +59,12 @@ describe('bridge token', { timeout: 60_000 }, () => {
 
   for (const [title, args, env, message] of [
     ['without a secret', ['healthkit', 'user-1'], {}, /APPLE_HEALTHKIT_SECRET is required/],
-    ['for another vendor', ['oura', 'user-1'], { APPLE_HEALTHKIT_SECRET: secret }, /only healthkit/],
+    [
+      'for another vendor',
+      ['oura', 'user-1'],
+      { APPLE_HEALTHKIT_SECRET: secret },
+      /valid commands: healthkit/,
+    ],
     ['without a user', ['healthkit'], { APPLE_HEALTHKIT_SECRET: secret }, /name one user/],
     ['for an empty user', ['healthkit', ''], { APPLE_HEALTHKIT_SECRET: secret }, /1 to 256/],
     ['for two users', ['healthkit', 'a', 'b'], { APPLE_HEALTHKIT_SECRET: secret }, /name one user/],

@@ -36,7 +36,7 @@ async function server(
     ],
     (error) => assert.fail(String(error)),
   );
-  const http = createHttpServer(listener, { lookEveryMs: 20, ...limits });
+  const http = createHttpServer(listener, { checkEveryMs: 20, ...limits });
   const { port } = await listening(http, 'PORT', 0, '127.0.0.1');
   t.after(() => {
     http.closeAllConnections();
@@ -96,7 +96,7 @@ for (const [title, status, code, request] of [
   });
 }
 
-test('a head that does not end in time is 408', async (t) => {
+test('headers that do not end in time get 408', async (t) => {
   const { port } = await server(t, { headersMs: 200, requestMs: 5_000 });
   assertProblem(
     await talk(port, [post, 'a: b\r\n', 'c: d\r\n', 'e: f\r\n', 'g: h\r\n'], 90),
@@ -105,7 +105,7 @@ test('a head that does not end in time is 408', async (t) => {
   );
 });
 
-test('a request that does not end in time is 408', async (t) => {
+test('a request that does not end in time gets 408', async (t) => {
   const { port, read } = await server(t, { headersMs: 100, requestMs: 300 });
   const dribble = Array.from({ length: 20 }, () => 'x'.repeat(500));
   assertProblem(
@@ -117,7 +117,7 @@ test('a request that does not end in time is 408', async (t) => {
   assert.deepEqual(read, [{ ok: false, code: 'incomplete_body' }]);
 });
 
-test('a body that pauses is given up, and one that crawls is, and one that is slow but steady is read', async (t) => {
+test('a body that pauses or is too slow is given up, one that is slow but steady is read', async (t) => {
   const { port, read } = await server(t);
   const head = `${post}content-length: 300\r\nconnection: close\r\n\r\n`;
   void talk(port, [head]);
@@ -132,7 +132,7 @@ test('a body that pauses is given up, and one that crawls is, and one that is sl
   assert.deepEqual(read, [slow, slow, { ok: true, body: Buffer.alloc(300, 'x') }]);
 });
 
-test('an idle connection outlives the time for a head, so that a proxy is the first to close it', async (t) => {
+test('an idle connection outlives the time for headers, so that a proxy closes it first', async (t) => {
   assert.ok(connectionLimits.keepAliveMs > 60_000);
   const { port } = await server(t, { headersMs: 100, requestMs: 200, keepAliveMs: 2_000 });
   const request = `${post}content-length: 0\r\n\r\n`;
@@ -141,7 +141,7 @@ test('an idle connection outlives the time for a head, so that a proxy is the fi
   assert.equal(heard.split('HTTP/1.1 200 ').length - 1, 2);
 });
 
-test('connections over the limit are closed as they come, the others go on', async (t) => {
+test('connections over the limit are closed on arrival, the others continue', async (t) => {
   const { port } = await server(t, { connections: 2 });
   const held = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1')];
   for (const socket of held) await new Promise((resolve) => socket.once('connect', resolve));
@@ -168,7 +168,7 @@ test('a webhook behaves the same whichever way it is routed', async (t) => {
   );
 });
 
-test('a target that nobody can read is 404 as any other', async (t) => {
+test('an unreadable target gets 404 like any unknown path', async (t) => {
   const { port } = await server(t);
   for (const target of [
     'http://[',
@@ -190,7 +190,7 @@ test('a target that nobody can read is 404 as any other', async (t) => {
   }
 });
 
-test('a port that is taken is named', async (t) => {
+test('the error for a taken port names it', async (t) => {
   const other = createTcpServer().listen(0, '127.0.0.1');
   t.after(() => other.close());
   await new Promise((resolve) => other.once('listening', resolve));

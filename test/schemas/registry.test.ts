@@ -43,7 +43,7 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
     prefix = `schemas-${randomUUID().slice(0, 8)}.`;
   });
 
-  test('before it is registered, the check says what is missing and a lookup what to run', async () => {
+  test('before it is registered, the check names what is missing and a lookup what to run', async () => {
     const faults = await checkSchemas(registry(), prefix);
     assert.equal(faults.length, 6);
     for (const fault of faults) assert.match(fault, /bridge schemas register/);
@@ -80,7 +80,7 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
     assert.deepEqual(await checkSchemas(registry(), prefix), []);
   });
 
-  test('a rule that somebody loosened is found and put back', async () => {
+  test('a loosened rule is found and restored', async () => {
     const [subject] = subjects(prefix) as [string];
     await registry().setCompatibility(subject, 'NONE');
     assert.match((await checkSchemas(registry(), prefix)).join(), /has NONE instead of FULL_TRANSITIVE/);
@@ -88,7 +88,7 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
     assert.deepEqual(await checkSchemas(registry(), prefix), []);
   });
 
-  test('an incompatible schema is refused, and the check says so before anybody tries', async () => {
+  test('an incompatible schema is refused, and the check reports it beforehand', async () => {
     const bad = withField('string');
     assert.match(
       (await checkSchemas(registry(), prefix, bad)).join(),
@@ -105,7 +105,10 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
   test('a compatible next version leaves the ids of the first as they were', async () => {
     const next = withField(['null', 'string'], null);
     const ids = await Promise.all(subjects(prefix).map((subject) => lookupSchemaId(registry(), subject)));
-    assert.match((await checkSchemas(registry(), prefix, next)).join(), /has not the schema of this version/);
+    assert.match(
+      (await checkSchemas(registry(), prefix, next)).join(),
+      /does not have the schema of this version/,
+    );
     const registered = await registerSchemas(registry(), prefix, next);
     for (const { id } of registered) assert.ok(!ids.includes(id));
     assert.deepEqual(
@@ -136,7 +139,7 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
     );
   });
 
-  test('an address without the path of the API is told from a missing subject', async () => {
+  test('an address without the path of the API is distinguished from a missing subject', async () => {
     const root = schemaRegistry({ SCHEMA_REGISTRY_URL: new URL('/no-registry-here', registryUrl()).href });
     await assert.rejects(
       root.lookupId('x', biometricEventAvsc),
@@ -177,7 +180,7 @@ const lookUps: [string, (registry: SchemaRegistry) => Promise<unknown>][] = [
 ];
 
 describe('a registry that does not answer well', { timeout: 30_000 }, () => {
-  test('one that is not there is named by its address, without credentials', async () => {
+  test('an absent one is named by its address, without credentials', async () => {
     let host = '';
     await answering(
       () => undefined,
@@ -195,7 +198,7 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
     );
   });
 
-  test('one that keeps silent is given up after the timeout', async () => {
+  test('a silent one is given up after the timeout', async () => {
     await answering(
       () => undefined,
       async (host) => {
@@ -234,7 +237,7 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
     );
   });
 
-  test('a redirect is not followed, and its own body is no answer', async () => {
+  test('a redirect is not followed, and its body is not taken as an answer', async () => {
     const credentials: unknown[] = [];
     await answering(
       (request, response) => {
@@ -286,7 +289,7 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
     }
   });
 
-  test('one that asks for credentials says which variables hold them; given, they are sent', async () => {
+  test('an unauthorized request names the variables of the credentials; once set, they are sent', async () => {
     const wanted = `Basic ${Buffer.from('someone:canary').toString('base64')}`;
     await answering(
       (request, response) => {
@@ -322,7 +325,7 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
     );
   });
 
-  test('an answer in another form, or an error of a proxy, is no answer of a registry', async () => {
+  test("an answer in another form, or an error of a proxy, is not taken as a registry's", async () => {
     const cases: [number, string, RegistryErrorCode][] = [
       [200, '<html>canary</html>', 'refused'],
       [200, '{"id":"canary"}', 'refused'],
@@ -349,7 +352,7 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
     }
   });
 
-  test('a schema that cannot be used is no error of the look-up, and costs one request a time', async () => {
+  test('an unusable schema is not an error of the look-up, and costs one request each time', async () => {
     const reference = { name: 'R', subject: 's', version: 1 };
     const ambiguous = { type: 'record', name: 'R', fields: [{ name: 'n', type: ['int', 'double'] }] };
     const answers = [

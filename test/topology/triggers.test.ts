@@ -48,7 +48,7 @@ for (const [score, raised] of [
   });
 }
 
-test('a trigger tells metric, value, threshold and what to do', () => {
+test('a trigger names metric, value, threshold and recommendation', () => {
   const [trigger] = analyze(defaultRules)({ ...untriggered, hrv: 20 }).triggers;
   const { alert_id, ...rest } = trigger!;
   assert.match(alert_id, /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
@@ -113,7 +113,7 @@ for (const [hrv, nights, raised] of [
   });
 }
 
-test('without a baseline nothing is below it, and the built-in rules ask for none', () => {
+test('without a baseline nothing is below it, and the built-in rules need none', () => {
   assert.deepEqual(analyze([belowBaseline])({ ...untriggered, hrv: 1, baseline: null }).triggers, []);
   assert.deepEqual(analyze(defaultRules)({ ...untriggered, hrv: 41, baseline }).triggers, []);
 });
@@ -135,7 +135,7 @@ test('a rules file replaces the built-in rules', (t) => {
   );
 });
 
-test('a rules file may ask for the own baseline, by default of 7 nights', (t) => {
+test("a rules file may compare with the user's baseline, by default of 7 nights", (t) => {
   const file = rulesFile(
     t,
     JSON.stringify([{ ...belowBaseline, atLeastNights: undefined }, defaultRules[0]]),
@@ -145,7 +145,7 @@ test('a rules file may ask for the own baseline, by default of 7 nights', (t) =>
 
 for (const [what, text, place] of [
   ['no JSON', '[{', 'not JSON'],
-  ['no list', '{}', 'no array'],
+  ['no list', '{}', 'not an array'],
   ['no row', '[null]', '[0] '],
   ['an unknown severity', JSON.stringify([{ ...defaultRules[0], severity: 'PANIC' }]), '[0.severity] '],
   ['an unknown metric', JSON.stringify([{ ...defaultRules[0], metric: 'mood' }]), '[0.metric] '],
@@ -169,12 +169,12 @@ for (const [what, text, place] of [
   });
 }
 
-test('a rules file tells every faulty row', (t) => {
+test('a rules file error names every faulty row', (t) => {
   const file = rulesFile(t, JSON.stringify([{ ...belowBaseline, type: '' }, {}, defaultRules[0]]));
   assert.throws(() => readRules(file), /\[0\.type\].*\[1\.severity\]/);
 });
 
-test('a rules file that is not there is refused by name', () => {
+test('a missing rules file is refused by name', () => {
   assert.throws(
     () => readRules('/nowhere/rules.json'),
     /TRIGGER_RULES_FILE \/nowhere\/rules.json cannot be read: ENOENT/,

@@ -1,12 +1,11 @@
-import { parseInstant } from '../instant.ts';
-import { dayMs } from '../instant.ts';
+import { dayMs, parseInstant } from '../instant.ts';
 
-/** A time as the export writes it: the instant, and what the person's own clock and calendar showed. */
+/** A time of the export: the instant, and the local clock and calendar of the person. */
 export interface LocalInstant {
   readonly epochMs: number;
   /** Minutes that the local clock is ahead of UTC; null where the text names no zone and UTC was assumed. */
   readonly offsetMinutes: number | null;
-  /** The calendar day as it stands in the text, YYYY-MM-DD: no conversion may move it. */
+  /** The calendar day as the text has it, YYYY-MM-DD: no conversion may move it. */
   readonly date: string;
   /** The same day as a number, days since 1970-01-01. */
   readonly day: number;
@@ -15,8 +14,8 @@ export interface LocalInstant {
 const zone = /[ \d]([+-])(\d\d):?(\d\d)$/;
 
 /**
- * Reads Health Auto Export's `yyyy-MM-dd HH:mm:ss Z` (`2026-06-10 06:31:10 -0700`), and RFC 3339, also without zone or
- * as a bare date. Null for anything else; no sign of 12-hour times was ever seen.
+ * Reads Health Auto Export's `yyyy-MM-dd HH:mm:ss Z` (`2026-06-10 06:31:10 -0700`), and RFC 3339, also without zone or as
+ * a bare date. Null for anything else; 12-hour times have never been seen.
  */
 export function parseLocalInstant(text: unknown): LocalInstant | null {
   if (typeof text !== 'string') return null;

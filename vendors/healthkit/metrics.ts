@@ -1,29 +1,29 @@
 import type { PointMetric } from '../day-points.ts';
 import { kilojoulesPerKcal, ranges } from '../reading.ts';
 
-/** How a metric of the export is carried. */
+/** How a metric of the export is read. */
 export interface ExportedMetric {
   /** `hrv_sdnn` makes a reading of each point, the others belong to their day's totals. */
   readonly metric: 'hrv_sdnn' | PointMetric;
-  /** The units it may come in, in lower case, and what each makes of a quantity; '' where it may name none. */
+  /** Conversions by unit, in lower case; '' where the unit may be missing. */
   readonly units: ReadonlyMap<string, (quantity: number) => number>;
-  /** What one point may say, both ends included; beyond is no measurement. */
+  /** The plausible values of one point, both ends included. */
   readonly range: readonly [number, number];
 }
 
-const same = (quantity: number): number => quantity;
+const identity = (quantity: number): number => quantity;
 const beats = [
-  ['count/min', same],
-  ['bpm', same],
-  ['', same],
+  ['count/min', identity],
+  ['bpm', identity],
+  ['', identity],
 ] as const;
-// Which of the two a phone writes is its owner's choice, so without a name nobody knows.
+// The phone's owner chooses between the two, so a value without unit is ambiguous.
 const energy = [
-  ['kcal', same],
+  ['kcal', identity],
   ['kj', (kJ: number) => kJ / kilojoulesPerKcal],
 ] as const;
 
-// The upper ends are what nobody does within a day: they keep sums finite.
+// The upper ends cannot be reached within a day; they keep sums finite.
 const metrics: readonly (readonly [
   string,
   ExportedMetric['metric'],
@@ -34,8 +34,8 @@ const metrics: readonly (readonly [
     'heart_rate_variability',
     'hrv_sdnn',
     [
-      ['ms', same],
-      ['', same],
+      ['ms', identity],
+      ['', identity],
     ],
     ranges.hrv_sdnn,
   ],
@@ -44,8 +44,8 @@ const metrics: readonly (readonly [
     'step_count',
     'steps',
     [
-      ['count', same],
-      ['', same],
+      ['count', identity],
+      ['', identity],
     ],
     [0, 1_000_000],
   ],
@@ -57,7 +57,7 @@ const metrics: readonly (readonly [
     [
       ['km', (km) => km * 1_000],
       ['mi', (miles) => miles * 1_609.344],
-      ['m', same],
+      ['m', identity],
     ],
     [0, 1_000_000],
   ],
@@ -73,8 +73,8 @@ const metrics: readonly (readonly [
 ];
 
 /**
- * What of Health Auto Export is carried, by its metric's name. Its heart rate variability is SDNN: RMSSD, should it
- * ever be exported, has another name and never passes for it. Nothing in it is a score.
+ * The metrics of Health Auto Export that are read, by name. Its heart rate variability is SDNN: RMSSD, should it ever be
+ * exported, has another name and is never mistaken for it. None of its metrics is a score.
  */
 export const exportedMetrics: ReadonlyMap<string, ExportedMetric> = new Map(
   metrics.map(([name, metric, units, range]) => [name, { metric, units: new Map(units), range }]),

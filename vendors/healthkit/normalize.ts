@@ -10,18 +10,18 @@ import { isObject, type Payload } from '../payload.ts';
 import { normalizeSimple } from '../simple.ts';
 
 /**
- * Reads a body of Health Auto Export, or one of the simple format: a reading of each heart rate variability, in the
- * order of the payload, then the points of each day that it touches, by date. Neither names its user of itself, so
- * the raw record's key does, which is the user of the bearer token; a user in the body goes before it.
+ * Reads a body of Health Auto Export, or one of the simple format: a reading of each heart rate variability, in the order
+ * of the payload, then the points of each day that it touches, by date. The user is the one that the body names, else the
+ * raw record's key, which is the user of the bearer token.
  *
- * Points that cannot be read are left out beside others that can. A body of which nothing can be read is rejected, with
- * the path of its first fault; one that has nothing that is carried is dropped (`no_measurement`, `out_of_range`).
+ * Skips points that cannot be read while others can. Rejects a body of which nothing can be read, with the path of its
+ * first fault; drops one without any known metric (`no_measurement`, `out_of_range`).
  */
 export function normalizeHealthkit(
   payload: Payload,
   record: RawRecord,
 ): (Reading | DayPoints)[] | Dropped | Rejected {
-  // Nobody fetches documents of this vendor.
+  // This vendor's documents are never fetched.
   if (record.isEnvelope) return drop('unknown');
   const user = idText(payload['user_id']) ?? userOfKey(record.key);
   const { data } = payload;
@@ -58,12 +58,12 @@ interface Found {
 }
 
 function readExport(data: Payload, user: string, vendor: string): Found {
-  // A raw record holds one version of a resource: of a point that stands in it twice, the later value counts.
+  // A raw record holds one version of a resource: of a repeated point the later value counts.
   const readings = new Map<string, Reading>();
   const days = new Map<number, { date: string; points: Point[] }>();
-  // The metrics of an export share their times, and all points a few sources.
-  const instantOf = remembering(parseLocalInstant);
-  const sourceOf = remembering(exportedSource);
+  // Cached, because metrics share their times, and all points a few sources.
+  const instantOf = memoized(parseLocalInstant);
+  const sourceOf = memoized(exportedSource);
   let fault: Fault | null = null;
   let isOutOfRange = false;
   const { metrics } = data;
@@ -160,17 +160,17 @@ function conversionOf({ units }: ExportedMetric, unit: unknown): ((quantity: num
   return typeof unit === 'string' ? units.get(unit.trim().toLowerCase()) : undefined;
 }
 
-/** No vendor's device has a longer name, and an index of a database has to hold it. */
+/** Longer than any device's name, and short enough for a database index. */
 const maxSource = 256;
 
-/** A device's name as it stands, but for what cannot be stored everywhere; empty where there is none. */
+/** A device's name, with characters replaced that cannot be stored everywhere; empty where there is none. */
 function exportedSource(source: unknown): string {
   return typeof source === 'string' ? source.slice(0, maxSource).replace(unstorable, '\ufffd') : '';
 }
 
 const unstorable = /[\0\p{Cs}]/gu;
 
-function remembering<T>(read: (value: unknown) => T): (value: unknown) => T {
+function memoized<T>(read: (value: unknown) => T): (value: unknown) => T {
   const known = new Map<unknown, T>();
   return (value) => {
     let result = known.get(value);

@@ -19,12 +19,12 @@ import {
 import { isObject, valueAt, type Path, type Payload } from '../payload.ts';
 import { normalizeSimple } from '../simple.ts';
 
-/** A kind of document that an event can come of. */
+/** A kind of document that can become an event. */
 interface Resource {
   readonly kind: RecordKind;
   readonly values: Values;
   readonly origins: Origins;
-  /** The field that tells when it was measured; null for the summary of a day, which is dated by its start. */
+  /** The field with the time of measurement; null for the summary of a day, which is dated by its start. */
   readonly instant: string | null;
 }
 
@@ -54,7 +54,7 @@ const resources: ReadonlyMap<string, Resource> = new Map([
   ['session', resource('activity', 'start_datetime', {})],
 ]);
 
-/** What Oura offers beside these. None of it has a place in an event, so none of it can be retracted either. */
+/** Oura's other types. None of them has a place in an event, so none of them can be retracted either. */
 const measuresNothing: ReadonlySet<string> = new Set([
   'tag',
   'enhanced_tag',
@@ -77,8 +77,8 @@ const measuresNothing: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Oura's webhooks are thin: they name an object and carry no measurement, so they yield no event and are no error.
- * Deletions are complete in themselves; the documents come in the collector's envelope.
+ * Oura's webhooks are thin: they name an object and carry no measurement, so they yield neither an event nor an error.
+ * Deletions are complete in themselves; documents come in the collector's envelope.
  */
 export function normalizeOura(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
   if (record.isEnvelope) return fromEnvelope(payload, record);
@@ -98,7 +98,7 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
   if (isRejected(user)) return user;
   const document = payload['resource'];
   if (!isObject(document)) return invalidField('resource');
-  // Detections that the wearer or Oura itself has taken back.
+  // Detections that the wearer or Oura itself has withdrawn.
   const period = dataType === 'sleep' ? document['type'] : undefined;
   if (period === 'rest' || period === 'deleted') return drop('ignored');
 
@@ -135,8 +135,8 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
 }
 
 /**
- * The start of the document's day. Its `timestamp` is an instant within that day and tells the offset: midnight, or
- * 04:00 where a day of activity begins. Some documents have none, and then the day is taken as UTC's.
+ * The start of the document's day. Its `timestamp` is an instant within that day and carries the offset: midnight, or
+ * 04:00 where a day of activity begins. Without one the day is taken as UTC's.
  */
 function dayOf(document: Payload): Instant | Rejected {
   const { timestamp, day } = document;
@@ -176,7 +176,7 @@ function deletion(payload: Payload, { receivedAt }: RawRecord, at: Path): Readin
   ];
 }
 
-/** The kind of document, or why none of its kind becomes an event. */
+/** The kind of document, or the reason why it cannot become an event. */
 function known(dataType: unknown): Resource | 'no_measurement' | 'unknown' {
   if (typeof dataType !== 'string') return 'unknown';
   return resources.get(dataType) ?? (measuresNothing.has(dataType) ? 'no_measurement' : 'unknown');

@@ -12,7 +12,7 @@ export const ouraWebhook = webhook({
       signs: ['timestamp', 'body'],
       timestamp: {
         header: 'x-oura-timestamp',
-        // Oura leaves the unit open: captured deliveries carry milliseconds, public verifiers assume seconds.
+        // Oura does not name the unit: captured deliveries carry milliseconds, public verifiers assume seconds.
         unitMsByDigits: { ...seconds, ...milliseconds },
         toleranceS: 4_500,
       },
@@ -20,7 +20,7 @@ export const ouraWebhook = webhook({
   ],
   secret: 'OURA_WEBHOOK_SECRET',
   tolerance: 'OURA_SIGNATURE_TOLERANCE_S',
-  // Of a notification and of the simple format alike.
+  // The same in notifications and in the simple format.
   userId: [['user_id']],
   keptHeaders: ['x-oura-signature', 'x-oura-timestamp'],
   isThin: true,

@@ -19,7 +19,7 @@ import { isObject, valueAt, type Payload } from '../payload.ts';
 import { signatureFields } from '../signature.ts';
 import { normalizeSimple } from '../simple.ts';
 
-/** Terra's control events: a connection made, lost or changed, or news about a large request. They have no data. */
+/** Terra's control events: a connection made, lost or changed, or the state of a large request. They have no data. */
 const controlTypes = new Set([
   'auth',
   'auth_cancelled',
@@ -43,9 +43,9 @@ interface DataType {
   readonly kind: RecordKind;
   readonly values: Values;
   readonly origins: Origins['fields'];
-  /** What an item is known by: the summary that it is, or the day that it sums up for its provider. */
+  /** What identifies an item: its summary, or the day that it sums up for its provider. */
   readonly key: 'summary' | 'day';
-  /** Which of its two times it is dated by. */
+  /** Which of its two times dates an item. */
   readonly time: 'start_time' | 'end_time';
 }
 
@@ -63,7 +63,7 @@ const effort: Sources = {
 const sleep: Sources = { ...heart, recovery_score: 'readiness_data.readiness' };
 
 /**
- * By `type`. Classes (`stress_rating`, `recovery_level`) are no scores, and what Terra computes itself
+ * By `type`. Classes (`stress_rating`, `recovery_level`) are not scores, and what Terra computes itself
  * (`data_enrichment`) is not what the wearable measured.
  */
 const dataTypes: ReadonlyMap<string, DataType> = new Map([
@@ -88,7 +88,7 @@ const dataTypes: ReadonlyMap<string, DataType> = new Map([
       resting_heart_rate: 'heart_data.heart_rate_data.summary.resting_hr_bpm',
     }),
   ],
-  // The heart's variability under exercise says nothing of stress, so it is not taken.
+  // Heart rate variability under exercise says nothing about stress, so it is not read.
   [
     'activity',
     dataType('activity', 'summary', 'start_time', {
@@ -101,7 +101,7 @@ const dataTypes: ReadonlyMap<string, DataType> = new Map([
 // The score of a nap is not the night's.
 const nap = dataType('sleep', 'summary', 'end_time', sleep);
 
-/** The ordering timestamp is not signed and may lead the clocks of others by this much. */
+/** The ordering timestamp is not signed, and may be ahead of other clocks by this much. */
 const allowedLeadMs = 300_000;
 
 /** Terra's own payloads name their `type`; those with data hold any number of items, each its own reading. */
@@ -126,7 +126,7 @@ export function normalizeTerra(payload: Payload, record: RawRecord): Reading[] |
   let nothing: Dropped | Rejected = drop('no_measurement');
   for (const [index, item] of (items as unknown[]).entries()) {
     const answer = readItem(item, `data[${index}]`, type, common);
-    // An item that cannot be told apart or dated takes its payload along: it is kept whole, and nothing is lost unseen.
+    // An item without identity or date rejects the whole payload, so that nothing is lost unnoticed.
     if (isRejected(answer) && answer.code !== 'INVALID_FIELD') return answer;
     if (isRejected(answer) || isDropped(answer)) {
       if (!isRejected(nothing)) nothing = answer;
@@ -165,7 +165,7 @@ function readItem(
   const instant = typeof text === 'string' ? parseInstant(text) : null;
   if (typeof text !== 'string' || instant === null)
     return reject('BAD_TIMESTAMP', `${path} is missing, or no RFC 3339 text`);
-  // Before any conversion: midnight east of Greenwich is another day in UTC.
+  // Read before any conversion: midnight east of Greenwich is another day in UTC.
   const day = text.slice(0, 10);
   let key = `${provider ?? 'unknown'}:${day}`;
   if (type.key === 'summary') {
@@ -198,21 +198,21 @@ function flagsOf(item: Payload, { flags }: Found, zoneAssumed: boolean): string[
 /** An upload that the provider may still revise. */
 const tentative = 3;
 
-/** The wearable's maker as Terra writes it; null when Terra does not say. */
+/** The wearable's maker as Terra writes it; null when Terra names none. */
 function providerOf(payload: Payload): string | null | Rejected {
   const provider = valueAt(payload, ['user', 'provider']) ?? null;
   return provider === null ? null : (idText(provider) ?? invalidField('user.provider'));
 }
 
 /**
- * When Terra made the payload, epoch ms, from its ordering header. That header is not signed: where it is later than the
- * signed `t` of the signature allows, and where it is absent, `t` counts. Neither may be later than the arrival allows;
- * null then, and the order of arrival decides.
+ * When Terra made the payload, epoch ms, from its ordering header. That header is not signed: where it is missing, or
+ * later than the signed `t` of the signature allows, `t` counts. Null when that is later than the arrival allows too;
+ * then the order of arrival decides.
  */
 function revisionOf({ headers, receivedAt }: RawRecord): number | null {
   const ordering = headerText(headers, 'x-terra-ordering-timestamp') ?? '';
   const orderedAt = /^[1-9]\d{12}$/.test(ordering) ? Number(ordering) : null;
-  // An empty header is none: verification passes over it to the other one, and the time has to be of the header it took.
+  // An empty header counts as missing: verification skips it too, and the time must be of the header that it used.
   const signedAt = signedTime(
     headerText(headers, 'x-terra-signature') || headerText(headers, 'terra-signature'),
   );

@@ -16,22 +16,22 @@ import {
 import { isObject, valueAt, type Path, type Payload } from '../payload.ts';
 import { normalizeSimple } from '../simple.ts';
 
-/** A kind of object that an event can come of. */
+/** A kind of object that can become an event. */
 interface Resource {
   readonly kind: RecordKind;
   readonly values: Values;
   readonly origins: Origins;
-  /** The field of its id. A recovery has none of its own and goes by its sleep's. */
+  /** The field of its id. A recovery has none of its own and uses its sleep's. */
   readonly id: string;
-  /** The field that tells when it was measured. */
+  /** The field with the time of measurement. */
   readonly instant: string;
   /** Whether the day of that instant, at the wearer's offset, is its calendar day. */
   readonly hasDay: boolean;
 }
 
 /**
- * By the first part of a notification's `type`. Kilojoules are all that the body spent, at rest or not. WHOOP has no
- * stress level: strain is load. Efficiency and consistency are not the sleep score.
+ * By the first part of a notification's `type`. Kilojoules are all energy spent, at rest or not. WHOOP has no stress
+ * level: strain is load. Efficiency and consistency are not the sleep score.
  */
 const resources: ReadonlyMap<string, Resource> = new Map([
   [
@@ -62,8 +62,8 @@ const resources: ReadonlyMap<string, Resource> = new Map([
 ]);
 
 /**
- * WHOOP's webhooks are thin: they name an object and carry no measurement, so they yield no event and are no error.
- * Deletions are complete in themselves; the objects come in the collector's envelope.
+ * WHOOP's webhooks are thin: they name an object and carry no measurement, so they yield neither an event nor an error.
+ * Deletions are complete in themselves; objects come in the collector's envelope.
  */
 export function normalizeWhoop(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
   if (record.isEnvelope) return fromEnvelope(payload, record);
@@ -86,7 +86,7 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
   if (isRejected(user)) return user;
   const document = payload['resource'];
   if (!isObject(document)) return invalidField('resource');
-  // Pending right after waking, and unscorable for good: neither says anything, so neither may blank a known score.
+  // Pending right after waking, or never scorable: neither may erase a known score.
   if (document['score_state'] !== 'SCORED') return drop('not_scored');
   // A nap's performance is measured against the need of a nap: it is not the night's score.
   if (name === 'sleep' && (document['nap'] ?? false) !== false) return drop('no_measurement');
@@ -126,7 +126,7 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
 }
 
 /**
- * WHOOP tells neither when an object was deleted nor a version, so both are of the arrival.
+ * WHOOP sends neither the time of a deletion nor a version, so the arrival supplies both.
  * @param at - the path of the notification.
  */
 function deletion(payload: Payload, { receivedAt }: RawRecord, at: Path): Reading[] | Dropped | Rejected {
@@ -158,7 +158,7 @@ function deletion(payload: Payload, { receivedAt }: RawRecord, at: Path): Readin
   ];
 }
 
-/** Reads `recovery.updated`. Without a resource when it is no text, or names an object that is not known. */
+/** Reads `recovery.updated`. `type` is undefined for anything but a known object. */
 function typeOf(type: unknown): {
   readonly name: string;
   readonly action: string;
