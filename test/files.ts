@@ -4,7 +4,7 @@
  */
 import { relative } from 'node:path';
 import { run } from 'node:test';
-import { spec as SpecReporter } from 'node:test/reporters';
+import { spec as SpecReporter, type TestEvent } from 'node:test/reporters';
 
 /** They begin first, so that none of them runs alone at the end. From the list that this prints. */
 const slowest = [
@@ -47,7 +47,8 @@ async function runFile(file: string): Promise<Finished> {
   const output: string[] = [];
   const failed: string[] = [];
   reporter.on('data', (chunk: Buffer) => output.push(chunk.toString()));
-  for await (const event of run({ files: [file], timeout: Number(timeoutMs) })) {
+  const events = run({ files: [file], timeout: Number(timeoutMs) }) as AsyncIterable<TestEvent>;
+  for await (const event of events) {
     if (event.type === 'test:fail') failed.push(event.data.name);
     const summary = event.type === 'test:diagnostic' ? /^(\w+) (\d+)$/.exec(event.data.message) : null;
     if (summary?.[1] !== undefined) counts.set(summary[1], Number(summary[2]));
