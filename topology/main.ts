@@ -67,7 +67,7 @@ export function startTopology(
     service.onStop(() => admin.close());
     log.info({ port: admin.port }, 'admin port');
     streams.failed.catch(service.fail);
-    // Its own deadlines bound the stop of the streams.
+    // The streams bound their own stop.
     service.onStop(() => streams.close(), 60_000);
     await streams.start();
     return { adminPort: admin.port };
