@@ -19,7 +19,7 @@ export function normalize(
     const name = vendorOf.get(context.topic);
     if (name === undefined) return drop('unknown');
     if (!isObject(payload)) {
-      return reject('NOT_AN_OBJECT', 'the body is JSON but not an object, so it names no user');
+      return reject('NOT_AN_OBJECT', 'the body is JSON, but no object: it names no user');
     }
     const { webhook, normalize: normalizeOf } = vendors[name];
     const record = readRawRecord(name, context);
