@@ -1,6 +1,5 @@
 import { readLocalEnv, stackDirectory, vendorSecrets } from './env.ts';
 import { StackError } from './errors.ts';
-import type { Stack } from './stack.ts';
 
 /**
  * Whether the environment names a Kafka that is not our own. A shell that has read this clone's `.local/env` names
@@ -17,7 +16,7 @@ export function namesOtherKafka(env: NodeJS.ProcessEnv, directory: string): bool
  * The stack that the environment names. Starts nothing and connects to nothing.
  * @throws StackError EXISTING_INCOMPLETE naming the variables that must accompany KAFKA_BOOTSTRAP_SERVERS.
  */
-export function existingStack(env: NodeJS.ProcessEnv, directory: string): Stack {
+export function existingStack(env: NodeJS.ProcessEnv, directory: string) {
   const value = (name: string): string => env[name] ?? '';
   const missing = ['SCHEMA_REGISTRY_URL', 'POSTGRES_URL'].filter((name) => value(name) === '');
   if (missing.length > 0) {
@@ -35,7 +34,7 @@ export function existingStack(env: NodeJS.ProcessEnv, directory: string): Stack 
     (name) => [name, value(name)] as const,
   );
   return {
-    kind: 'existing',
+    kind: 'existing' as const,
     description: `existing stack: KAFKA_BOOTSTRAP_SERVERS is set (${value('KAFKA_BOOTSTRAP_SERVERS')}); nothing is started here`,
     reused: true,
     started: false,
