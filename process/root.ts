@@ -15,8 +15,8 @@ export function projectRoot(): string {
   }
 }
 
-/** The script that runs a `bridge` command in a child process: from source for the sources, from dist/ for the build. */
+/** The script that runs a `bridge` command in a child process: the sources run sources, a build runs itself. */
 export function bridgeScript(): string {
-  const isSource = import.meta.url.endsWith('.ts');
-  return join(projectRoot(), isSource ? 'cli/bridge.mjs' : 'dist/cli/main.js');
+  const script = import.meta.url.endsWith('.ts') ? 'bridge.mjs' : 'main.js';
+  return join(dirname(import.meta.dirname), 'cli', script);
 }

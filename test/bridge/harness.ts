@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { pino } from 'pino';
@@ -14,6 +13,7 @@ import { changelogSpecs } from '../../topology/changelogs.ts';
 import { createTopics } from '../../kafka/topics.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
+import { bridgeProgram } from '../bridge-program.ts';
 
 /** One process of the bridge, started as an operator would start it. */
 export interface BridgeProcess {
@@ -141,7 +141,7 @@ export async function freePort(): Promise<number> {
 }
 
 function run(command: string, env: NodeJS.ProcessEnv): BridgeProcess {
-  const child = spawn(process.execPath, [join(projectRoot(), 'cli/bridge.mjs'), command], {
+  const child = spawn(process.execPath, [bridgeProgram, command], {
     env,
     cwd: projectRoot(),
   });

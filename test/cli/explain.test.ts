@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { describe, test } from 'node:test';
-import { bridgeScript } from '../../process/root.ts';
 import { deliveriesOf } from '../../cli/explain.ts';
+import { bridgeProgram } from '../bridge-program.ts';
 
 interface Ended {
   readonly code: number;
@@ -22,7 +22,7 @@ function run(args: string[], input = ''): Promise<Ended> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
-      [bridgeScript(), 'explain', ...args],
+      [bridgeProgram, 'explain', ...args],
       { env: { PATH: process.env['PATH'], LOCAL_DIRECTORY: '/nonexistent' } },
       (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
     );

@@ -10,6 +10,7 @@ import { ingressVariables } from '../../ingress/config.ts';
 import { localVariables } from '../../local/variables.ts';
 import { projectRoot, bridgeScript } from '../../process/root.ts';
 import { topologyVariables } from '../../topology/config.ts';
+import { bridgeProgram } from '../bridge-program.ts';
 
 interface Ended {
   readonly code: number;
@@ -215,7 +216,7 @@ describe('the program', { timeout: 120_000, concurrency: 2 }, () => {
 
   test('stays silent when the reader of its output has gone', async () => {
     const stderr = await new Promise((resolve) => {
-      const child = execFile(process.execPath, [bridgeScript(), 'describe'], (error, _, text) =>
+      const child = execFile(process.execPath, [bridgeProgram, 'describe'], (error, _, text) =>
         resolve(error === null ? text : error.message),
       );
       child.stdout?.destroy();

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { bridgeScript } from '../../process/root.ts';
 import { bearerToken } from '../../ingress/bearer.ts';
+import { bridgeProgram } from '../bridge-program.ts';
 
 interface Ended {
   readonly code: number;
@@ -25,7 +25,7 @@ describe('bridge token', { timeout: 60_000 }, () => {
     return new Promise((resolve) => {
       execFile(
         process.execPath,
-        [bridgeScript(), 'token', ...args],
+        [bridgeProgram, 'token', ...args],
         { env: { PATH: process.env['PATH'], LOCAL_DIRECTORY: directory, ...env } },
         (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
       );

@@ -2,10 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { projectRoot } from '../../process/root.ts';
 import { bootstrapServers, call, partitions, secrets, until, type Answer } from '../ingress/harness.ts';
+import { bridgeProgram } from '../bridge-program.ts';
 
 export interface EdgeProcess {
   readonly port: number;
@@ -57,7 +56,7 @@ export function spawnIngress(
   prefix: string,
   env: Record<string, string> = {},
 ): Pick<EdgeProcess, 'child' | 'lines' | 'strays'> {
-  const child = spawn(process.execPath, [join(projectRoot(), 'cli', 'bridge.mjs'), 'ingress'], {
+  const child = spawn(process.execPath, [bridgeProgram, 'ingress'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,

@@ -3,9 +3,9 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { projectRoot } from '../../process/root.ts';
 import { freePorts } from '../../local/ports.ts';
 import { resetStack } from '../../local/stack.ts';
+import { bridgeProgram } from '../bridge-program.ts';
 
 /**
  * A directory of the test's own, removed after it.
@@ -64,7 +64,7 @@ export function bridge(
   env: NodeJS.ProcessEnv,
 ): Promise<{ code: number | null; output: string }> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [join(projectRoot(), 'cli', 'bridge.mjs'), ...args], { env });
+    const child = spawn(process.execPath, [bridgeProgram, ...args], { env });
     const late = setTimeout(() => child.kill('SIGKILL'), 120_000);
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { bridgeProgram } from '../bridge-program.ts';
 
-const bridge = fileURLToPath(new URL('../../cli/bridge.mjs', import.meta.url));
+const bridge = bridgeProgram;
 
 function run(args: string[], env: NodeJS.ProcessEnv): Promise<{ code: number; out: string; err: string }> {
   return new Promise((resolve) => {

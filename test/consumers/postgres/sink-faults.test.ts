@@ -3,10 +3,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { BiometricEvent } from '../../../schemas/biometric-event.ts';
 import { anEvent } from '../../schemas/events.ts';
 import { page, partitions, relay, sinkStack, until, type Relay, type SinkStack } from './harness.ts';
+import { bridgeProgram } from '../../bridge-program.ts';
 
 // Each test waits for real timeouts of the group: together they take as long as the slowest.
 describe('a sink under faults', { timeout: 180_000, concurrency: true }, () => {
@@ -96,14 +96,10 @@ describe('a sink under faults', { timeout: 180_000, concurrency: true }, () => {
       const first = await stack.sink();
       await first.stop();
       for (let round = 0; round < 2; round += 1) {
-        const child = spawn(
-          process.execPath,
-          [fileURLToPath(new URL('../../../cli/bridge.mjs', import.meta.url)), 'sink'],
-          {
-            env: { PATH: process.env['PATH'], ...stack.env },
-            stdio: ['ignore', 'ignore', 'inherit'],
-          },
-        );
+        const child = spawn(process.execPath, [bridgeProgram, 'sink'], {
+          env: { PATH: process.env['PATH'], ...stack.env },
+          stdio: ['ignore', 'ignore', 'inherit'],
+        });
         const ended = once(child, 'exit');
         try {
           await sendSome(500);
