@@ -16,7 +16,7 @@ export function define(command: Command): void {
     .description(
       `Create every missing topic with explicit settings, the changelogs of the topology's stores included, and check the partition counts of the others.`,
     )
-    .option('--check', 'create nothing; exit with 1 when a topic is missing or has other settings')
+    .option('--check', 'create nothing; exit with 1 when a topic is missing or has another partition count')
     .environment(variables)
     .does(({ check = false }: { check?: boolean }) => createOrCheck(check));
 }

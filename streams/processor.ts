@@ -15,7 +15,7 @@ interface Source {
 
 type Forward = (value: unknown, record: RecordContext) => void;
 
-/** What a processor needs beside its topology. */
+/** What a processor needs in addition to its topology. */
 export interface ProcessorOptions {
   /** The first part of the changelogs' names. */
   readonly applicationId: string;

@@ -26,7 +26,7 @@ export interface OutputRecord<H extends OutputHeaders = OutputHeaders> {
   readonly headers: H;
 }
 
-/** What operators see of the record beside its value; the key is deserialized. */
+/** What operators see of the record in addition to its value; the key is deserialized. */
 export interface RecordContext<K = unknown> {
   readonly topic: string;
   readonly partition: number;
