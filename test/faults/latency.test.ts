@@ -8,9 +8,10 @@ import { sendSteadily } from '../../local/traffic/sender.ts';
 import { byVendor } from '../../vendors/index.ts';
 import { bridge, eventually, secret } from '../bridge/harness.ts';
 import { silentLog } from '../streams/log.ts';
+import { rounds } from './settings.ts';
 
 const seed = Number(process.env['FAULT_SEED'] ?? Date.now() % 1_000_000);
-const seconds = process.env['FAULT_ROUNDS'] === undefined ? 10 : 60;
+const seconds = rounds(1) === 1 ? 10 : 60;
 
 test(
   'at 12 partitions and 500 webhooks a second everything accepted arrives, and how late is reported',
