@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import js from '@eslint/js';
 import importX from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
@@ -20,6 +21,13 @@ const mayImport = {
 const top = ['cli', 'local', 'test'];
 /** Nothing but cli/ imports it. */
 const ofCli = ['replay'];
+
+const unknown = readdirSync(import.meta.dirname, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory() && !/^(\.|dist$|node_modules$|docs$|patches$)/.test(entry.name))
+  .map(({ name }) => name)
+  .filter((name) => !(name in mayImport) && !top.includes(name));
+if (unknown.length > 0)
+  throw new Error(`eslint.config.js: say what ${unknown.join(', ')} may import, in the table mayImport`);
 
 const zone = (target, from, message) => ({ target: `./${target}`, from: `./${from}`, message });
 const zones = Object.entries(mayImport).flatMap(([folder, allowed]) =>
@@ -62,7 +70,27 @@ export default tseslint.config(
       'import-x/no-cycle': 'error',
       'no-restricted-imports': [
         'error',
-        { name: 'kafkajs', message: 'Only kafka/client.ts imports kafkajs: use what it exports.' },
+        {
+          patterns: [
+            {
+              group: ['kafkajs', 'kafkajs/*'],
+              message: 'Only kafka/client.ts imports kafkajs: use what it exports.',
+            },
+          ],
+        },
+      ],
+    },
+  },
+  {
+    // What the rules above do not see: they read import and export declarations.
+    files: Object.keys(mayImport).map((folder) => `${folder}/**`),
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'ImportExpression, TSImportType',
+          message: 'Import with a declaration, so that lint can check the import rules.',
+        },
       ],
     },
   },

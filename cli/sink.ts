@@ -24,7 +24,7 @@ function sink(): Promise<number> {
 
 async function migrate(): Promise<number> {
   const config = configured(postgresVariables);
-  const pool = postgresPool(config, 'biometric-bridge-migrate');
+  const pool = postgresPool(config, 'biometric-bridge-sink');
   try {
     const applied = await migrateDatabase(pool, config.POSTGRES_URL, sinkMigrations());
     process.stdout.write(applied.length === 0 ? 'the database is up to date\n' : `${applied.join('\n')}\n`);

@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import { compressionOf, kafkaClient, type Compression, type Kafka } from '../kafka/client.ts';
 import type { AppendProducer } from '../kafka/append.ts';
 import { kafkaConnection } from '../process/config.ts';
@@ -87,9 +87,11 @@ export function startIngress(config: IngressConfig, log: Logger, group?: Group):
     const { app, admin } = createListeners(config, log, { deps, healthDeps, metrics, revocations, group });
     const first = await Promise.race([kafkaCheck.first.then(() => kafkaCheck.state), service.failed]);
     if (first === 'ok') await rawLog.warmUp();
+    const servers: Server[] = [];
+    service.onStop(() => Promise.all(servers.map((server) => closeServer(server, 8_000))));
     const listen = async (listener: RequestListener, variable: string, port: number, host: string) => {
       const server = createHttpServer(listener);
-      service.onStop(() => closeServer(server, 8_000));
+      servers.push(server);
       const address = await listening(server, variable, port, host);
       return { server, address };
     };

@@ -45,13 +45,16 @@ export function startWorker(config: IngressConfig, log: Logger): Promise<Running
     process.on('message', onMessage);
     // The ingress bounds its own stop.
     service.onStop(async () => {
-      await ingress.stop();
-      // Send the final counts, so that the sums of the group do not run backwards.
-      await sendStatus();
-      process.off('message', onMessage);
-      process.off('SIGHUP', ignore);
-      // The channel to the primary would keep the process alive.
-      cluster.worker?.disconnect();
+      try {
+        await ingress.stop();
+      } finally {
+        // Send the final counts, so that the sums of the group do not run backwards.
+        await sendStatus();
+        process.off('message', onMessage);
+        process.off('SIGHUP', ignore);
+        // The channel to the primary would keep the process alive.
+        cluster.worker?.disconnect();
+      }
     }, config.DRAIN_GRACE_MS + 60_000);
     return {};
   });

@@ -1,4 +1,5 @@
 import cluster, { type Worker } from 'node:cluster';
+import type { Server } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { startService, type Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
@@ -44,29 +45,30 @@ export function startWorkers(config: IngressConfig, log: Logger): Promise<Omit<R
     // All workers share it, those started later too.
     const port = config.PORT === 0 ? await anyFreePort(host) : config.PORT;
     const workers = new Workers(port, config.DRAIN_GRACE_MS, service, log);
+    const admin = adminServer(workers, log);
+    // It stops last, so that it answers /readyz and has the final counts while the workers drain.
+    service.onStop(() => closeServer(admin, 1_000));
     service.onStop(() => workers.stop(), config.DRAIN_GRACE_MS + endMs + 1_000);
     await Promise.race([Promise.all(Array.from({ length: WORKERS }, () => workers.start())), service.failed]);
     workers.isStarted = true;
     const adminAddress =
-      config.ADMIN_PORT === undefined ? undefined : await listenAdmin(config, workers, service, log);
+      config.ADMIN_PORT === undefined
+        ? undefined
+        : await listening(admin, 'ADMIN_PORT', config.ADMIN_PORT, config.ADMIN_HOST);
     const adminPort = adminAddress === undefined ? {} : { adminPort: adminAddress.port };
     log.info({ host, port, workers: WORKERS, ...adminPort }, 'the ingress listens');
     return { address: { host, port }, adminAddress };
   });
 }
 
-async function listenAdmin(config: IngressConfig, workers: Workers, service: Service, log: Logger) {
+function adminServer(workers: Workers, log: Logger): Server {
   const routes = adminRoutes({
     livez,
     readyz: readyz(() => workers.readiness()),
     health: health(async () => groupHealth((await workers.status()).health)),
     metrics: metrics(async () => groupMetrics((await workers.status()).metrics)),
   });
-  const server = createHttpServer(
-    createListener(routes, () => log.error('an unexpected failure on the admin port')),
-  );
-  service.onStop(() => closeServer(server, 1_000));
-  return listening(server, 'ADMIN_PORT', config.ADMIN_PORT ?? 0, config.ADMIN_HOST);
+  return createHttpServer(createListener(routes, () => log.error('an unexpected failure on the admin port')));
 }
 
 interface Entry {

@@ -1,11 +1,14 @@
-import { settlesWithin } from './deadline.ts';
+import { within } from './deadline.ts';
 
 /**
  * A long-running part of a process, after its start. The caller of the start function owns it: it calls `stop` and
  * watches `failed`.
  */
 export interface Running {
-  /** Drains and releases everything; resolves within the deadlines of its steps. A second call returns the same promise. */
+  /**
+   * Drains and releases everything within the deadlines of its steps. Rejects, after all steps, when one of them failed or
+   * took too long. Called again, answers the same promise.
+   */
   stop(): Promise<void>;
   /** Rejects with the reason when the part cannot continue; never resolves. */
   readonly failed: Promise<never>;
@@ -40,13 +43,15 @@ export async function startService<T extends object>(
   let stopped: Promise<void> | undefined;
   const runSteps = async (): Promise<void> => {
     stopping.abort();
-    for (const { step, deadlineMs } of steps.splice(0).reverse())
-      await settlesWithin(
-        (async () => {
-          await step();
-        })(),
-        deadlineMs,
-      );
+    const errors: unknown[] = [];
+    for (const { step, deadlineMs } of steps.splice(0).reverse()) {
+      const stepped = (async () => {
+        await step();
+      })();
+      await within(stepped, deadlineMs, 'a step of the stop').catch((error: unknown) => errors.push(error));
+    }
+    if (errors.length === 1) throw errors[0];
+    if (errors.length > 1) throw new AggregateError(errors, errors.map(String).join('; '));
   };
   const stop = (): Promise<void> => (stopped ??= runSteps());
   try {
@@ -58,7 +63,8 @@ export async function startService<T extends object>(
     });
     return Object.assign(part, { stop, failed });
   } catch (error) {
-    await stop();
+    // The reason why it did not start matters more than a failure after it.
+    await stop().catch(() => undefined);
     throw error;
   }
 }

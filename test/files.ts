@@ -31,6 +31,11 @@ const rank = (file: string): number => {
 };
 const queue = [...files].sort((a, b) => rank(a) - rank(b));
 const finished: Finished[] = [];
+const running = new Set<string>();
+process.once('SIGTERM', () => {
+  process.stderr.write(`stopped while these ran: ${[...running].join(', ')}\n`);
+  process.exit(1);
+});
 const startedAt = performance.now();
 await Promise.all(
   Array.from({ length: Number(concurrency) }, async () => {
@@ -46,16 +51,22 @@ async function runFile(file: string): Promise<Finished> {
   const reporter = new SpecReporter();
   const output: string[] = [];
   const failed: string[] = [];
+  let hasTests = false;
+  running.add(nameOf(file));
   reporter.on('data', (chunk: Buffer) => output.push(chunk.toString()));
   const events = run({ files: [file], timeout: Number(timeoutMs) }) as AsyncIterable<TestEvent>;
   for await (const event of events) {
-    if (event.type === 'test:fail') failed.push(event.data.name);
+    if (event.type === 'test:fail' && event.data.todo === undefined) failed.push(event.data.name);
+    // A file without a test, or one that ends before its first, is reported as a test of its own name.
+    if (event.type === 'test:pass') hasTests ||= event.data.name !== file;
     const summary = event.type === 'test:diagnostic' ? /^(\w+) (\d+)$/.exec(event.data.message) : null;
     if (summary?.[1] !== undefined) counts.set(summary[1], Number(summary[2]));
     else if (event.type !== 'test:diagnostic' || !event.data.message.startsWith('duration_ms'))
       reporter.write(event);
   }
   await new Promise<void>((resolve) => reporter.end(resolve));
+  running.delete(nameOf(file));
+  if (!hasTests && failed.length === 0) failed.push('no test ran');
   const seconds = (performance.now() - begunAt) / 1_000;
   process.stdout.write(`${nameOf(file)} (${seconds.toFixed(1)} s)\n${output.join('')}`);
   return { file: nameOf(file), seconds, counts, failed };
@@ -84,7 +95,8 @@ function report(): void {
   process.stdout.write(
     `${names.map((name) => `${name} ${sum(name)}`).join(', ')} in ${minutes.toFixed(1)} min\n`,
   );
-  if (sum('fail') > 0 || sum('cancelled') > 0) process.exitCode = 1;
+  const isGreen = finished.length === files.length && finished.every(({ failed }) => failed.length === 0);
+  if (!isGreen || sum('pass') + sum('skipped') + sum('todo') !== sum('tests')) process.exitCode = 1;
 }
 
 function nameOf(file: string): string {

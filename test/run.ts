@@ -18,7 +18,8 @@ interface Suite {
   includes(file: string): boolean;
   /** Files at a time. More than the cores of a small machine, because many only wait for a broker. */
   readonly concurrency: number;
-  /** For one file, and for all; the tests themselves have closer limits. A run that takes longer hangs. */
+  /** For one file, and for all of them; a file or a run that takes longer hangs. The tests have closer limits. */
+  fileDeadlineMs(rounds: number): number;
   deadlineMs(rounds: number): number;
   env(rounds: number, seed: string | undefined): Record<string, string>;
 }
@@ -32,6 +33,7 @@ faults among them, against a stack of its own. Prints the time of each folder an
 `,
     includes: (file) => !file.startsWith('faults/'),
     concurrency: 3,
+    fileDeadlineMs: () => 8 * 60_000,
     deadlineMs: () => 20 * 60_000,
     env: () => ({}),
   },
@@ -43,7 +45,8 @@ Runs every fault test, or the files whose name contains one of the arguments, ea
 `,
     includes: (file) => file.startsWith('faults/'),
     concurrency: 2,
-    deadlineMs: (rounds) => rounds * 3 * 60_000 + 10 * 60_000,
+    fileDeadlineMs: (rounds) => rounds * 2 * 60_000 + 8 * 60_000,
+    deadlineMs: (rounds) => rounds * 3 * 60_000 + 12 * 60_000,
     env: (rounds, seed) => ({ FAULT_ROUNDS: String(rounds), FAULT_SEED: seed ?? String(faultSeed) }),
   },
   edge: {
@@ -55,6 +58,7 @@ Runs every test of the edge at its full length, or the files whose name contains
     includes: (file) => file.startsWith('edge/'),
     // Figures of tests that run at the same time would be those of all of them.
     concurrency: 1,
+    fileDeadlineMs: () => 20 * 60_000,
     deadlineMs: () => 30 * 60_000,
     env: (_, seed) => ({ EDGE_FULL: 'on', EDGE_SEED: seed ?? String(edgeSeed) }),
   },
@@ -99,12 +103,12 @@ async function main(): Promise<number> {
   const report = join(reports, 'report');
   writeFileSync(report, '');
   try {
-    const env = { TEST_BRIDGE: build(), ...suite.env(rounds, values.seed) };
+    const env = { TEST_BRIDGE: build(name), ...suite.env(rounds, values.seed) };
     const shown = Object.entries(suite.env(rounds, values.seed)).map(
       ([variable, value]) => ` ${variable}=${value}`,
     );
     process.stdout.write(`running ${files.length} test files${shown.join('')}\n`);
-    const code = await runFiles(files, suite, suite.deadlineMs(rounds), interrupted.signal, {
+    const code = await runFiles(files, suite, rounds, interrupted.signal, {
       ...stack.env,
       ...env,
       ...(name === 'test' ? {} : { FAULT_REPORT: report }),
@@ -118,8 +122,8 @@ async function main(): Promise<number> {
 }
 
 /** Builds the product for the processes that tests start; types are checked elsewhere. Answers the built `bridge`. */
-function build(): string {
-  const folder = join(projectRoot(), '.local', 'test-build');
+function build(suite: string): string {
+  const folder = join(projectRoot(), '.local', `${suite}-build`);
   const compiler = join(projectRoot(), 'node_modules', 'typescript', 'bin', 'tsc');
   const args = [
     compiler,
@@ -138,21 +142,23 @@ function build(): string {
 
 function runFiles(
   files: readonly string[],
-  { concurrency }: Suite,
-  deadlineMs: number,
+  suite: Suite,
+  rounds: number,
   interrupted: AbortSignal,
   env: Record<string, string>,
 ): Promise<number> {
+  const deadlineMs = suite.deadlineMs(rounds);
+  const args = [suite.concurrency, suite.fileDeadlineMs(rounds)].map(String);
   // The caller's environment must not reach the tests where the stack has variables of its own.
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !(name in env)));
   const runner = join(import.meta.dirname, 'files.ts');
   const paths = files.map((file) => join(import.meta.dirname, file));
   return new Promise((resolve, reject) => {
-    const child = spawn(
-      process.execPath,
-      ['--import', 'tsx', runner, String(concurrency), String(deadlineMs), ...paths],
-      { stdio: 'inherit', env: { ...inherited, ...env, LOG_LEVEL: 'silent' }, detached: true },
-    );
+    const child = spawn(process.execPath, ['--import', 'tsx', runner, ...args, ...paths], {
+      stdio: 'inherit',
+      env: { ...inherited, ...env, LOG_LEVEL: 'silent' },
+      detached: true,
+    });
     // What the tests have started must end with them: the whole group is signalled.
     const stopGroup = (signal: NodeJS.Signals): void => {
       if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, signal);
@@ -160,7 +166,9 @@ function runFiles(
     const stop = (): void => stopGroup('SIGTERM');
     const late = setTimeout(() => {
       process.stderr.write(`the tests did not end within ${deadlineMs / 60_000} min and are stopped\n`);
-      stopGroup('SIGKILL');
+      // It names the files that still run before it ends.
+      stop();
+      setTimeout(() => stopGroup('SIGKILL'), 5_000).unref();
     }, deadlineMs);
     if (interrupted.aborted) stop();
     interrupted.addEventListener('abort', stop);

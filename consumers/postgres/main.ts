@@ -66,13 +66,16 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     const decoder = createDecoder((id) => registry.typeById(id));
     const sink = createSink({ pool, decoder, metrics, log, stop: service.stopping });
     const reading: { reader?: Reader } = {};
+    const startedAt = performance.now();
     const admin = await startAdmin({
       port: config.ADMIN_PORT,
       host: config.ADMIN_HOST,
       metrics: metrics.registry,
       probes: {
         live: () => {
-          const silentSeconds = Math.round((reading.reader?.membership.silentForMs() ?? 0) / 1000);
+          // Before it has joined, the start itself is what may hang.
+          const silentMs = reading.reader?.membership.silentForMs() ?? performance.now() - startedAt;
+          const silentSeconds = Math.round(silentMs / 1000);
           return silentSeconds < 120 ? 'ok' : `no fetch and no heartbeat for ${silentSeconds} s`;
         },
         ready: () => {

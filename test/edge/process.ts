@@ -25,8 +25,9 @@ export async function edgeProcess(
   t: Pick<TestContext, 'after'>,
   prefix: string,
   env: Record<string, string> = {},
+  program = bridgeProgram,
 ): Promise<EdgeProcess> {
-  const { child, lines, strays } = spawnIngress(t, prefix, env);
+  const { child, lines, strays } = spawnIngress(t, prefix, env, program);
   const ports = (): { port: number; adminPort: number } | undefined =>
     lines.find(({ msg, adminPort }) => msg === 'the ingress listens' && adminPort !== undefined) as never;
   await until(() => {
@@ -55,8 +56,9 @@ export function spawnIngress(
   t: Pick<TestContext, 'after'>,
   prefix: string,
   env: Record<string, string> = {},
+  program = bridgeProgram,
 ): Pick<EdgeProcess, 'child' | 'lines' | 'strays'> {
-  const child = spawn(process.execPath, [bridgeProgram, 'ingress'], {
+  const child = spawn(process.execPath, [program, 'ingress'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { bridgeScript } from '../../process/root.ts';
 import { partitions, secrets, signed, testTopics, until, type TestTopics } from '../ingress/harness.ts';
 import { edgeProcess, get, metric, spawnIngress, type EdgeProcess } from './process.ts';
 
@@ -56,6 +58,23 @@ describe('several workers', { timeout: 120_000 }, () => {
     child.kill('SIGTERM');
     await exit;
     assert.deepEqual([child.exitCode, strays], [0, []]);
+  });
+
+  test('answer on the admin port until the last of them has drained, also from source', async (t) => {
+    const env = { WORKERS: '2', DRAIN_GRACE_MS: '60000' };
+    const ingress = await edgeProcess(t, topics.prefix, env, bridgeScript());
+    // An open connection keeps a worker draining until it is closed.
+    const held = connect(ingress.port, '127.0.0.1');
+    await once(held, 'connect');
+    const exit = once(ingress.child, 'exit');
+    ingress.child.kill('SIGTERM');
+    await until(async () => {
+      const { status, body } = await get(ingress.adminPort, '/readyz');
+      return status === 503 && body.includes('"code":"stopping"');
+    }, 'the admin port says that it is stopping');
+    assert.equal((await get(ingress.adminPort, '/metrics', { accept: 'text/plain' })).status, 200);
+    held.destroy();
+    assert.deepEqual([(await exit)[0], ingress.strays], [0, []]);
   });
 
   test('are replaced when they die, and no count runs backwards', async (t) => {

@@ -142,7 +142,7 @@ test('a record whose event cannot be written leaves no trace in the stores', asy
     assert.deepEqual(bridge.storeEntries(store), []);
 });
 
-/** Thirty days of two users on two vendorNames: each day's reading, a correction of it, a retry of that, and a late one. */
+/** Thirty days of two users on two devices: each day's reading, a correction of it, a retry of that, and a late one. */
 const month = Array.from({ length: 480 }, (_, at): DriverInput => {
   const [day, version] = [Math.floor(at / 16), Math.floor(at / 4) % 4];
   const user_id = at % 2 === 0 ? 'u' : 'v';

@@ -138,7 +138,7 @@ test('a sleep that is revised over midnight is the same sleep', async () => {
   assert.equal((await bridge.event(moved, later)).supersedes!.event_id, first.event_id);
 });
 
-test('one user id on two vendorNames is two users, and so are two user ids', async () => {
+test('one user id on two devices is two users, and so are two user ids', async () => {
   const bridge = new ReadingsDriver();
   await bridge.event(aReading(), { device: 'whoop' });
   assert.equal((await bridge.event(aReading(), { device: 'terra' })).supersedes, null);
