@@ -1,12 +1,13 @@
 import cluster, { type Worker } from 'node:cluster';
 import { createServer, type AddressInfo } from 'node:net';
 import { startService, type Service } from '../process/lifecycle.ts';
+import { listening } from '../process/listening.ts';
 import type { Logger } from '../process/log.ts';
 import { bridgeScript } from '../process/root.ts';
 import { adminRoutes, createListener } from './app.ts';
 import type { IngressConfig } from './config.ts';
 import { groupHealth, health, livez, metrics, readyz } from './health.ts';
-import { closeServer, createHttpServer, listening } from './http-server.ts';
+import { closeServer, createHttpServer } from './http-server.ts';
 import type { GroupStatus, RunningIngress, Status } from './main.ts';
 import { cumulative, groupMetrics, type Metrics } from './metrics.ts';
 import type { FromWorker, ToWorker } from './worker.ts';
