@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import express from 'express';
+import { originForm } from '../process/request-target.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 import { sendProblem } from './response.ts';
 import type { Handler } from './webhook.ts';
@@ -83,17 +84,6 @@ export function createListener(
       else failed(error);
     });
   };
-}
-
-/**
- * Extracts path and query of a request's target, also from the absolute form that proxies may use. Undefined for anything
- * else: Express' parser would print it with a warning, and it may hold a token.
- */
-function originForm(target: string): string | undefined {
-  if (/^\/[!-"$-~]*$/.test(target)) return target;
-  if (!/^https?:\/\/[!-"$-~]*$/i.test(target) || !URL.canParse(target)) return undefined;
-  const { pathname, search } = new URL(target);
-  return pathname + search;
 }
 
 /** An Express application; `done` runs when no route matches or one fails. */

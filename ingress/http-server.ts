@@ -6,7 +6,6 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { problemDocument, type ProblemCode } from './errors.ts';
 import { sendProblem } from './response.ts';
@@ -109,33 +108,6 @@ const parserFaults: Readonly<Record<string, ProblemCode>> = {
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 'body_too_large',
   ERR_HTTP_REQUEST_TIMEOUT: 'request_too_slow',
 };
-
-/**
- * Starts listening and resolves with the address.
- * @throws Error naming the address and the variable that sets the port.
- */
-export function listening(
-  server: Server,
-  variable: string,
-  port: number,
-  host: string,
-): Promise<{ host: string; port: number }> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const reason = error.code === 'EADDRINUSE' ? 'it is taken' : (error.code ?? 'unknown');
-      reject(
-        new Error(
-          `cannot listen on ${host}:${port} (${reason}): set ${variable} to another, or 0 for any free port`,
-        ),
-      );
-    });
-    // Holds bursts of connections while the process is busy; the system may allow fewer.
-    const backlog = 4_096;
-    server.listen({ port, host, backlog }, () =>
-      resolve({ host, port: (server.address() as AddressInfo).port }),
-    );
-  });
-}
 
 /** Stops accepting, lets open requests finish and closes connections as they become idle; all others after `deadlineMs`. */
 export function closeServer(server: Server, deadlineMs: number): Promise<void> {

@@ -3,6 +3,7 @@ import { compressionOf, kafkaClient, type Compression, type Kafka } from '../kaf
 import type { AppendProducer } from '../kafka/append.ts';
 import { kafkaConnection } from '../process/config.ts';
 import { startService, type Running, type Service } from '../process/lifecycle.ts';
+import { listening } from '../process/listening.ts';
 import type { Logger } from '../process/log.ts';
 import { occasionalLog } from '../process/occasional-log.ts';
 import { version } from '../process/version.ts';
@@ -26,7 +27,7 @@ import {
   type Health,
   type HealthDeps,
 } from './health.ts';
-import { closeServer, createHttpServer, listening } from './http-server.ts';
+import { closeServer, createHttpServer } from './http-server.ts';
 import { createMetrics, groupMetrics, type IngressMetrics, type Metrics } from './metrics.ts';
 import { createRawLog, type RawLog } from './raw-log.ts';
 import { startRevocations, type Revocations } from './revocations.ts';

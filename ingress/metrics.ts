@@ -9,6 +9,7 @@ import {
   type MetricValue,
 } from 'prom-client';
 import type { SendReport } from '../kafka/append.ts';
+import { countDroppedLines } from '../process/log.ts';
 import type { Outcome } from './webhook.ts';
 
 /** Gauges sampled on scrape. */
@@ -40,6 +41,7 @@ const names = {
 export function createMetrics(gauges: Gauges): IngressMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  countDroppedLines(registry);
   const registers = [registry];
   const webhooks = new Counter({
     name: names.webhooks,

@@ -1,6 +1,5 @@
-import { isUtf8 } from 'node:buffer';
-import { readFileSync } from 'node:fs';
 import type { Logger } from '../process/log.ts';
+import { readText } from '../process/text-file.ts';
 
 /** The users whose tokens are refused. */
 export interface Revocations {
@@ -42,21 +41,16 @@ export function startRevocations(path: string | undefined, log: Pick<Logger, 'in
  * @throws Error with the reason, never with a line of the file.
  */
 export function readRevokedUsers(path: string): ReadonlySet<string> {
-  let bytes: Buffer;
+  let text: string;
   try {
-    bytes = readFileSync(path);
+    text = readText(path);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
-    throw new Error(`the file that HEALTHKIT_REVOKED_FILE names cannot be read (${code})`, {
-      cause: error,
-    });
+    throw new Error(
+      `the file that HEALTHKIT_REVOKED_FILE names ${error instanceof Error ? error.message : 'cannot be read'}`,
+      { cause: error },
+    );
   }
   // A misread id would stay accepted.
-  if (!isUtf8(bytes)) throw new Error('the file that HEALTHKIT_REVOKED_FILE names is not UTF-8');
-  const lines = bytes
-    .toString('utf8')
-    .replace(/^\uFEFF/, '')
-    .split(/\r\n|\n|\r/)
-    .map((line) => line.trim());
+  const lines = text.split(/\r\n|\n|\r/).map((line) => line.trim());
   return new Set(lines.filter((line) => line !== '' && !line.startsWith('#')));
 }

@@ -32,8 +32,6 @@ export function startWorker(config: IngressConfig, log: Logger): Promise<Running
         return within(answered, groupMs, 'asking the group').finally(() => questions.delete(number));
       },
     };
-    // Without a listener SIGHUP ends the process; the parts that reread a file add their own.
-    process.on('SIGHUP', ignore);
     const ingress = await startIngress(config, log, group);
     ingress.failed.catch(service.fail);
     const sendStatus = async (): Promise<void> => send({ type: 'status', status: await ingress.status() });
@@ -51,7 +49,6 @@ export function startWorker(config: IngressConfig, log: Logger): Promise<Running
         // Send the final counts, so that the sums of the group do not run backwards.
         await sendStatus();
         process.off('message', onMessage);
-        process.off('SIGHUP', ignore);
         // The channel to the primary would keep the process alive.
         cluster.worker?.disconnect();
       }
@@ -62,8 +59,4 @@ export function startWorker(config: IngressConfig, log: Logger): Promise<Running
 
 function send(message: FromWorker): void {
   if (process.connected) process.send?.(message);
-}
-
-function ignore(): void {
-  // Nothing to do.
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { readText } from './text-file.ts';
 
 /** One environment variable of a process: its type, its default, and whether it may be printed. */
 export interface Variable<T> {
@@ -31,15 +31,15 @@ export class ConfigError extends Error {
 }
 
 /**
- * Reads the variables of `table` from `env`. `<NAME>_FILE` names a file that holds the value (trailing newline
- * removed); `<NAME>` wins over it. An empty variable counts as unset.
+ * Reads the variables of `table` from `env`. `<NAME>_FILE` names a file that holds the value, one line of UTF-8 with or
+ * without a byte order mark; `<NAME>` wins over it. An empty variable counts as unset.
  * @throws ConfigError naming every missing or malformed variable; values are never quoted.
  */
 export function readConfig<T extends VariableTable>(table: T, env: NodeJS.ProcessEnv): Config<T> {
   const faults: string[] = [];
   const values: Record<string, unknown> = {};
   for (const [name, variable] of Object.entries(table)) {
-    const text = readText(name, env, faults);
+    const text = valueOf(name, env, faults);
     if (text === undefined) {
       if (!('default' in variable)) faults.push(`${name} is required: ${variable.description}`);
       else
@@ -58,17 +58,19 @@ export function readConfig<T extends VariableTable>(table: T, env: NodeJS.Proces
   return values as Config<T>;
 }
 
-function readText(name: string, env: NodeJS.ProcessEnv, faults: string[]): string | undefined {
+function valueOf(name: string, env: NodeJS.ProcessEnv, faults: string[]): string | undefined {
   const direct = env[name];
   if (direct !== undefined && direct !== '') return direct;
   const file = env[`${name}_FILE`];
   if (file === undefined || file === '') return undefined;
   try {
-    const text = readFileSync(file, 'utf8').replace(/\r?\n$/, '');
+    const text = readText(file).replace(/[\r\n]+$/, '');
+    // eslint-disable-next-line no-control-regex -- They are looked for on purpose: no value has one.
+    if (/[\0-\x08\x0a-\x1f\x7f]/.test(text)) throw new Error('holds several lines or a control character');
     return text === '' ? undefined : text;
   } catch (error) {
     faults.push(
-      `${name}_FILE names a file that cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`,
+      `${name}_FILE names a file that ${error instanceof Error ? error.message : 'cannot be read'}`,
     );
     return undefined;
   }
@@ -89,15 +91,30 @@ export function describeConfig<T extends VariableTable>(table: T, config: Config
   return shown;
 }
 
+const list = z
+  .string()
+  .transform((text) => text.split(',').map((part) => part.trim()))
+  .refine((parts) => parts.every((part) => part !== ''), {
+    error: 'must be values separated by commas, none of them empty',
+  });
+
+function isAddress(text: string): boolean {
+  const port = /^(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})$/.exec(text)?.[1];
+  return port !== undefined && Number(port) >= 1 && Number(port) <= 65_535;
+}
+
 /** Parsers for the values that occur in environments. */
 export const is = {
   text: z.string(),
-  list: z.string().transform((text) =>
-    text
-      .split(',')
-      .map((part) => part.trim())
-      .filter((part) => part !== ''),
-  ),
+  /** Values between commas. An empty one is a fault: it usually is a variable that was not set when the list was made. */
+  list,
+  brokers: list.refine((brokers) => brokers.every(isAddress), {
+    error: 'must be host:port, or several separated by commas, each without a protocol ([::1]:9092 for IPv6)',
+  }),
+  /** The characters that Kafka allows in names of topics. */
+  name: z
+    .string()
+    .regex(/^[a-zA-Z0-9._-]*$/, { error: 'may hold letters, digits, dots, underscores and dashes' }),
   /** A whole number from `min` to `max`; digits only, so that `1e3`, `0x10` or ` 5` are faults. */
   integer: (min: number, max: number): z.ZodType<number> =>
     z
@@ -128,7 +145,7 @@ export function variable<T>(definition: Variable<T>): Variable<T> {
 /** How to reach Kafka, and the size and prefix of this deployment's topics. */
 export const kafkaVariables = {
   KAFKA_BOOTSTRAP_SERVERS: variable<string[]>({
-    schema: is.list,
+    schema: is.brokers,
     description: 'host:port of one or more brokers',
   }),
   KAFKA_SSL: variable<boolean>({
@@ -168,9 +185,7 @@ export const kafkaVariables = {
     description: 'replicas of every topic; min.insync.replicas is 2 unless this is 1',
   }),
   TOPIC_PREFIX: variable<string>({
-    schema: z
-      .string()
-      .regex(/^[a-zA-Z0-9._-]*$/, { error: 'may hold letters, digits, dots, underscores and dashes' }),
+    schema: is.name,
     default: '',
     description: 'prefix of topics, groups and transactional ids',
   }),

@@ -6,7 +6,7 @@ const heldMs = 2_000;
 
 /**
  * Runs a process until SIGTERM or SIGINT (drain, exit code 0) or until it fails (exit code 1, the reason logged).
- * A second signal, a second or more later, ends it at once with exit code 130.
+ * A second signal, a second or more later, ends it at once with exit code 130. SIGHUP only makes parts read files again.
  * @returns the exit code; the caller sets it, so that pending output is still written.
  */
 export async function runUntilSignal(log: Logger, start: () => Promise<Running>): Promise<number> {
@@ -25,6 +25,8 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
+  // Without a listener it ends the process. The parts that read a file again add their own.
+  process.on('SIGHUP', ignore);
   try {
     const running = await start();
     let code = 0;
@@ -45,7 +47,12 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
   } finally {
     process.off('SIGTERM', onSignal);
     process.off('SIGINT', onSignal);
+    process.off('SIGHUP', ignore);
   }
+}
+
+function ignore(): void {
+  // Nothing to do.
 }
 
 /**

@@ -1,4 +1,5 @@
 /** The Confluent API of a schema registry: the few requests that the bridge sends. */
+import { unescape } from 'node:querystring';
 import { SchemaRegistry as KafkaJsRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import { z } from 'zod';
 import { avroType, type AvroType } from './avro.ts';
@@ -147,10 +148,10 @@ interface Requester {
 }
 
 function requester(config: RegistryConfig, timeoutMs: number): Requester {
-  // fetch refuses addresses with credentials, and credentials must not be printed.
+  // fetch refuses addresses with credentials, and credentials must not be printed. A bare % in them stays as it is.
   const base = new URL(config.SCHEMA_REGISTRY_URL);
-  const user = config.SCHEMA_REGISTRY_USERNAME ?? decodeURIComponent(base.username);
-  const password = config.SCHEMA_REGISTRY_PASSWORD ?? decodeURIComponent(base.password);
+  const user = config.SCHEMA_REGISTRY_USERNAME ?? unescape(base.username);
+  const password = config.SCHEMA_REGISTRY_PASSWORD ?? unescape(base.password);
   base.username = '';
   base.password = '';
   base.search = '';

@@ -1,12 +1,12 @@
 import type { CommitStep } from './commit.ts';
-import { deadLetterAlways, type ErrorHandlers } from './errors.ts';
+import { deadLetterAlways, StreamsError, type ErrorHandlers } from './errors.ts';
 import type { KafkaConnection, KafkaLog } from '../kafka/client.ts';
 import { noMetrics, type StreamsMetrics } from './metrics.ts';
 
 /** How a topology runs. */
 export interface StreamsOptions {
   readonly connection: KafkaConnection;
-  /** The consumer group, and the first part of the transactional ids. */
+  /** The consumer group, and the first part of the transactional ids. No id may hold a colon. */
   readonly applicationId: string;
   /** Distinguishes instances. A restarted instance needs the same one, to settle its predecessor's transaction. */
   readonly instanceId: string;
@@ -47,8 +47,13 @@ export type StreamsConfig = Required<Omit<StreamsOptions, 'deadLetterTopic' | 'h
   readonly handlers: ErrorHandlers;
 };
 
-/** Fills in the defaults. */
+/**
+ * Fills in the defaults.
+ * @throws StreamsError INVALID_CONFIG when an id holds a colon, which separates the parts of transactional ids.
+ */
 export function streamsConfig(options: StreamsOptions): StreamsConfig {
+  if ([options.applicationId, options.instanceId, options.threadName].some((id) => id?.includes(':')))
+    throw new StreamsError('INVALID_CONFIG', 'applicationId, instanceId and threadName may not hold a colon');
   return {
     threadName: '1',
     deadLetterTopic: undefined,

@@ -106,10 +106,10 @@ export class StreamThread {
     return Math.max(performance.now() - this.#beatAt, this.#group?.silentForMs ?? 0);
   }
 
-  /** Names the thread in client ids and in its transactional id. */
+  /** Names the thread in client ids and in its transactional id. No part holds a colon, so that none collide. */
   get #id(): string {
     const { applicationId, instanceId, threadName } = this.#config;
-    return `${applicationId}-${instanceId}-${threadName}`;
+    return `${applicationId}:${instanceId}:${threadName}`;
   }
 
   #beat(): void {

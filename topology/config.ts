@@ -12,7 +12,7 @@ import {
 /** Names the topology's consumer group and changelogs. */
 export const applicationVariables = {
   APPLICATION_ID: variable<string>({
-    schema: is.text,
+    schema: is.name,
     default: 'biometric-bridge',
     description:
       'consumer group of the topology, and first part of its transactional ids and changelog names',
@@ -26,7 +26,7 @@ export const topologyVariables = {
   ...processVariables,
   ...applicationVariables,
   INSTANCE_ID: variable<string>({
-    schema: is.text,
+    schema: is.name,
     default: () => randomUUID(),
     description:
       'name of this instance; keep it across restarts, so that an open transaction is settled at once',

@@ -1,5 +1,5 @@
 import type { Registry } from 'prom-client';
-import type { Logger } from '../process/log.ts';
+import { countDroppedLines, type Logger } from '../process/log.ts';
 import { occasionalLog } from '../process/occasional-log.ts';
 import { version } from '../process/version.ts';
 import type { BiometricEvent, Priority } from '../schemas/biometric-event.ts';
@@ -37,6 +37,7 @@ export function biometricStreams(
   parts: { log: Logger; registry: Registry; threadName: string; options?: Partial<StreamsOptions> },
 ): KafkaStreams {
   const { log, registry, threadName, options } = parts;
+  countDroppedLines(registry);
   const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
   const topology = biometrics({
     topics,

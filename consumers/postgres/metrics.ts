@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { countDroppedLines } from '../../process/log.ts';
 
 /** The metrics of the sink. No label is a user or a resource. */
 export interface SinkMetrics {
@@ -19,6 +20,7 @@ export function sinkMetrics(): SinkMetrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
+  countDroppedLines(registry);
   return {
     registry,
     events: new Counter({

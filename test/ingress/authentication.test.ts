@@ -9,7 +9,8 @@ import { vendors } from '../../vendors/index.ts';
 import { verify } from '../../ingress/verify.ts';
 import type { AppendRecord } from '../../kafka/append.ts';
 import { vendorWebhook, type Handler } from '../../ingress/webhook.ts';
-import { closeServer, createHttpServer, listening } from '../../ingress/http-server.ts';
+import { closeServer, createHttpServer } from '../../ingress/http-server.ts';
+import { listening } from '../../process/listening.ts';
 import { call, hex, text, type Answer } from './harness.ts';
 
 /** The vendors whose requests are written here as their documentation says. */

@@ -3,7 +3,8 @@ import type { Server } from 'node:http';
 import { after, before, test } from 'node:test';
 import { createListener } from '../../ingress/app.ts';
 import { ouraChallenge } from '../../ingress/challenge.ts';
-import { closeServer, createHttpServer, listening } from '../../ingress/http-server.ts';
+import { closeServer, createHttpServer } from '../../ingress/http-server.ts';
+import { listening } from '../../process/listening.ts';
 import { call, type Answer } from './harness.ts';
 
 const token = 'verification token?&=';

