@@ -61,7 +61,7 @@ export function processPart(definition: ProcessPart): Part {
         definition.onProgress(`${name} ended unexpectedly ${how}; its log is ${shown(logFile)}`);
       }
     });
-    const deadline = Date.now() + definition.startDeadlineMs;
+    const deadline = performance.now() + definition.startDeadlineMs;
     for (;;) {
       if (definition.signal?.aborted === true)
         throw new StackError('ABORTED', `the start of ${name} was ended`);
@@ -71,7 +71,7 @@ export function processPart(definition: ProcessPart): Part {
         if (transient !== undefined && readLog().subarray(logStart).includes(transient)) return 'again';
         throw failure(`ended ${ended ?? ''} before it was up`);
       }
-      if (Date.now() > deadline)
+      if (performance.now() > deadline)
         throw failure(`was not healthy within ${definition.startDeadlineMs / 1000} s`);
       // A look at a broker takes 2 ms of processor time, which three brokers that start need themselves.
       await sleep(100);
@@ -96,9 +96,9 @@ export function processPart(definition: ProcessPart): Part {
       await definition.require?.();
       const began = performance.now();
       await definition.prepare?.();
-      const giveUp = Date.now() + definition.startDeadlineMs;
+      const giveUp = performance.now() + definition.startDeadlineMs;
       while ((await startOnce()) === 'again') {
-        if (Date.now() > giveUp)
+        if (performance.now() > giveUp)
           throw failure(`could not start within ${definition.startDeadlineMs / 1000} s`);
         await sleep(200);
       }

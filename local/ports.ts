@@ -93,9 +93,9 @@ export async function assertFree(
 
 // The threads of a killed process can hold its port for a moment after the process counts as gone.
 async function becomesFree(each: number): Promise<boolean> {
-  const deadline = Date.now() + 2_000;
+  const deadline = performance.now() + 2_000;
   while (!(await isFree(each))) {
-    if (Date.now() > deadline) return false;
+    if (performance.now() > deadline) return false;
     await sleep(50);
   }
   return true;

@@ -152,10 +152,10 @@ export function lastLines(text: string): string {
 }
 
 async function gone(pidFile: string, deadlineMs: number): Promise<boolean> {
-  const deadline = Date.now() + deadlineMs;
+  const deadline = performance.now() + deadlineMs;
   for (;;) {
     if (livePid(pidFile) === undefined) return true;
-    if (Date.now() > deadline) return false;
+    if (performance.now() > deadline) return false;
     await sleep(25);
   }
 }

@@ -219,12 +219,12 @@ async function closeBooks(options: {
   const client = new Client({ connectionString: options.postgresUrl });
   await client.connect();
   try {
-    const deadline = Date.now() + arrivalMs;
+    const deadline = performance.now() + arrivalMs;
     for (;;) {
       const { summary, faults, newest } = await options.balance();
       const rows = await countRows(client, newest, options.since);
       const complete = summary.missing === 0 && rows === newest.length;
-      if (complete || Date.now() > deadline || options.signal.aborted) {
+      if (complete || performance.now() > deadline || options.signal.aborted) {
         const late = [
           ...(summary.missing > 0 ? [`${summary.missing} accepted webhooks led to nothing`] : []),
           ...(summary.duplicates > 0 ? [`${summary.duplicates} raw records came out more than once`] : []),

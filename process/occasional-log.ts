@@ -11,7 +11,7 @@ const quietMs = 10_000;
 export function occasionalLog(
   log: Pick<Logger, 'warn'>,
   message: string,
-  now: () => number = Date.now,
+  now: () => number = () => performance.now(),
 ): (fields: Readonly<Record<string, string>>) => void {
   const seen = new Map<string, { quietUntil: number; count: number }>();
   return (fields) => {

@@ -45,7 +45,7 @@ export class GroupConsumer {
   readonly #consumer: Consumer;
   readonly #options: GroupOptions;
   readonly #hooks: GroupHooks;
-  #lastSignOfLife = Date.now();
+  #lastSignOfLife = performance.now();
 
   constructor(connection: KafkaConnection, options: GroupOptions, hooks: GroupHooks) {
     this.#options = options;
@@ -71,7 +71,7 @@ export class GroupConsumer {
 
   /** Milliseconds since the consumer last fetched, joined or heartbeated. */
   get silentForMs(): number {
-    return Date.now() - this.#lastSignOfLife;
+    return performance.now() - this.#lastSignOfLife;
   }
 
   /** Connects, joins and starts to fetch; assignments arrive through the hooks. */
@@ -113,7 +113,7 @@ export class GroupConsumer {
     const [first] = topics;
     const { GROUP_JOIN, END_BATCH_PROCESS, HEARTBEAT, FETCH, CRASH } = this.#consumer.events;
     const alive = (): void => {
-      this.#lastSignOfLife = Date.now();
+      this.#lastSignOfLife = performance.now();
     };
     this.#consumer.on(HEARTBEAT, alive);
     this.#consumer.on(FETCH, alive);
