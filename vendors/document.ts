@@ -11,6 +11,7 @@ import {
 } from './reading.ts';
 import { drop, reject, type Dropped, type Rejected } from './outcome.ts';
 import { firstId, numberAt, valueAt, type Path, type Payload } from './payload.ts';
+import type { RawRecord } from '../schemas/raw-record.ts';
 
 type ScalarField = Exclude<keyof Measurements, 'activity_data'>;
 type Field = ScalarField | ActivityMetric;
@@ -102,13 +103,27 @@ export function instantAt(payload: Payload, path: Path): Instant | Rejected {
 }
 
 /**
- * The vendor's own version at `path`, epoch ms; null where there is none, and then the order of arrival decides. An
- * unreadable one is a rejection: misplaced among the versions, the document would hide a newer one.
+ * The vendor's own version at `path`, epoch ms; null where there is none that counts, and then the order of arrival
+ * decides. An unreadable one is a rejection: misplaced among the versions, the document would hide a newer one.
  */
-export function revisionAt(payload: Payload, path: Path): number | null | Rejected {
+export function revisionAt(
+  payload: Payload,
+  path: Path,
+  { receivedAt }: Pick<RawRecord, 'receivedAt'>,
+): number | null | Rejected {
   const value = valueAt(payload, path);
   if (value === undefined || value === null) return null;
-  return parseInstant(value)?.epochMs ?? reject('BAD_REVISION', `${path.join('.')} is no RFC 3339 text`);
+  const epochMs = parseInstant(value)?.epochMs;
+  if (epochMs === undefined) return reject('BAD_REVISION', `${path.join('.')} is no RFC 3339 text`);
+  return withinLead(epochMs, receivedAt);
+}
+
+/** A vendor's clock may be ahead of ours by this much. */
+const allowedLeadMs = 300_000;
+
+/** A version, epoch ms, or null when it is too far ahead of `now`: it would hide all versions until its time comes. */
+export function withinLead(epochMs: number, now: number): number | null {
+  return epochMs <= now + allowedLeadMs ? epochMs : null;
 }
 
 /** Rejects a value of another type than the format has; names its path, never its content. */

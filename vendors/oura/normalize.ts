@@ -112,7 +112,7 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
   if (isRejected(id)) return id;
   const instant = type.instant === null ? dayOf(document) : instantAt(payload, ['resource', type.instant]);
   if (isRejected(instant)) return instant;
-  const revision = revisionAt(payload, ['resource', 'meta', 'updated_at']);
+  const revision = revisionAt(payload, ['resource', 'meta', 'updated_at'], record);
   if (isRejected(revision)) return revision;
   const day = document['day'];
   const flags = [...found.flags];
@@ -149,7 +149,7 @@ function dayOf(document: Payload): Instant | Rejected {
 }
 
 /** @param at - the path of the notification. */
-function deletion(payload: Payload, { receivedAt }: RawRecord, at: Path): Reading[] | Dropped | Rejected {
+function deletion(payload: Payload, record: RawRecord, at: Path): Reading[] | Dropped | Rejected {
   const dataType = valueAt(payload, [...at, 'data_type']);
   const type = known(dataType);
   if (typeof type === 'string') return drop(type);
@@ -158,14 +158,14 @@ function deletion(payload: Payload, { receivedAt }: RawRecord, at: Path): Readin
   const id = resourceAt(payload, [[...at, 'object_id']]);
   if (isRejected(id)) return id;
   const eventTime = [...at, 'event_time'];
-  const revision = revisionAt(payload, eventTime);
+  const revision = revisionAt(payload, eventTime, record);
   if (isRejected(revision)) return undated(eventTime.join('.'));
   return [
     readingOf(noMeasurements, {
       source: 'oura',
       user_id: user,
       kind: type.kind,
-      timestamp: revision ?? receivedAt,
+      timestamp: revision ?? record.receivedAt,
       local_date: null,
       flags: [],
       resource_id: `${String(dataType)}:${id}`,

@@ -11,6 +11,7 @@ import {
   startOfDay,
   userAt,
   values,
+  withinLead,
   type Found,
   type Sources,
   type Values,
@@ -100,9 +101,6 @@ const dataTypes: ReadonlyMap<string, DataType> = new Map([
 ]);
 // The score of a nap is not the night's.
 const nap = dataType('sleep', 'summary', 'end_time', sleep);
-
-/** The ordering timestamp is not signed, and may be ahead of other clocks by this much. */
-const allowedLeadMs = 300_000;
 
 /** Terra's own payloads name their `type`; those with data hold any number of items, each its own reading. */
 export function normalizeTerra(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
@@ -216,9 +214,9 @@ function revisionOf({ headers, receivedAt }: RawRecord): number | null {
   const signedAt = signedTime(
     headerText(headers, 'x-terra-signature') || headerText(headers, 'terra-signature'),
   );
-  const latest = Math.min(receivedAt, signedAt ?? receivedAt) + allowedLeadMs;
-  if (orderedAt !== null && orderedAt <= latest) return orderedAt;
-  return signedAt !== null && signedAt <= receivedAt + allowedLeadMs ? signedAt : null;
+  const ordered =
+    orderedAt === null ? null : withinLead(orderedAt, Math.min(receivedAt, signedAt ?? receivedAt));
+  return ordered ?? (signedAt === null ? null : withinLead(signedAt, receivedAt));
 }
 
 /** The last `t` of a signature header, seconds, as epoch ms. */

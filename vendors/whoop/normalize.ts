@@ -101,7 +101,7 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
   if (isRejected(id)) return id;
   const instant = instantAt(payload, ['resource', type.instant]);
   if (isRejected(instant)) return instant;
-  const revision = revisionAt(payload, ['resource', 'updated_at']);
+  const revision = revisionAt(payload, ['resource', 'updated_at'], record);
   if (isRejected(revision)) return revision;
   const offset = document['timezone_offset'] ?? null;
   const day = type.hasDay && offset !== null ? localDay(instant.epochMs, offset) : null;

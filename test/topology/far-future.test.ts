@@ -1,0 +1,45 @@
+/** Issue 15, case 12: times far in the future, in a payload or on a record, hold up nothing. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { VendorName } from '../../vendors/index.ts';
+import { rawHeader } from '../../schemas/raw-record.ts';
+import { night, only, oura, read, whoop } from '../vendors/payloads.ts';
+import { ReadingsDriver, receivedAt } from './support.ts';
+
+const iso = (epochMs: number): string => new Date(epochMs).toISOString();
+const sleep = { score: { sleep_performance_percentage: 80 } };
+const documents: readonly [VendorName, string, (revision: string) => object][] = [
+  ['oura', 'document', (at) => oura('sleep', { ...night, average_hrv: 50, meta: { updated_at: at } })],
+  [
+    'oura',
+    'deletion',
+    (at) => ({ event_type: 'delete', data_type: 'sleep', object_id: 'o', user_id: 'u', event_time: at }),
+  ],
+  ['whoop', 'document', (at) => whoop('sleep', { ...sleep, updated_at: at })],
+];
+
+for (const [device, what, document] of documents) {
+  test(`case 12: the revision of a ${what} of ${device} counts until 300 s after its arrival`, () => {
+    const revision = (at: number): number | null => only(read(device, document(iso(at)))).revision;
+    assert.equal(revision(receivedAt - 1), receivedAt - 1);
+    assert.equal(revision(receivedAt + 300_000), receivedAt + 300_000);
+    assert.equal(revision(receivedAt + 300_001), null);
+    assert.equal(revision(Date.UTC(9999, 11, 31)), null);
+  });
+
+  test(`case 12: a ${what} of ${device} with a revision of the year 2099 is followed by the next version`, async () => {
+    const driver = new ReadingsDriver();
+    const at = receivedAt + 3_600_000;
+    await driver.event(only(read(device, document('2099-01-01T00:00:00Z'))));
+    const payload = document('2025-07-30T12:30:00Z');
+    const reading = only(read(device, payload, { [rawHeader.receivedAt]: String(at) }));
+    const next = { ...reading, hrv: 61, deleted: false };
+    const event = await driver.event(next, { at });
+    assert.equal(event.revision, Date.parse('2025-07-30T12:30:00Z'));
+  });
+}
+
+test('case 12: a deletion whose time is too far ahead is dated by its arrival', () => {
+  const [, , document] = documents[1]!;
+  assert.equal(only(read('oura', document('2099-01-01T00:00:00Z'))).timestamp, receivedAt);
+});
