@@ -10,7 +10,7 @@ import type { Serde } from './serdes.ts';
 export interface KeyValueStore<K, V> {
   /** The value of `key`; undefined when there is none, or it is older than the store's retention. */
   get(key: K): V | undefined;
-  /** Sets the value, with the timestamp of the current record. */
+  /** Sets the value, with the timestamp of the current record or, where that is newer, of the value it replaces. */
   put(key: K, value: V): void;
   delete(key: K): void;
 }
@@ -20,7 +20,7 @@ export interface StoreOptions<K, V> {
   readonly key: Serde<K>;
   readonly value: Serde<V>;
   /**
-   * An entry expires for a record whose timestamp is this much later than that of the entry's last put(): get() then
+   * An entry expires for a record whose timestamp is this much later than the newest of the entry's puts: get() then
    * deletes it. Record time, so that the same log always gives the same answers. Default: entries never expire.
    */
   readonly retentionMs?: number;
@@ -198,7 +198,8 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     const write = {
       key: bytes,
       value,
-      timestamp: this.#recordTimestamp,
+      // A late record does not make an entry older. The changelog carries the result, so a restore agrees.
+      timestamp: Math.max(this.#recordTimestamp, value === undefined ? 0 : this.#timestampOf(last, bytes)),
       record: this.#record,
       before: isAgain ? last.before : last,
     };
@@ -206,6 +207,13 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     if (!isAgain && last !== undefined) last.before = undefined;
     if (!isAgain) this.#touched.push(name);
     this.#overlay.set(name, write);
+  }
+
+  /** The timestamp of the value that a write replaces; 0 when there is none. */
+  #timestampOf(last: Write | undefined, key: Buffer): number {
+    if (last !== undefined) return last.value === undefined ? 0 : last.timestamp;
+    const place = this.#entries.find(key);
+    return place === undefined ? 0 : this.#entries.timestampAt(place);
   }
 
   #take(key: Buffer, value: Buffer | undefined, timestamp: number): void {

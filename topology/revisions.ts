@@ -33,7 +33,7 @@ import type { TopicNames } from '../schemas/topics.ts';
  *       14 content hash, 8 bytes
  *       22 event id of the last event, 16 bytes
  *       38 its priority, 1 byte: 0 while there is none, else 1 + the index in `priorities`
- *       39 received_at of the record that last named the resource, epoch ms, 6 bytes
+ *       39 the newest received_at of a record that named the resource, epoch ms, 6 bytes
  */
 const revisionAt = 8;
 const contentAt = 14;
@@ -91,7 +91,7 @@ export function newestRevision(
     const isUnchanged = saysTheSame && !(vendorRevision !== null && vendorRevision > lastRevision);
     const supersedes = last === undefined ? null : emitted(last);
     const { table, at } = last ?? withRow(before, resource, receivedAt);
-    writeInstant(table, receivedAt, at + touchedAt);
+    writeInstant(table, Math.max(receivedAt, readInstant(table, at + touchedAt)), at + touchedAt);
     if (!isOlder && !isUnchanged) {
       writeInstant(table, revision, at + revisionAt);
       table.write(shortContent, at + contentAt, 'hex');

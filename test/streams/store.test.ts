@@ -135,6 +135,39 @@ describe('an entry of a store with retention', () => {
     assert.equal(store.get('k'), 'v');
   });
 
+  test('case 12: does not become older by the put of a late record, before or after a commit and a restore', () => {
+    for (const ends of ['one transaction', 'two transactions'] as const) {
+      const store = aged();
+      store.onRecord(5_000);
+      store.put('k', 'v5');
+      if (ends === 'two transactions') store.foldIn();
+      store.onRecord(200);
+      store.put('k', 'late');
+      store.onRecord(5_100);
+      assert.equal(store.get('k'), 'late', ends);
+      assert.deepEqual(flushed(store), ['k=late@5000'], ends);
+      const restored = storeOf({ retentionMs: 100 });
+      for (const record of store.flush()) restored.restore(record);
+      store.foldIn();
+      assert.deepEqual(
+        [committed(store), committed(restored)],
+        [[['k', 'late', 5_000]], [['k', 'late', 5_000]]],
+      );
+    }
+  });
+
+  test('case 12: that was deleted begins with the time of its next put, also of a late record', () => {
+    for (const commits of [false, true]) {
+      const store = aged();
+      store.onRecord(1_050);
+      store.delete('k');
+      if (commits) store.foldIn();
+      store.onRecord(200);
+      store.put('k', 'again');
+      assert.deepEqual(flushed(store), ['k=again@200']);
+    }
+  });
+
   test('comes back when the record that found it outdated fails', () => {
     const store = aged();
     store.onRecord(5_000);

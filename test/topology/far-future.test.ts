@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { VendorName } from '../../vendors/index.ts';
 import { rawHeader } from '../../schemas/raw-record.ts';
 import { night, only, oura, read, whoop } from '../vendors/payloads.ts';
-import { ReadingsDriver, receivedAt } from './support.ts';
+import { aReading, dayMs, ReadingsDriver, receivedAt } from './support.ts';
 
 const iso = (epochMs: number): string => new Date(epochMs).toISOString();
 const sleep = { score: { sleep_performance_percentage: 80 } };
@@ -42,4 +42,19 @@ for (const [device, what, document] of documents) {
 test('case 12: a deletion whose time is too far ahead is dated by its arrival', () => {
   const [, , document] = documents[1]!;
   assert.equal(only(read('oura', document('2099-01-01T00:00:00Z'))).timestamp, receivedAt);
+});
+
+test('case 12: the local day of an instant that its offset moves beyond the year 9999 is no day', () => {
+  const { local_date, flags } = only(
+    read('whoop', whoop('sleep', { ...sleep, end: '9999-12-31T23:59:59Z', timezone_offset: '+02:00' })),
+  );
+  assert.deepEqual([local_date, flags], [null, ['invalid:local_date']]);
+});
+
+test('case 12: a retry that arrives with an older received_at does not shorten the memory of its resource', async () => {
+  const driver = new ReadingsDriver();
+  const reading = aReading({ revision: receivedAt });
+  await driver.event(reading, { at: receivedAt });
+  assert.equal(await driver.drop(reading, { at: receivedAt - 30 * dayMs }), 'unchanged');
+  assert.equal(await driver.drop(reading, { at: receivedAt + 34 * dayMs }), 'unchanged');
 });

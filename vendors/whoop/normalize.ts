@@ -5,6 +5,7 @@ import { drop, type Dropped, type Rejected, isRejected } from '../outcome.ts';
 import {
   instantAt,
   invalidField,
+  isDay,
   nothingMeasured,
   resourceAt,
   revisionAt,
@@ -174,7 +175,8 @@ function localDay(epochMs: number, offset: unknown): string | null {
   if (parts === null) return null;
   const [, sign, hours = 0, minutes = 0] = parts;
   const offsetMs = (sign === '-' ? -1 : 1) * (Number(hours) * 60 + Number(minutes)) * 60_000;
-  return new Date(epochMs + offsetMs).toISOString().slice(0, 10);
+  const day = new Date(epochMs + offsetMs).toISOString().slice(0, 10);
+  return isDay(day) ? day : null;
 }
 
 function resource(
