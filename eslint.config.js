@@ -37,7 +37,7 @@ const zones = Object.entries(mayImport).flatMap(([folder, allowed]) =>
       zone(
         folder,
         other,
-        `${folder}/ imports ${allowed.length === 0 ? 'no other folder' : `only ${allowed.join('/, ')}/`}: move what both need to a folder below them.`,
+        `${folder}/ may import ${allowed.length === 0 ? 'no other folder' : `only ${allowed.join('/, ')}/`}: move what both need to a folder below them.`,
       ),
     ),
 );

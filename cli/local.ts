@@ -8,7 +8,7 @@ import type { Command } from './command.ts';
 export function define(command: Command): void {
   command
     .description(
-      `Run Kafka, a schema registry, Postgres and, where redis-server is installed, Redis on this machine as processes. Java 17 or newer and Maven are needed. With KAFKA_BOOTSTRAP_SERVERS set, nothing is started: the servers that it, SCHEMA_REGISTRY_URL and POSTGRES_URL name are used. docker-compose.kafka.yml describes the same stack as containers.`,
+      `Run Kafka, a schema registry, Postgres and, where redis-server is installed, Redis on this machine as processes. Java 17 or newer and Maven are needed. If KAFKA_BOOTSTRAP_SERVERS is set, nothing is started: the bridge uses the servers named by it, SCHEMA_REGISTRY_URL and POSTGRES_URL. docker-compose.kafka.yml describes the same stack as containers.`,
     )
     .environment(
       localVariables,

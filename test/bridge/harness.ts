@@ -131,7 +131,7 @@ export async function eventually<T>(
   }
 }
 
-/** A port that nobody listens on now. */
+/** A port that has no listener now. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -32,7 +32,7 @@ for (const command of ['topology', 'sink']) {
   });
 }
 
-test('bridge topology refuses topics with another count of partitions', async () => {
+test('bridge topology refuses topics with a different number of partitions', async () => {
   const { ended, output } = deployment.start('topology', { TOPIC_PARTITIONS: '5' });
   assert.equal(await ended, 1);
   assert.match(output(), /TOPIC_PARTITIONS=5/);

@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test';
 import { errorHeader } from '../../streams/index.ts';
 import { bridge, eventually, type Bridge, type BridgeProcess } from './harness.ts';
 
-// Stands in every body, good and bad, and in a user's id: it may come out in keys and values only.
+// Occurs in every body, valid or not, and in a user's id: it may appear in keys and values only.
 const planted = 'planted-9f27c1';
 
 let deployment: Bridge;
@@ -20,7 +20,7 @@ before(async () => {
 
 after(() => deployment.close());
 
-test('bodies of 0.9, 1.1 and 9.9 MiB become events or dead letters, whatever their measurements are dated', async () => {
+test('bodies of 0.9, 1.1 and 9.9 MiB become events or dead letters, whatever the dates of their measurements', async () => {
   const dayMs = 86_400_000;
   const cases = [
     { user: 'large-1', mebibytes: 0.9, timestamp: Date.now() },
@@ -42,7 +42,7 @@ test('bodies of 0.9, 1.1 and 9.9 MiB become events or dead letters, whatever the
   assert.equal(dead.length, 1);
 });
 
-test('what is posted arrives in its topics and in Postgres, and no log or error header repeats a body', async () => {
+test('webhooks arrive in their topics and in Postgres, and no log or error header repeats a body', async () => {
   const good = JSON.stringify({
     user_id: planted,
     timestamp: '2025-07-30T12:00:00Z',

@@ -94,7 +94,7 @@ describe('bridge explain', { timeout: 120_000, concurrency: 2 }, () => {
     });
   });
 
-  test('an envelope alone is of the collector, a body that names its user keeps it, and an export has the user told', async () => {
+  test('an envelope belongs to the collector, a body that names its user keeps it, and an export gets the given user', async () => {
     const recovery = {
       notification: { user_id: 10129, id: 'S', type: 'recovery.updated', trace_id: 't' },
       resource: {
@@ -124,7 +124,7 @@ describe('bridge explain', { timeout: 120_000, concurrency: 2 }, () => {
     );
   });
 
-  test('tells of every field that holds something where it came from, and why nothing came out', async () => {
+  test('shows the origin of every field that has a value, and the reason for a delivery without output', async () => {
     const { code, stdout } = await run(['oura', '-'], `${delivery(simple)}\n${delivery(simple)}\n`);
     assert.equal(code, 0);
     const rows = stdout
@@ -164,7 +164,7 @@ for (const [what, text, bodies] of [
   ['a body that has a third key', '{"body":1,"headers":{},"x":1}', ['{"body":1,"headers":{},"x":1}']],
   ['a body without the key headers', '{"body":1}', ['{"body":1}']],
 ] as const) {
-  test(`a file of ${what} is read as that`, () => {
+  test(`a file of ${what} is read as such`, () => {
     assert.deepEqual(
       deliveriesOf(Buffer.from(text)).map(({ body }) => body.toString()),
       bodies,
@@ -172,7 +172,7 @@ for (const [what, text, bodies] of [
   });
 }
 
-test('a line that is no delivery among others is an error that names it', () => {
+test('a line that is not a delivery is an error that names it', () => {
   assert.throws(
     () => deliveriesOf(Buffer.from('{"body":1,"headers":{}}\n{"body":1}\n')),
     /delivery 2 of the file/,

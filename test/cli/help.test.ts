@@ -167,7 +167,7 @@ describe('a usage fault', () => {
     [['local', 'up', '--brokers', '2'], /^bridge local up: .*Allowed choices are 1, 3\.\n/],
     [['local', 'down', '--brokers', '1'], /^bridge local down: unknown option '--brokers'\n/],
   ] as const) {
-    test(`bridge ${argv.join(' ')} prints to standard error what is wrong, and its usage`, async () => {
+    test(`bridge ${argv.join(' ')} prints the fault and its usage to standard error`, async () => {
       const { code, stdout, stderr } = await ended(...argv);
       assert.equal(code, 1);
       assert.equal(stdout, '');

@@ -28,18 +28,18 @@ function exchange(port: number, bytes: Buffer): Promise<string> {
     const socket = connect(port, '127.0.0.1');
     const late = setTimeout(() => reject(new Error('the connection was held for 20 s')), 20_000);
     let silence = setTimeout(() => socket.end(), silenceMs);
-    let heard = '';
+    let response = '';
     socket.on('data', (chunk: Buffer) => {
-      heard += chunk.toString('latin1');
+      response += chunk.toString('latin1');
       clearTimeout(silence);
       silence = setTimeout(() => socket.end(), furtherMs);
     });
-    // Cut off while it still sends: as good an answer as any to nonsense.
+    // A reset while it still sends is a valid answer to nonsense.
     socket.on('error', () => undefined);
     socket.on('close', () => {
       clearTimeout(late);
       clearTimeout(silence);
-      resolve(heard);
+      resolve(response);
     });
     socket.write(bytes);
   });
@@ -50,7 +50,7 @@ function hashOf(body: Buffer): string {
 }
 
 test(
-  'whatever is sent, the ingress neither fails nor grows, and keeps nothing but what was signed',
+  'the ingress neither fails nor grows under any input, and keeps only signed requests',
   { timeout: isFull ? 1_200_000 : 120_000 },
   async (t) => {
     t.diagnostic(`EDGE_SEED=${edgeSeed}`);
@@ -75,8 +75,8 @@ test(
           const place = `${device} ${hashOf(body)}`;
           signedBodies.set(place, (signedBodies.get(place) ?? 0) + 1);
         }
-        const heard = await exchange(ingress.port, bytes);
-        for (const [head, status] of heard.matchAll(/HTTP\/1\.1 (\d{3})[^]*?\r\n\r\n/g)) {
+        const response = await exchange(ingress.port, bytes);
+        for (const [head, status] of response.matchAll(/HTTP\/1\.1 (\d{3})[^]*?\r\n\r\n/g)) {
           statuses[status!] = (statuses[status!] ?? 0) + 1;
           if (status === '200' && head.includes('application/json')) kept += 1;
           const isProblem = head.includes('application/problem+json');
@@ -116,13 +116,13 @@ test(
         records += 1;
         const place = `${device} ${hashOf(body)}`;
         const left = signedBodies.get(place) ?? 0;
-        assert.ok(left > 0, `a record of ${body.length} bytes in raw.${device} that nobody signed`);
+        assert.ok(left > 0, `a record of ${body.length} bytes in raw.${device} that was not signed`);
         signedBodies.set(place, left - 1);
       }
     }
     const notJson = metric(text, 'bridge_ingress_webhooks_total', 'outcome="not_json"');
     const processed = metric(text, 'bridge_ingress_webhooks_total', 'outcome="processed"') - 1;
-    assert.equal(records, processed + notJson, 'every authenticated request stands once in its topic');
+    assert.equal(records, processed + notJson, 'every authenticated request occurs once in its topic');
     report(t, {
       requests,
       seconds: Math.round(seconds),

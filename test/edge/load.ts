@@ -89,7 +89,7 @@ export interface Outcome {
 
 let next = 0;
 
-/** The body with this number: nobody needs to keep it to know what was sent. */
+/** The body with this number, which can be derived again and need not be kept. */
 export function numberedBody(number: number): string {
   const user = number % 997;
   return `{"user_id":"user-${user}","timestamp":"2026-06-10T06:41:08Z","hrv_data":{"rmssd":58},"number":${number}}`;
@@ -124,15 +124,15 @@ export async function startLoad(options: {
       const number = (next += 1);
       const startedAt = performance.now();
       try {
-        const heard = await sender.exchange(webhook('oura', options.secret, numberedBody(number)));
-        count(outcome.statuses, String(heard.status));
-        if (heard.status === 200) {
+        const response = await sender.exchange(webhook('oura', options.secret, numberedBody(number)));
+        count(outcome.statuses, String(response.status));
+        if (response.status === 200) {
           outcome.acknowledged.push(number);
           outcome.latenciesMs.push(performance.now() - startedAt);
           continue;
         }
-        outcome.retryAfterS.add(heard.retryAfterS);
-        count(outcome.codes, (JSON.parse(heard.body) as { code: string }).code);
+        outcome.retryAfterS.add(response.retryAfterS);
+        count(outcome.codes, (JSON.parse(response.body) as { code: string }).code);
       } catch (error) {
         sender.close();
         count(outcome.statuses, 'failed');

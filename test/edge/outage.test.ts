@@ -84,7 +84,7 @@ function senders(port: number, count: number) {
       }
       const retryAfter = Number(answer.headers['retry-after']);
       refusals.push({ status: answer.status, code: answer.json()['code'], retryAfter });
-      // A sender that comes again at once would only fill the list.
+      // A sender that retries at once would only fill the list.
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   });
@@ -130,9 +130,9 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
       openings: metric(text, 'bridge_ingress_breaker_openings_total'),
     };
   }
-  /** Requests that no broker has to do with, until told to end; resolves with their statuses. */
+  /** Sends requests that involve no broker until it is ended; resolves with their statuses. */
   function strangers(): { end(): Promise<Set<number>> } {
-    const heard = new Set<number>();
+    const statuses = new Set<number>();
     let ended = false;
     const large = Buffer.alloc(200_001, 'x');
     const work = [
@@ -141,7 +141,7 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
       { body: large },
     ].map(async (one) => {
       while (!ended) {
-        heard.add((await call({ port: ingress.port, path: '/webhook/oura', ...one })).status);
+        statuses.add((await call({ port: ingress.port, path: '/webhook/oura', ...one })).status);
         await sleep(5);
       }
     });
@@ -149,7 +149,7 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
       async end() {
         ended = true;
         await Promise.all(work);
-        return heard;
+        return statuses;
       },
     };
   }
@@ -167,7 +167,7 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
       60_000,
     );
     const openedMs = performance.now() - startedAt;
-    // Each opening after the first is one trial that failed. Bad signatures and large bodies neither count nor mend.
+    // Each opening after the first is one trial that failed. Bad signatures and large bodies have no effect on it.
     assert.equal(seen.failed - before.failed, 5 + (seen.openings - before.openings - 1));
     await until(
       () => load.refusals.some(({ code }) => code === 'breaker_open'),
@@ -192,10 +192,10 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
       assert.ok(retryAfter >= 1 && retryAfter <= longest, `Retry-After: ${retryAfter}`);
       if (code === 'too_busy') assert.equal(retryAfter, 1);
     }
-    const told = load.refusals
+    const advised = load.refusals
       .filter(({ code }) => code === 'breaker_open')
       .map(({ retryAfter }) => retryAfter);
-    assert.equal(Math.max(...told), longest, 'at first it tells the whole time, then what is left of it');
+    assert.equal(Math.max(...advised), longest, 'at first it is the whole time, then the remainder');
     report(t, {
       opened_after_ms: Math.round(openedMs),
       acknowledged: load.acknowledged.length,
@@ -203,7 +203,7 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
     });
     const records = (await topics.read(topics.names.raw.oura)).map(({ value }) => String(value));
     const inLog = new Set(records);
-    assert.equal(records.length, inLog.size, 'no record stands twice');
+    assert.equal(records.length, inLog.size, 'no record occurs twice');
     for (const body of load.acknowledged) assert.ok(inLog.has(body), 'what was acknowledged is in the log');
     await until(
       async () => (await call({ port: ingress.port, path: '/health', method: 'GET' })).status === 200,
@@ -211,7 +211,7 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
     );
   }
 
-  test('bad signatures and bodies that are too large do not move the breaker, however many', async () => {
+  test('bad signatures and oversized bodies do not affect the breaker, however many', async () => {
     const before = await breaker();
     const large = Buffer.alloc(200_001, 'x');
     for (let round = 0; round < 20; round += 1) {
@@ -225,14 +225,14 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
     assert.equal((await signed(ingress.port, 'oura', '{"user_id":"u"}')).status, 200);
   });
 
-  test('a broker that is killed and comes back costs no acknowledged record', (t) =>
+  test('a broker that is killed and restarted costs no acknowledged record', (t) =>
     survives(
       t,
       () => own.part.stop('SIGKILL'),
       () => own.part.start(),
     ));
 
-  test('nor does a broker that hangs', (t) =>
+  test('a broker that hangs costs none either', (t) =>
     survives(
       t,
       () => process.kill(own.pid(), 'SIGSTOP'),

@@ -9,7 +9,7 @@ import { isFull, report } from './settings.ts';
 const secret = secrets.WHOOP_WEBHOOK_SECRET;
 const MiB = 1024 * 1024;
 
-describe('an ingress with more to do than it can', { timeout: 300_000 }, () => {
+describe('an overloaded ingress', { timeout: 300_000 }, () => {
   let topics: TestTopics;
   let ingress: EdgeProcess;
   const undo: (() => unknown)[] = [];
@@ -48,14 +48,14 @@ describe('an ingress with more to do than it can', { timeout: 300_000 }, () => {
       const text = String(value);
       const number = Number(/"number":(\d+)\}$/.exec(text)?.[1]);
       assert.equal(text, numberedBody(number), 'a record is exactly a body that was sent');
-      assert.equal(kept.has(number), false, 'and stands once');
+      assert.equal(kept.has(number), false, 'and occurs once');
       kept.add(number);
     }
     const missing = acknowledged.filter((number) => !kept.has(number));
     assert.deepEqual(missing, [], 'what was answered 200 is in the topic');
   }
 
-  test('takes 99 of 100 webhooks of 300 connections, and keeps every one that it took as it was sent', async (t) => {
+  test('accepts 99 of 100 webhooks of 300 connections, and keeps every accepted one unchanged', async (t) => {
     await load(20, 500);
     const outcome = await load(300, isFull ? 20_000 : 3_000);
     report(t, figures(outcome));
@@ -65,7 +65,7 @@ describe('an ingress with more to do than it can', { timeout: 300_000 }, () => {
     await assertKept(outcome.acknowledged);
   });
 
-  test('far beyond its capacity it answers 200 and 503 only, in a bounded time and memory, and recovers', async (t) => {
+  test('answers only 200 and 503 far beyond its capacity, in bounded time and memory, and recovers', async (t) => {
     const outcome = await load(isFull ? 4_000 : 2_000, isFull ? 20_000 : 3_000);
     const memory = metric(await ingress.metrics(), 'process_resident_memory_bytes');
     report(t, { ...figures(outcome), resident_mib: Math.round(memory / MiB) });

@@ -90,7 +90,7 @@ describe('a rolling replacement', { timeout: 120_000 + rounds * 60_000 }, () => 
   }
   const env = { OURA_WEBHOOK_SECRET: secret };
 
-  test('of two processes behind one port fails no request', async (t) => {
+  test('of two processes that share a port fails no request', async (t) => {
     const balancer = await Balancer.start(t);
     let serving: EdgeProcess[] = [];
     for (let started = 0; started < 2; started += 1) serving.push(await edgeProcess(t, topics.prefix, env));

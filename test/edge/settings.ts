@@ -15,7 +15,7 @@ export function seeded(part: number): () => number {
   return seededRandom(edgeSeed + Math.imul(part, 0x9e3779b1));
 }
 
-/** Tells figures of a test, as the fault tests do. */
+/** Reports figures of a test, as the fault tests do. */
 export function report(t: TestContext, figures: object): void {
   tell(t, { seed: edgeSeed, ...figures });
 }

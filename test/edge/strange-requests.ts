@@ -80,7 +80,7 @@ export function strangeRequest(
   const some = (bytes: Buffer): StrangeRequest => ({ bytes, authentic });
 
   return pick<() => StrangeRequest>([
-    // As it should be, whole, in chunks, twice in one breath, after a 100 Continue.
+    // Valid requests: whole, in chunks, two in one write, after a 100 Continue.
     () => some(request({ headers: signed })),
     () => some(request({ headers: [signed[0], ['transfer-encoding', 'chunked']], body: chunked(body) })),
     () => ({
@@ -218,7 +218,7 @@ export function strangeRequest(
     () => none(bytesOf(1 + below(500))),
     () => none(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')),
     () => none(Buffer.from(`${text(below(20_000))}\r\n\r\n`)),
-    // A right one, broken at a few places, or off.
+    // A valid one with a few bytes changed, or truncated.
     () => {
       const bytes = request({ headers: signed });
       for (let change = 0; change <= below(4); change += 1) bytes[below(bytes.length)] = below(256);

@@ -24,7 +24,7 @@ describe('several workers', { timeout: 120_000 }, () => {
     }
   }
 
-  test('share a port, and tell their metrics and health as one, on it or on the admin port', async (t) => {
+  test('share a port and report metrics and health as one process, on that port or on the admin port', async (t) => {
     const ingress = await edgeProcess(t, topics.prefix, { WORKERS: '2' });
     assert.equal(workersOf(ingress).length, 2);
     await send(ingress.port, 20);
@@ -38,7 +38,7 @@ describe('several workers', { timeout: 120_000 }, () => {
     assert.equal((await get(ingress.port, '/readyz')).status, 200);
     assert.equal((await get(ingress.port, '/metrics')).status, 404);
 
-    // A hang-up is for whoever rereads files; it ends nothing.
+    // SIGHUP makes processes reread their files; it ends none.
     ingress.child.kill('SIGHUP');
     await send(ingress.port, 4);
     assert.equal(workersOf(ingress).length, 2);
@@ -77,7 +77,7 @@ describe('several workers', { timeout: 120_000 }, () => {
     assert.deepEqual([(await exit)[0], ingress.strays], [0, []]);
   });
 
-  test('are replaced when they die, and no count runs backwards', async (t) => {
+  test('are replaced when they die, and no counter decreases', async (t) => {
     const ingress = await edgeProcess(t, topics.prefix, { WORKERS: '2' });
     await send(ingress.port, 20);
     assert.equal(metric(await ingress.metrics(), 'bridge_ingress_webhooks_total'), 20);
@@ -92,7 +92,7 @@ describe('several workers', { timeout: 120_000 }, () => {
     assert.deepEqual(ingress.strays, []);
   });
 
-  test('that cannot start, or die again and again, end the whole with 1 and a reason', async (t) => {
+  test('that cannot start or die repeatedly end the process with exit code 1 and a reason', async (t) => {
     const wrong = spawnIngress(t, topics.prefix, {
       WORKERS: '2',
       TOPIC_PARTITIONS: String(partitions + 1),
@@ -105,7 +105,7 @@ describe('several workers', { timeout: 120_000 }, () => {
     const ingress = await edgeProcess(t, topics.prefix, { WORKERS: '2', ...secrets });
     const exit = once(ingress.child, 'exit') as Promise<[number]>;
     let killed = 0;
-    // Whoever kills them as they come makes them die young.
+    // Killing the workers as soon as they start makes them die young.
     const killing = setInterval(() => {
       for (const pid of workersOf(ingress).slice(killed)) {
         killed += 1;

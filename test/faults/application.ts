@@ -29,7 +29,7 @@ export type Offsets = ReadonlyMap<string, bigint>;
 export interface ApplicationOptions {
   /** Default 4. */
   readonly partitions?: number;
-  /** Variables of the workers beside those that point at the stack. */
+  /** Variables of the workers, in addition to those that point at the stack. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -62,7 +62,7 @@ export class Application {
     };
   }
 
-  /** Creates topics and registers the schemas under a prefix that nobody else has. */
+  /** Creates topics and registers the schemas under a unique prefix. */
   static async create(t: TestContext, options: ApplicationOptions = {}): Promise<Application> {
     const cluster = await Cluster.open(t);
     const application = new Application(t, cluster, options);
@@ -75,7 +75,7 @@ export class Application {
     return application;
   }
 
-  /** Sets configs of one of its topics, beside those it was created with. */
+  /** Sets configs of one of its topics, in addition to those it was created with. */
   async configure(topic: string, config: Readonly<Record<string, string>>): Promise<void> {
     const specs = [...topicSpecs(this.names), ...changelogSpecs(this.applicationId)];
     const created = specs.find(({ name }) => name === topic)?.config;
@@ -168,7 +168,7 @@ export class Application {
     );
   }
 
-  /** Waits for what the workers have to do; when it is in vain, the end of their logs tells why. */
+  /** Waits until the workers have done their work; on a timeout, fails with the end of their logs. */
   async #untilWorkersHave(
     what: string,
     ask: () => Promise<true | undefined>,

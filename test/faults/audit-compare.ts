@@ -5,7 +5,7 @@ import { errorHeader } from '../../streams/errors.ts';
 import { type OutputHeaders, type OutputRecord } from '../../streams/index.ts';
 import { headerText } from '../../schemas/raw-record.ts';
 
-/** Where a raw record stands. */
+/** The position of a raw record. */
 export interface Place {
   readonly topic: string;
   readonly partition: number;
@@ -28,7 +28,7 @@ export class Findings {
   }
 }
 
-/** The raw record that an output came from, by the output alone; undefined when it does not tell. */
+/** The raw record that an output came from, by the output alone; undefined when the output does not name it. */
 export async function originOf(
   output: OutputRecord,
   deadLetters: string,
@@ -148,7 +148,7 @@ export function compacted(
   return [...entries.values()];
 }
 
-/** Compares the entries of one partition of a store, in any order; `name` is told with what differs. */
+/** Compares the entries of one partition of a store, in any order; `name` is reported with each difference. */
 export function compareEntries(
   name: string,
   expected: Iterable<StoreEntry>,

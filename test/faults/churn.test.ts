@@ -11,7 +11,7 @@ import type { WorkerProcess } from './worker-process.ts';
 const churnMs = rounds(1) * 15_000;
 
 test(
-  'three instances that are started, stopped and killed in random order lose nothing and repeat nothing',
+  'three instances that are started, stopped and killed in random order lose and repeat nothing',
   { timeout: 180_000 + churnMs * 4 },
   async (t) => {
     const random = seeded(t, 'churn');
@@ -56,7 +56,7 @@ test(
     await application.drained();
     await reader.caughtUp();
     await application.audit({ ...done, sent, waits: await reader.stop() });
-    assert.ok(done.stops + done.kills > 0, 'nobody ever went');
+    assert.ok(done.stops + done.kills > 0, 'no instance was ever stopped or killed');
     for (const worker of workers) await worker.stop();
   },
 );

@@ -6,7 +6,7 @@ import { rounds, seeded } from './settings.ts';
 const times = rounds(1);
 const steps = ['begin', 'outputs', 'changelogs', 'offsets', 'during commit', 'commit'] as const;
 
-// Most of each test is waiting for the group to give the dead member up.
+// Most of each test is spent waiting for the group to give up the dead member.
 describe('a process that dies', { concurrency: 3, timeout: 180_000 + times * 150_000 }, () => {
   for (const step of steps) {
     const moment =

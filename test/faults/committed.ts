@@ -63,7 +63,7 @@ export interface Waits {
   records: number;
   /** Between records of one partition. */
   longest_gap_ms: number;
-  /** In which the end of the committed records stood still while there were records behind it. */
+  /** The time in which the end of the committed records did not advance while there were records behind it. */
   longest_blocked_ms: number;
 }
 
@@ -81,11 +81,11 @@ export class CommittedReader {
     this.#admin = admin;
     this.#topic = topic;
     this.#running = this.#run(topic);
-    // Whoever stops it hears of a failure.
+    // A failure is reported when it is stopped.
     this.#running.catch(() => undefined);
   }
 
-  /** Waits until it has seen, or passed as aborted, everything that stands in the topic now. */
+  /** Waits until it has seen, or passed as aborted, everything that is in the topic now. */
   async caughtUp(): Promise<void> {
     const ends = await this.#admin.fetchTopicOffsets(this.#topic, { isolationLevel: 0 });
     const caughtUp = until(
@@ -94,7 +94,7 @@ export class CommittedReader {
         ends.every(({ partition, high }) => (this.#offsets.get(partition) ?? 0n) >= BigInt(high)) ||
         undefined,
     );
-    // Should it fail, it is its failure that tells why, and not that nothing comes.
+    // If it fails, report its failure rather than the missing records.
     await Promise.race([caughtUp, this.#running]);
     await caughtUp;
   }

@@ -7,7 +7,7 @@ import { longestWaitMs, rounds, seeded } from './settings.ts';
 const kills = Math.max(3, rounds(3));
 
 test(
-  'instances that are killed at random moments lose nothing, repeat nothing, and leave the state of a recomputation',
+  'instances that are killed at random moments lose and repeat nothing, and leave the state of a recomputation',
   { timeout: 120_000 + kills * 60_000 },
   async (t) => {
     const random = seeded(t, 'kill');

@@ -14,7 +14,7 @@ const seed = Number(process.env['FAULT_SEED'] ?? Date.now() % 1_000_000);
 const seconds = rounds(1) === 1 ? 10 : 60;
 
 test(
-  'at 12 partitions and 500 webhooks a second everything accepted arrives, and how late is reported',
+  'with 12 partitions and 500 webhooks a second, every accepted webhook arrives and its latency is reported',
   { timeout: 240_000 },
   async (t) => {
     const deployment = await bridge({ partitions: 12 });
@@ -60,16 +60,16 @@ test(
         await reader.stop();
       }
     };
-    // The first append to each of some hundred partitions makes files: that is not what is measured either.
+    // The first append to each of some hundred partitions creates files: that is not what is measured either.
     await measured(100, 5, Date.now() - 86_400_000);
     const { summary, faults } = await measured(500, seconds, Date.now());
-    // A machine that is too busy for 500 a second refuses some: that is said, and is no fault.
+    // A machine that is too busy for 500 a second refuses some: that is reported, and is not a fault.
     const refused = faults.filter((fault) => fault.includes('was answered 503')).length;
     t.diagnostic(
       `500 webhooks/s, 12 partitions, ${seconds} s, seed ${seed}: accepted ${summary.accepted}, refused ${refused}, ` +
         `p50 ${summary.p50_ms} ms, p99 ${summary.p99_ms} ms from the answer to a committed reader`,
     );
-    // What was refused may have landed nevertheless, and then a retry of it is no new version.
+    // A refused webhook may be in the log nevertheless, and then a retry of it is not a new version.
     const others = refused > 0 ? [] : faults;
     assert.deepEqual([others, summary.duplicates, summary.missing], [[], 0, 0]);
   },

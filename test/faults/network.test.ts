@@ -14,12 +14,12 @@ const cut = Object.entries(apiKeys).map(
   ([name, apiKey]) => [`${name} arrives by half`, { type: 'cut', apiKey }] as const,
 );
 
-// InitProducerId is asked only where a producer is new: behind another fault.
+// InitProducerId is sent only by a new producer: after another fault.
 const withoutInit = ([, { apiKey }]: readonly [string, { apiKey: number }]): boolean =>
   apiKey !== apiKeys.initProducerId;
 
 describe('over a network that breaks', { timeout: 120_000 + times * 120_000 }, () => {
-  test('no record is lost or repeated, whichever request of a transaction is cut or left without its answer', async (t) => {
+  test('no record is lost or repeated, whichever request of a transaction is cut off or left unanswered', async (t) => {
     const random = seeded(t, 'network');
     const application = await Application.create(t);
     const proxy = await KafkaProxy.start(bootstrapServers()[0]!);

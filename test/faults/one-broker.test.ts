@@ -8,7 +8,7 @@ import { rounds, seeded } from './settings.ts';
 const times = rounds(1);
 
 test(
-  'over one broker nothing is lost or repeated when it restarts and when it is killed',
+  'nothing is lost or repeated when the only broker restarts or is killed',
   { timeout: 120_000 + times * 120_000 },
   async (t) => {
     const random = seeded(t, 'broker');

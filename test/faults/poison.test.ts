@@ -11,16 +11,16 @@ const times = rounds(1);
 const dayMs = 86_400_000;
 
 test(
-  'poison records are dead letters, each once and with all it came with; they leave no state and nothing stops for them',
+  'poison records are dead-lettered once each, complete and unchanged, leave no state and stop nothing',
   { timeout: 120_000 + times * 60_000 },
   async (t) => {
     seeded(t, 'poison');
-    // Sizes are to be what they look like.
+    // Without compression, sizes are predictable.
     const application = await Application.create(t, { env: { KAFKA_COMPRESSION_TYPE: 'none' } });
     const { cluster, names, partitions } = application;
     // Room for some ordinary events in one batch, but not for one of a user whose name takes so much that it alone is too large.
     await application.configure(names.priority.HIGH, { 'max.message.bytes': '2500' });
-    // A raw topic that takes what its successors do not.
+    // A raw topic that accepts records its output topics refuse.
     await application.configure(names.raw.whoop, { 'message.timestamp.after.max.ms': String(30 * dayMs) });
     // Few events of high priority: on a busy machine many in one transaction would be too large together, again and again.
     const traffic = application.traffic({ critical: 0.002 });

@@ -5,7 +5,7 @@ import { longestWaitMs, rounds, seeded, transactionTimeoutMs } from './settings.
 
 const times = rounds(1);
 test(
-  'a reader of committed records waits behind a dead process no longer than its transaction may last',
+  'a reader of committed records waits for a dead process no longer than its transaction timeout',
   { timeout: 120_000 + times * 60_000 },
   async (t) => {
     const random = seeded(t, 'reader-wait');
@@ -16,7 +16,7 @@ test(
     await application.progress();
     const reader = await application.reader();
     for (let round = 0; round < times; round += 1) {
-      // It dies with outputs in the log and does not come back, so nobody but the brokers can end its transaction: the
+      // It dies with outputs in the log and does not come back, so only the brokers can end its transaction: the
       // first, which has what came during the rebalance, or the second.
       const crash = { step: 'changelogs', transaction: 1 + Math.floor(random() * 2) } as const;
       const victim = application.worker(`victim-${round}`, { crash });
@@ -30,9 +30,9 @@ test(
     assert.ok(waits.records > 0, 'the reader got nothing');
     assert.ok(
       waits.longest_blocked_ms > transactionTimeoutMs / 2,
-      `the reader waited ${waits.longest_blocked_ms} ms at most: no transaction stood in its way`,
+      `the reader waited ${waits.longest_blocked_ms} ms at most: no transaction blocked it`,
     );
-    // The gaps that are reported beside it hold the rebalances as well, which have no such limit.
+    // The reported gaps include the rebalances as well, which have no such limit.
     assert.ok(
       waits.longest_blocked_ms <= longestWaitMs,
       `the reader waited ${waits.longest_blocked_ms} ms behind an open transaction, at most ${longestWaitMs} are due`,

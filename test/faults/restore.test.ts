@@ -34,7 +34,7 @@ async function transaction(
 }
 
 describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
-  test('of changelogs that end in 1,000 aborted records takes in none of them', async (t) => {
+  test('of changelogs that end in 1,000 aborted records includes none of them', async (t) => {
     const random = seeded(t, 'restore');
     const application = await Application.create(t);
     const { cluster, applicationId } = application;
@@ -50,9 +50,9 @@ describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
         // What would show: the state of others, under keys that are asked for.
         for (let at = 0; at < 1_000; at += 1) {
           // A store that nothing was written to gets what none of them could read.
-          const nobody = { key: Buffer.of(0), partition: at % application.partitions, value: Buffer.of(0) };
-          const { key, partition } = entries[Math.floor(random() * entries.length)] ?? nobody;
-          const { value } = entries[Math.floor(random() * entries.length)] ?? nobody;
+          const absent = { key: Buffer.of(0), partition: at % application.partitions, value: Buffer.of(0) };
+          const { key, partition } = entries[Math.floor(random() * entries.length)] ?? absent;
+          const { value } = entries[Math.floor(random() * entries.length)] ?? absent;
           aborted.push({ topic, partition, key, value });
         }
       }
@@ -76,7 +76,7 @@ describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
       [1, 2].map((partition) => ({ ...record, partition })),
       'commit',
     );
-    // A topic that is compacted only does not let anybody delete.
+    // A topic that is only compacted does not allow deletion of records.
     const policy = (value: string) =>
       cluster.admin.alterConfigs({
         validateOnly: false,
@@ -113,7 +113,7 @@ describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
     );
   });
 
-  test('holds up its own task only', async (t) => {
+  test('delays only its own task', async (t) => {
     const keys = 300_000;
     const counting = await Counting.create(t);
     const { cluster, changelog, from } = counting;

@@ -22,7 +22,7 @@ export function rounds(quick: number): number {
   return given === undefined || given === '' ? quick : Number(given);
 }
 
-/** Random numbers in [0, 1) of a test, which follow from the seed of the run and `name`; tells the seed. */
+/** Random numbers in [0, 1) of a test, which follow from the seed of the run and `name`; reports the seed. */
 export function seeded(t: TestContext, name: string): () => number {
   t.diagnostic(`FAULT_SEED=${faultSeed}`);
   let seed = faultSeed;
@@ -30,7 +30,7 @@ export function seeded(t: TestContext, name: string): () => number {
   return seededRandom(seed);
 }
 
-/** Tells figures of a test: as a diagnostic, and as a line of the file FAULT_REPORT, which a long run sums up. */
+/** Reports figures of a test: as a diagnostic, and as a line of the file FAULT_REPORT, which a long run sums up. */
 export function report(t: TestContext, figures: object): void {
   t.diagnostic(JSON.stringify(figures));
   const file = process.env['FAULT_REPORT'];

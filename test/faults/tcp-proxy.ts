@@ -25,8 +25,8 @@ interface Armed {
 }
 
 /**
- * Stands between clients and one broker on loopback. Clients go where the broker's answers send them, so the broker's
- * port in its answers is replaced by the proxy's: host and port stand side by side there, in every version.
+ * Sits between clients and one broker on loopback. Clients go where the broker's answers send them, so the broker's
+ * port in its answers is replaced by the proxy's: host and port are adjacent there, in every version.
  */
 export class KafkaProxy {
   readonly #server: Server;

@@ -79,7 +79,7 @@ async function moveLeaders(admin: Admin, topics: readonly string[]): Promise<num
 }
 
 test(
-  'over three brokers nothing is lost or repeated while they restart, are killed, and hand over leaders and coordinators',
+  'nothing is lost or repeated while three brokers restart, are killed, and hand over leaders and coordinators',
   { timeout: 180_000 + times * 240_000 },
   async (t) => {
     const random = seeded(t, 'brokers');

@@ -78,7 +78,7 @@ export class Traffic {
     this.#random = seededRandom(options.seed);
     this.#users = options.users ?? 200;
     this.#running = this.#run();
-    // Whoever stops it hears of a failure.
+    // A failure is reported when it is stopped.
     this.#running.catch(() => undefined);
   }
 
@@ -122,7 +122,7 @@ export class Traffic {
       }
       await this.#producer.sendBatch({ acks: -1, topicMessages: messagesByTopic(records) });
     } catch {
-      // An idempotent producer that has given a batch up must not go on; what it sent counts by the log alone.
+      // An idempotent producer that has given up a batch must not continue; what it sent counts by the log alone.
       this.sent.failed_sends += 1;
       const broken = this.#producer;
       this.#producer = undefined;
@@ -136,7 +136,7 @@ export class Traffic {
     if (kind < 0.01) {
       this.sent.malformed += 1;
       const any = Math.floor(this.#random() * this.#users);
-      // HealthKit bodies need not name their user, whom their token tells.
+      // HealthKit bodies need not name their user, because their token does.
       const at = deviceOf(any) === 'healthkit' ? any - 1 : any;
       const user = `u-${at}`;
       const body = malformed[Math.floor(this.#random() * malformed.length)]?.(user) ?? '';

@@ -6,7 +6,7 @@ import type { WorkerSettings } from './topology-worker.ts';
 
 const program = fileURLToPath(new URL('./topology-worker.ts', import.meta.url));
 
-/** A topology worker as a process; signals go to it and to nobody else. */
+/** A topology worker as a process; signals go to it alone. */
 export class WorkerProcess {
   readonly instanceId: string;
   readonly #child: ChildProcess;
@@ -89,7 +89,7 @@ export class WorkerProcess {
   async stop(): Promise<void> {
     this.signal('SIGTERM');
     const end = await this.ended(20_000);
-    // What was forgotten would have held it for ever.
+    // A forgotten handle would have kept it alive for ever.
     if (end !== 0 || this.log.includes('holds the process'))
       throw new Error(`worker ${this.instanceId} ended with ${String(end)}:\n${this.log}`);
   }

@@ -11,7 +11,7 @@ const timeout = 120_000 + times * 90_000;
 describe('a process that was asleep', { concurrency: true, timeout }, () => {
   // Behind the changelogs the group refuses its offsets; behind the offsets the coordinator has ended its transaction.
   for (const step of ['changelogs', 'offsets'] as const) {
-    test(`commits nothing when it slept past its session behind the step ${step} and others have taken over`, async (t) => {
+    test(`commits nothing after sleeping past its session after the step ${step} while others have taken over`, async (t) => {
       const random = seeded(t, `zombie-${step}`);
       const application = await Application.create(t);
       const traffic = application.traffic({ rate: 150 });
@@ -45,7 +45,7 @@ describe('a process that was asleep', { concurrency: true, timeout }, () => {
     });
   }
 
-  test('goes on where it was after 20 s of sleep, alone in its group', async (t) => {
+  test('continues where it was after 20 s of sleep, alone in its group', async (t) => {
     const random = seeded(t, 'sleep');
     const application = await Application.create(t);
     const traffic = application.traffic({ rate: 150 });

@@ -4,14 +4,14 @@ import { createByteBudget, createAdmissionQueue } from '../../ingress/admission.
 
 const limits = { places: 2, maxWaiting: 2, maxWaitMs: 5_000 };
 
-test('places are taken at once while there are any', () => {
+test('free places are taken at once', () => {
   const line = createAdmissionQueue(limits);
   assert.equal(line.enter(), 'entered');
   assert.equal(line.enter(), 'entered');
   assert.equal(line.inHand, 2);
 });
 
-test('those who wait come in the order in which they came', async () => {
+test('waiters are admitted in the order of their arrival', async () => {
   const line = createAdmissionQueue(limits);
   assert.equal(line.enter(), 'entered');
   assert.equal(line.enter(), 'entered');
@@ -30,13 +30,13 @@ test('those who wait come in the order in which they came', async () => {
   assert.equal(line.inHand, 0);
 });
 
-test('a full line takes nobody', () => {
+test('a full queue admits no more waiters', () => {
   const line = createAdmissionQueue({ places: 1, maxWaiting: 0, maxWaitMs: 5_000 });
   assert.equal(line.enter(), 'entered');
   assert.equal(line.enter(), 'full');
 });
 
-test('whoever waits too long is told so and holds no place', async () => {
+test('a waiter that times out is rejected and holds no place', async () => {
   const line = createAdmissionQueue({ places: 1, maxWaiting: 5, maxWaitMs: 5 });
   assert.equal(line.enter(), 'entered');
   assert.equal(await line.enter(), 'late');
@@ -45,7 +45,7 @@ test('whoever waits too long is told so and holds no place', async () => {
   assert.equal(line.inHand, 0);
 });
 
-test('whoever leaves the line is passed over', async () => {
+test('a waiter that leaves the queue is skipped', async () => {
   const line = createAdmissionQueue(limits);
   assert.equal(line.enter(), 'entered');
   assert.equal(line.enter(), 'entered');
@@ -62,7 +62,7 @@ test('whoever leaves the line is passed over', async () => {
   assert.equal(line.inHand, 2);
 });
 
-test('a budget gives what it has and gets it back once', () => {
+test('a budget grants what it has and is repaid once', () => {
   const budget = createByteBudget(100);
   const first = budget.lease();
   const second = budget.lease();

@@ -130,7 +130,7 @@ async function refused(code: string, answer: Promise<Answer>): Promise<void> {
 for (const device of devices) {
   const { body, user } = bodies[device];
   describe(`what ${device} sends`, () => {
-    test('is taken with the new secret and with the older one, under its user', async () => {
+    test('is accepted with the new secret and with the older one, under its user', async () => {
       for (const [index, key] of secrets.entries()) {
         appended = [];
         assert.equal((await post(device, body, sign[device](body, key))).status, 200);
@@ -162,7 +162,7 @@ for (const device of devices) {
       else assert.deepEqual(again, { ok: true, scheme: device, secretIndex: 1 });
     });
 
-    test('is refused with the secret of somebody else', () =>
+    test('is refused with the secret of another party', () =>
       refused(
         device === 'healthkit' ? 'token_wrong' : 'signature_wrong',
         post(device, body, sign[device](body, 'guess')),
@@ -178,7 +178,7 @@ for (const device of devices) {
       }
     });
 
-    test('without anything is refused', () =>
+    test('is refused without any credentials', () =>
       refused(device === 'healthkit' ? 'token_missing' : 'signature_missing', post(device, body, {})));
   });
 }
@@ -186,7 +186,7 @@ for (const device of devices) {
 describe('a HealthKit token', () => {
   const bearing = (user: string, key = secret) => ({ authorization: `Bearer ${bearerToken(user, key)}` });
 
-  test('is the key of whatever JSON it comes with', async () => {
+  test('keys any JSON that it comes with', async () => {
     for (const body of ['{"data":{}}', '{}', '[]', 'null', '7', '{"user_id":null}', '{"user_id":""}']) {
       appended = [];
       assert.equal((await post('healthkit', body, bearing('athlete-42 å'))).status, 200);
@@ -194,7 +194,7 @@ describe('a HealthKit token', () => {
     }
   });
 
-  test('brings the simple format of its own user, also when the id is a number there', async () => {
+  test('is accepted with the simple format of its own user, even if the id is a number there', async () => {
     for (const [user, body] of [
       ['user-7', '{"user_id":"user-7","timestamp":"2025-07-30T12:00:00Z"}'],
       ['10129', '{"user_id":10129}'],
@@ -206,19 +206,19 @@ describe('a HealthKit token', () => {
     }
   });
 
-  test('of one user with a body that names another is refused', () =>
+  test('is refused with a body that names another user', () =>
     refused('token_of_another_user', post('healthkit', '{"user_id":"user-8"}', bearing('user-7'))));
 
-  test('of a revoked user is refused, under every secret, and those of others are not', async () => {
+  test('of a revoked user is refused under every secret, and those of other users are accepted', async () => {
     revoked.add('user-7');
     await refused('token_revoked', post('healthkit', '{}', bearing('user-7')));
     await refused('token_revoked', post('healthkit', '{}', bearing('user-7', older)));
-    // Nobody can find out who was revoked without a token of theirs.
+    // Without a token of a user, a sender cannot find out whether that user is revoked.
     await refused('token_wrong', post('healthkit', '{}', bearing('user-7', 'guess')));
     assert.equal((await post('healthkit', '{}', bearing('user-77'))).status, 200);
   });
 
-  test('that is wrong is refused before the body comes', async () => {
+  test('that is wrong is refused before the body arrives', async () => {
     const answer = await call({
       port,
       path: '/webhook/healthkit',
@@ -228,12 +228,12 @@ describe('a HealthKit token', () => {
     assert.equal(answer.status, 401);
   });
 
-  test('is taken by no other route', () =>
+  test('is accepted by no other route', () =>
     refused('signature_missing', post('oura', '{}', bearing('user-7'))));
 });
 
 describe('pitfalls of the vendors', () => {
-  test('1: raw bytes first: a body that was only written anew does not verify', async () => {
+  test('1: raw bytes first: a body that was only reserialized does not verify', async () => {
     for (const device of withTime) {
       const spaced = '{ "user_id": "user-7", "hrv": 1.0 }\n';
       assert.equal((await post(device, spaced, sign[device](spaced))).status, 200);
@@ -244,7 +244,7 @@ describe('pitfalls of the vendors', () => {
     }
   });
 
-  test('2: whatever is missing or malformed is 401 and no exception', async () => {
+  test('2: anything missing or malformed gets 401 and throws nothing', async () => {
     const garbage = [
       '',
       ' ',
@@ -273,7 +273,7 @@ describe('pitfalls of the vendors', () => {
     assert.deepEqual(appended, []);
   });
 
-  test('2: names of headers may be of any case', async () => {
+  test('2: header names may be in any case', async () => {
     for (const device of devices) {
       const entries = Object.entries(sign[device]('{}'));
       for (const turn of [(name: string) => name.toLowerCase(), (name: string) => name.toUpperCase()]) {
@@ -283,7 +283,7 @@ describe('pitfalls of the vendors', () => {
     }
   });
 
-  test('2: a header that comes as an array is ambiguous, be it the same value', async () => {
+  test('2: a header that arrives as an array is ambiguous, even with equal values', async () => {
     for (const device of devices) {
       for (const [name, value] of Object.entries(sign[device]('{}'))) {
         const doubled = { ...sign[device]('{}'), [name]: [value, value] };
@@ -295,7 +295,7 @@ describe('pitfalls of the vendors', () => {
     assert.deepEqual(appended, []);
   });
 
-  test('3: an empty secret closes the route, whatever was made with the empty key', async () => {
+  test('3: an empty secret closes the route, also to signatures made with the empty key', async () => {
     for (const device of devices) {
       const answer = await post(device, '{}', sign[device]('{}', ''), 'empty-secret');
       assert.deepEqual([answer.status, answer.json()['code']], [503, 'no_secret']);
@@ -303,7 +303,7 @@ describe('pitfalls of the vendors', () => {
     assert.deepEqual(appended, []);
   });
 
-  test('4: the text of the timestamp is what is signed, digit for digit', async () => {
+  test('4: the text of the timestamp is signed, digit for digit', async () => {
     for (const device of ['oura', 'whoop'] as const) {
       const [timestampName = '', signatureName = ''] = Object.keys(sign[device](''));
       const atMs = Math.floor(Date.now() / 1_000) * 1_000;
@@ -317,7 +317,7 @@ describe('pitfalls of the vendors', () => {
     }
   });
 
-  test('5: the far future is refused as well as the past, and retries are in time', async () => {
+  test('5: the far future is refused as well as the past, and retries are accepted', async () => {
     for (const device of withTime) {
       const at = (offsetS: number): Promise<Answer> =>
         post(device, '{}', sign[device]('{}', secret, Date.now() + offsetS * 1_000));
@@ -329,14 +329,14 @@ describe('pitfalls of the vendors', () => {
     }
   });
 
-  test('6: what is sent again within the window is answered 2xx again', async () => {
+  test('6: a request that is sent again within the window gets 2xx again', async () => {
     for (const device of devices) {
       const headers = sign[device]('{}');
       for (let sent = 0; sent < 3; sent += 1) assert.equal((await post(device, '{}', headers)).status, 200);
     }
   });
 
-  test('8: unknown kinds of events are stored and answered 2xx', async () => {
+  test('8: unknown kinds of events are stored and get 2xx', async () => {
     for (const device of devices) {
       const body = '{"type":"of tomorrow","event_type":"renamed","data_type":"meal"}';
       assert.equal((await post(device, body, sign[device](body))).status, 200);
@@ -345,7 +345,7 @@ describe('pitfalls of the vendors', () => {
   });
 });
 
-test("one vendor's signature is worth nothing at another's route", async () => {
+test('the signature of one vendor is refused on the route of another', async () => {
   for (const from of devices) {
     for (const to of devices.filter((device) => device !== from)) {
       assert.equal((await post(to, '{}', sign[from]('{}'))).status, 401, `${from} at ${to}`);
@@ -354,7 +354,7 @@ test("one vendor's signature is worth nothing at another's route", async () => {
   assert.deepEqual(appended, []);
 });
 
-test('a vendor’s own signature that is wrong is not made good by a right plain one', async () => {
+test('a valid plain signature does not make up for a wrong signature of the vendor', async () => {
   for (const device of devices) {
     const headers = { ...sign[device]('{}', 'guess'), signature: hex(secret, '{}') };
     assert.equal((await post(device, '{}', headers)).status, 401);
@@ -362,7 +362,7 @@ test('a vendor’s own signature that is wrong is not made good by a right plain
   assert.deepEqual(appended, []);
 });
 
-test('no answer says anything of the secret, the user or the body', async () => {
+test('no answer reveals the secret, the user or the body', async () => {
   const planted = 'planted-7361';
   for (const device of devices) {
     const body = JSON.stringify({ user_id: planted, note: planted });

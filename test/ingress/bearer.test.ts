@@ -49,14 +49,14 @@ test('a token verifies for its user, whatever the id is', () => {
   );
 });
 
-test('the word Bearer may be of any case and stand at some distance', () => {
+test('the word Bearer may be in any case and be followed by several spaces', () => {
   const token = bearerToken('user-1', secret);
   for (const word of ['bearer ', 'BEARER ', 'Bearer    ']) {
     assert.equal(answer({ authorization: word + token }), 'bearer 0 user-1');
   }
 });
 
-test('a token made with an older secret of the list still holds', () => {
+test('a token made with an older secret of the list is still valid', () => {
   const token = bearerToken('user-1', secret);
   assert.equal(answer(bearing(token), ['newest', 'new', secret]), 'bearer 2 user-1');
   assert.equal(answer(bearing(token), ['newest']), 'token_wrong');
@@ -65,7 +65,7 @@ test('a token made with an older secret of the list still holds', () => {
   assert.equal(answer(bearing(bearerToken('user-1', '')), ['', 'new']), 'token_wrong');
 });
 
-test("a token's digest holds for its own user only", () => {
+test('the digest of a token is valid for its own user only', () => {
   const [, digest = ''] = bearerToken('user-1', secret).split('.');
   const [other = ''] = bearerToken('user-2', secret).split('.');
   assert.equal(answer(bearing(`${other}.${digest}`)), 'token_wrong');
@@ -73,7 +73,7 @@ test("a token's digest holds for its own user only", () => {
   assert.equal(answer(bearing(`dXNlci0x.${mac('user-1')}`)), 'token_wrong');
 });
 
-test('a token that is written in another way does not verify', () => {
+test('a token in another encoding does not verify', () => {
   const token = bearerToken('user', secret);
   const [signed = '', digest = ''] = token.split('.');
   assert.equal(signed, 'dXNlcg');
@@ -102,14 +102,14 @@ test('a token that is written in another way does not verify', () => {
   }
 });
 
-test('a right digest over what can be no user id does not verify', () => {
+test('a correct digest of an invalid user id does not verify', () => {
   for (const bytes of [Buffer.from([0xff]), Buffer.from('a\0b'), Buffer.from('x'.repeat(257))]) {
     const signed = bytes.toString('base64url');
     assert.equal(answer(bearing(`${signed}.${mac(signed)}`)), 'token_malformed');
   }
 });
 
-test('a header that is missing, came twice, or is of another kind is told', () => {
+test('a header that is missing, repeated or of another kind is reported as such', () => {
   const { authorization } = bearing(bearerToken('user-1', secret));
   assert.equal(answer({}), 'token_missing');
   assert.equal(answer({ authorization: [''] }), 'token_missing');
@@ -119,7 +119,7 @@ test('a header that is missing, came twice, or is of another kind is told', () =
   }
 });
 
-test('beside a plain signature a token of ours decides, and one of somebody else does not', () => {
+test('next to a plain signature, a token of the bridge is decisive, and a foreign one is ignored', () => {
   const signature = createHmac('sha256', secret).update(body).digest('hex');
   const right = bearerToken('user-1', secret);
   const wrong = bearerToken('user-1', 'guess');
@@ -131,7 +131,7 @@ test('beside a plain signature a token of ours decides, and one of somebody else
   assert.equal(answer({ ...bearing('a.gateways.token'), signature: 'zz' }), 'signature_malformed');
 });
 
-test('other vendors take no tokens', () => {
+test('other vendors do not accept tokens', () => {
   const token = bearing(bearerToken('user-1', secret));
   assert.deepEqual(check(token, [secret], [schemes.plain]), { ok: false, reason: 'signature_missing' });
 });

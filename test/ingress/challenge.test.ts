@@ -32,7 +32,7 @@ function ask(query: string, options: { method?: string; path?: string } = {}): P
 }
 const named = `verification_token=${encodeURIComponent(token)}`;
 
-test('a challenge comes back as it was sent, with 200 and as JSON', async () => {
+test('a challenge is returned unchanged, with 200 and as JSON', async () => {
   for (const challenge of ['c', 'a+b/c==', 'ä "quoted" \\', '?what?', 'x'.repeat(4_000), '__proto__', '0']) {
     const answer = await ask(`${named}&challenge=${encodeURIComponent(challenge)}`);
     assert.equal(answer.status, 200);
@@ -41,12 +41,12 @@ test('a challenge comes back as it was sent, with 200 and as JSON', async () => 
   }
 });
 
-test('a question mark in the query is a part of it', async () => {
+test('a question mark in the query is part of it', async () => {
   const answer = await ask(`${named}&challenge=ab?cd`);
   assert.deepEqual([answer.status, answer.body], [200, '{"challenge":"ab?cd"}']);
 });
 
-test('the order of the parameters does not matter, and others are passed over', async () => {
+test('the order of the parameters does not matter, and others are ignored', async () => {
   assert.equal((await ask(`other=1&challenge=c&${named}&challenge2=d`)).body, '{"challenge":"c"}');
 });
 
@@ -57,7 +57,7 @@ test('HEAD gets the head of the answer', async () => {
   assert.deepEqual([wrong.status, wrong.body], [401, '']);
 });
 
-test('a wrong token is 401 and gets no challenge back', async () => {
+test('a wrong token gets 401 and no challenge', async () => {
   for (const wrong of ['', 'x', token.slice(1), `${token}x`, token.toUpperCase(), 'ä', '\0', '%']) {
     for (const query of [encodeURIComponent(wrong), '%', '%zz', '%ff']) {
       const answer = await ask(`verification_token=${query}&challenge=planted`);
@@ -67,7 +67,7 @@ test('a wrong token is 401 and gets no challenge back', async () => {
   }
 });
 
-test('a right token without a challenge, and anything that came twice, is 400', async () => {
+test('a correct token without a challenge, and any repeated parameter, gets 400', async () => {
   for (const query of [
     '',
     'challenge=c',

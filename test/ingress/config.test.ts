@@ -5,7 +5,7 @@ import { ConfigError, describeConfig } from '../../process/config.ts';
 
 const env = { KAFKA_BOOTSTRAP_SERVERS: 'localhost:9092' };
 
-test('the defaults are those of a machine for development, and of production where NODE_ENV says so', () => {
+test('the defaults are for development, or for production if NODE_ENV says so', () => {
   const development = readIngressConfig(env);
   assert.deepEqual([development.PLAIN_SIGNATURE, development.TEST_WEBHOOK], [true, true]);
   assert.deepEqual(
@@ -23,7 +23,7 @@ test('the defaults are those of a machine for development, and of production whe
   assert.deepEqual([explicit.PLAIN_SIGNATURE, explicit.TEST_WEBHOOK], [true, true]);
 });
 
-test('secrets are lists, for the time of rotating them, and never shown', () => {
+test('secrets are lists, so that they can be rotated, and are never shown', () => {
   const config = readIngressConfig({
     ...env,
     OURA_WEBHOOK_SECRET: 'new, old',
@@ -37,7 +37,7 @@ test('secrets are lists, for the time of rotating them, and never shown', () => 
   assert.equal(shown['WHOOP_WEBHOOK_SECRET'], '[unset]');
 });
 
-test('all faults are told together, and none quotes its value', () => {
+test('all faults are reported together, and none quotes its value', () => {
   const wrong = { PORT: 'planted-1', WORKERS: '0', REDIS_URL: 'http://planted-2', TEST_WEBHOOK: 'planted-3' };
   assert.throws(
     () => readIngressConfig(wrong),
@@ -51,7 +51,7 @@ test('all faults are told together, and none quotes its value', () => {
   );
 });
 
-test('short secrets are told by variable and place, and not shown', () => {
+test('short secrets are reported by variable and position, and not shown', () => {
   const config = readIngressConfig({
     ...env,
     OURA_WEBHOOK_SECRET: 'sixteen-letters!,planted-short1',

@@ -21,17 +21,17 @@ import {
 } from './harness.ts';
 
 /** A Redis that answers each command with the next of `answers`. */
-async function fakeRedis(answers: string[]): Promise<{ server: Server; url: string; heard: string[] }> {
-  const heard: string[] = [];
+async function fakeRedis(answers: string[]): Promise<{ server: Server; url: string; received: string[] }> {
+  const received: string[] = [];
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.on('data', (chunk) => {
-      heard.push(chunk.toString());
+      received.push(chunk.toString());
       socket.write(answers.join(''));
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { server, url: `127.0.0.1:${(server.address() as AddressInfo).port}`, heard };
+  return { server, url: `127.0.0.1:${(server.address() as AddressInfo).port}`, received };
 }
 function close(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()));
@@ -80,7 +80,7 @@ describe('the probes and metrics of an ingress', { timeout: 120_000 }, () => {
     }
   });
 
-  test('a database or cache that is down degrades the health, and takes no webhook away', async () => {
+  test('a database or cache that is down degrades the health, and webhooks are still accepted', async () => {
     const redis = await fakeRedis(['+OK\r\n', '+PONG\r\n']);
     const ingress = await testIngress(topics, {
       POSTGRES_URL: `postgres://user:secret-part@127.0.0.1:${await unusedPort()}/none`,
@@ -103,7 +103,7 @@ describe('the probes and metrics of an ingress', { timeout: 120_000 }, () => {
     }
   });
 
-  test('without Kafka it listens and lives, is not ready, and answers webhooks with 503 in time', async () => {
+  test('without Kafka it listens and is live, is not ready, and answers webhooks with 503 in time', async () => {
     const { log, lines } = capturedLog('info');
     const config = readIngressConfig({
       KAFKA_BOOTSTRAP_SERVERS: `127.0.0.1:${await unusedPort()}`,
@@ -134,7 +134,7 @@ describe('the probes and metrics of an ingress', { timeout: 120_000 }, () => {
     }
   });
 
-  test('five sends that fail open the breaker, which shows everywhere; bad signatures do not', async () => {
+  test('five failed sends open the breaker, which every probe shows; bad signatures do not', async () => {
     const config = readIngressConfig({
       KAFKA_BOOTSTRAP_SERVERS: `127.0.0.1:${await unusedPort()}`,
       TOPIC_PREFIX: topics.prefix,
@@ -220,7 +220,7 @@ describe('the probes and metrics of an ingress', { timeout: 120_000 }, () => {
     }
   });
 
-  test('with an admin port metrics and details are there only', async () => {
+  test('with an admin port, metrics and details are served there only', async () => {
     const ingress = await testIngress(topics, { ADMIN_PORT: '0' });
     try {
       const admin = ingress.adminAddress;
@@ -240,7 +240,7 @@ describe('the probes and metrics of an ingress', { timeout: 120_000 }, () => {
     }
   });
 
-  test('missing topics make it not ready; another count of partitions stops it with a message', async () => {
+  test('missing topics make it not ready; a different number of partitions stops it with a message', async () => {
     const missing = await testIngress({ prefix: 'there-is-no-such-topic-' });
     try {
       const ready = await get(missing.port, '/readyz');
@@ -273,10 +273,13 @@ describe('the probes and metrics of an ingress', { timeout: 120_000 }, () => {
 });
 
 describe('the ping of Redis', () => {
-  test('logs in when the URL says how, and hears PONG', async () => {
+  test('logs in with the credentials of the URL, and receives PONG', async () => {
     const redis = await fakeRedis(['+OK\r\n', '+PONG\r\n']);
     await pingRedis(`redis://me:p%40ss@${redis.url}/2`, 2_000);
-    assert.equal(redis.heard.join(''), '*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$4\r\np@ss\r\n*1\r\n$4\r\nPING\r\n');
+    assert.equal(
+      redis.received.join(''),
+      '*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$4\r\np@ss\r\n*1\r\n$4\r\nPING\r\n',
+    );
     await close(redis.server);
   });
 

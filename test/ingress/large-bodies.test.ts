@@ -29,7 +29,7 @@ describe('large bodies', { timeout: 120_000 }, () => {
     await topics.close();
   });
 
-  test('of 0.9, 1.1 and 9.9 MiB, and of exactly 10 MiB, are taken byte for byte', async () => {
+  test('of 0.9, 1.1 and 9.9 MiB, and of exactly 10 MiB, are accepted byte for byte', async () => {
     const bodies = [0.9, 1.1, 9.9, 10].map((size) => bodyOf(Math.floor(size * MiB)));
     for (const [index, body] of bodies.entries()) {
       const options = index % 2 === 0 ? {} : { chunkBytes: 50_000 };
@@ -66,7 +66,7 @@ describe('large bodies', { timeout: 120_000 }, () => {
     assert.match(answer, /connection: close/i);
   });
 
-  test('forty of 1 MiB at once give only 200 and 503, and small webhooks beside them all 200', async () => {
+  test('forty of 1 MiB at once get only 200 and 503, and concurrent small webhooks all get 200', async () => {
     const large = bodyOf(MiB);
     const heads = { 'content-length': large.length, signature: hex(ouraSecret, large) };
     // All forty are in the middle of their bodies, until the small ones have their answers.
@@ -110,7 +110,7 @@ describe('large bodies', { timeout: 120_000 }, () => {
     assert.match(levels.body, /webhooks_in_hand 0\n/);
   });
 
-  test('chunked ones are counted as they come', async () => {
+  test('chunked ones are counted as they arrive', async () => {
     const large = bodyOf(8 * MiB);
     const answers = await Promise.all(
       Array.from({ length: 8 }, () => signed(port, 'terra', large, { chunkBytes: 100_000 })),

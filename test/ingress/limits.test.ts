@@ -41,31 +41,31 @@ async function server(
   return { server: http, port, read };
 }
 
-/** Writes `parts` with a pause before each but the first; resolves with what was heard once the server closes. */
+/** Writes `parts` with a pause before each but the first; resolves with the answer once the server closes. */
 function talk(port: number, parts: readonly string[], pauseMs = 0): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
-    let heard = '';
-    socket.on('data', (chunk: Buffer) => (heard += chunk.toString('latin1')));
+    let response = '';
+    socket.on('data', (chunk: Buffer) => (response += chunk.toString('latin1')));
     socket.on('error', () => undefined);
     const timers = parts.map((part, index) => setTimeout(() => socket.write(part), index * pauseMs));
     socket.on('end', () => socket.end());
     socket.on('close', () => {
       for (const timer of timers) clearTimeout(timer);
-      resolve(heard);
+      resolve(response);
     });
   });
 }
 
-function assertProblem(heard: string, status: number, code: string): void {
-  assert.match(heard, new RegExp(`^HTTP/1.1 ${status} `), heard);
-  assert.match(heard, /\r\ncontent-type: application\/problem\+json\r\n/i);
-  assert.match(heard, /\r\nconnection: close\r\n/i);
-  const { status: told, code: toldCode } = JSON.parse(heard.split('\r\n\r\n')[1] ?? '') as Record<
+function assertProblem(response: string, status: number, code: string): void {
+  assert.match(response, new RegExp(`^HTTP/1.1 ${status} `), response);
+  assert.match(response, /\r\ncontent-type: application\/problem\+json\r\n/i);
+  assert.match(response, /\r\nconnection: close\r\n/i);
+  const { status: actual, code: actualCode } = JSON.parse(response.split('\r\n\r\n')[1] ?? '') as Record<
     string,
     unknown
   >;
-  assert.deepEqual([told, toldCode], [status, code]);
+  assert.deepEqual([actual, actualCode], [status, code]);
 }
 
 const post = 'POST /webhook/oura HTTP/1.1\r\nhost: x\r\n';
@@ -84,7 +84,7 @@ for (const [title, status, code, request] of [
   ],
   ['a chunk without a size', 400, 'bad_request', `${post}transfer-encoding: chunked\r\n\r\nzz\r\nxx\r\n`],
   ['a header with a control character', 400, 'bad_request', `${post}a: b\u0001\r\n\r\n`],
-  ['an expectation nobody meets', 417, 'expectation', `${post}expect: wonders\r\ncontent-length: 0\r\n\r\n`],
+  ['an unknown expectation', 417, 'expectation', `${post}expect: wonders\r\ncontent-length: 0\r\n\r\n`],
 ] as const) {
   test(`${title}: ${status} as a problem document, and the end of the connection`, async (t) => {
     const { port } = await server(t);
@@ -113,7 +113,7 @@ test('a request that does not end in time gets 408', async (t) => {
   assert.deepEqual(read, [{ ok: false, code: 'incomplete_body' }]);
 });
 
-test('a body that pauses or is too slow is given up, one that is slow but steady is read', async (t) => {
+test('a body that pauses or is too slow is abandoned, and one that is slow but steady is read', async (t) => {
   const { port, read } = await server(t);
   const head = `${post}content-length: 300\r\nconnection: close\r\n\r\n`;
   void talk(port, [head]);
@@ -133,8 +133,8 @@ test('an idle connection outlives the time for headers, so that a proxy closes i
   const { port } = await server(t, { headersMs: 100, requestMs: 200, keepAliveMs: 2_000 });
   const request = `${post}content-length: 0\r\n\r\n`;
   const last = request.replace('host: x', 'host: x\r\nconnection: close');
-  const heard = await talk(port, [request, last], 500);
-  assert.equal(heard.split('HTTP/1.1 200 ').length - 1, 2);
+  const response = await talk(port, [request, last], 500);
+  assert.equal(response.split('HTTP/1.1 200 ').length - 1, 2);
 });
 
 test('connections over the limit are closed on arrival, the others continue', async (t) => {
@@ -181,8 +181,8 @@ test('an unreadable target gets 404 like any unknown path', async (t) => {
     '?',
     '#',
   ]) {
-    const heard = await talk(port, [`GET ${target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`]);
-    if (!heard.startsWith('HTTP/1.1 400 ')) assertProblem(heard, 404, 'not_found');
+    const response = await talk(port, [`GET ${target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`]);
+    if (!response.startsWith('HTTP/1.1 400 ')) assertProblem(response, 404, 'not_found');
   }
 });
 

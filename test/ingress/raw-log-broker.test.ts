@@ -10,7 +10,7 @@ describe('the raw log on a real broker', { timeout: 120_000 }, () => {
   });
   after(() => topics.close());
 
-  test('what is acknowledged under load is in the log exactly once, in order for each user', async () => {
+  test('acknowledged webhooks are in the log exactly once under load, in order for each user', async () => {
     const ingress = await testIngress(topics);
     const agent = new Agent({ keepAlive: true, maxSockets: 64 });
     const users = 60;
@@ -53,9 +53,9 @@ describe('the raw log on a real broker', { timeout: 120_000 }, () => {
     }
   });
 
-  test('a body that the broker refuses as too large is 413, those beside it are taken, and the breaker stays closed', async () => {
+  test('a body that the broker refuses as too large gets 413, its neighbours are accepted, and the breaker stays closed', async () => {
     const strict = await testTopics({ maxBytes: 100_000 });
-    // Sizes are to be what they look like.
+    // Without compression, sizes are predictable.
     const ingress = await testIngress(strict, { KAFKA_COMPRESSION_TYPE: 'none' });
     try {
       const large = JSON.stringify({ user_id: 'large', note: 'x'.repeat(200_000) });
@@ -91,7 +91,7 @@ describe('the raw log on a real broker', { timeout: 120_000 }, () => {
     }
   });
 
-  test('stopping finishes what is in hand and answers it', async () => {
+  test('stopping finishes and answers the requests in progress', async () => {
     const ingress = await testIngress(topics);
     const agent = new Agent({ keepAlive: true });
     await signed(ingress.port, 'terra', '{"user_id":"before"}', { agent });

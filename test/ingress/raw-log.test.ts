@@ -91,7 +91,7 @@ function brokerError(type: string, place: object = {}): Error {
   return Object.assign(new Error(type), { type, ...place });
 }
 
-test('the first record goes at once, those that come meanwhile go together in the next send', async () => {
+test('the first record is sent at once, and those that arrive meanwhile share the next send', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer);
   const first = log.append(record('a'), { deadlineMs });
@@ -109,7 +109,7 @@ test('the first record goes at once, those that come meanwhile go together in th
   await log.close(1_000);
 });
 
-test('a send holds at most 1 MiB for a partition, and the order within a partition stays', async () => {
+test('a send holds at most 1 MiB for a partition and keeps the order within it', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer);
   const blocking = log.append(record('x', { partition: 3 }), { deadlineMs });
@@ -132,7 +132,7 @@ test('a send holds at most 1 MiB for a partition, and the order within a partiti
   await log.close(1_000);
 });
 
-test('the whole of a send is bounded too', async () => {
+test('the total size of a send is bounded too', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer, {
     limits: { partitionBytes: () => 1024 * KiB, sendBytes: 300 * KiB },
@@ -150,7 +150,7 @@ test('the whole of a send is bounded too', async () => {
   await log.close(1_000);
 });
 
-test('a large record goes alone, and small ones of other partitions do not wait behind it', async () => {
+test('a large record is sent alone, and small ones of other partitions do not wait for it', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer);
   const appended = [
@@ -188,7 +188,7 @@ test('after any failed send the producer is replaced, and its records are not se
   await log.close(1_000);
 });
 
-test('a producer that cannot connect fails the records, and another is made', async () => {
+test('a producer that cannot connect fails its records and is replaced', async () => {
   let attempts = 0;
   const cluster = fakeCluster({
     connect: () => (++attempts === 1 ? Promise.reject(new Error('refused')) : Promise.resolve()),
@@ -216,7 +216,7 @@ test('a record that waited past its deadline is answered and never sent', async 
   await log.close(1_000);
 });
 
-test('a send without an answer is given up at the deadline', async () => {
+test('a send without an answer is abandoned at the deadline', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer, { ackDeadlineMs: 20 });
   assert.equal(await log.append(record('a'), { deadlineMs: 5_000 }), 'failed');
@@ -229,7 +229,7 @@ test('a send without an answer is given up at the deadline', async () => {
   await log.close(1_000);
 });
 
-test('of a batch that was refused as too large each record is tried alone', async () => {
+test('each record of a batch that was refused as too large is tried alone', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer);
   const appended = ['a', 'b', 'c'].map((mark) =>
@@ -292,7 +292,7 @@ test('five failures in a row open the breaker: nothing is sent until a trial, an
   await log.close(1_000);
 });
 
-test('what is too large never opens the breaker, and does not reset its count either', async () => {
+test('records that are too large neither open the breaker nor reset its count', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer);
   for (let send = 0; send < 10; send += 1) {
@@ -305,7 +305,7 @@ test('what is too large never opens the breaker, and does not reset its count ei
   await log.close(1_000);
 });
 
-test('closing sends what waits, refuses what comes, and disconnects', async () => {
+test('closing sends waiting records, refuses new ones, and disconnects', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer);
   const first = log.append(record('a'), { deadlineMs });
@@ -320,7 +320,7 @@ test('closing sends what waits, refuses what comes, and disconnects', async () =
   assert.ok(cluster.state.disconnects >= 1);
 });
 
-test('closing gives up what the broker does not answer', async () => {
+test('closing abandons sends that the broker does not answer', async () => {
   const cluster = fakeCluster();
   const log = rawLog(cluster.createProducer, { ackDeadlineMs: 50 });
   const first = log.append(record('a'), { deadlineMs });

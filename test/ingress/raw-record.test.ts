@@ -11,7 +11,7 @@ function texts(headers: Readonly<Record<string, Buffer>>): Record<string, string
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, value.toString('latin1')]));
 }
 
-test("keys are spread as Kafka's Java clients spread them", () => {
+test("keys are partitioned as Kafka's Java clients partition them", () => {
   // Kafka's own test vectors of murmur2 (UtilsTest.testMurmur2).
   for (const [key, hash] of [
     ['21', -973932308],
@@ -57,7 +57,7 @@ test('only named headers are kept, and credentials never are', () => {
   });
 });
 
-test('a trace goes on where it is valid and begins anew where it is not', () => {
+test('a valid trace is continued, and an invalid one is replaced', () => {
   const of = (traceparent: string): string =>
     texts(
       rawRecord(where, Buffer.from('u'), Buffer.from('{}'), { ...facts, headers: { traceparent } }).headers,

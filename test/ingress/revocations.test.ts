@@ -33,17 +33,17 @@ test('a list holds one user a line; blank lines, comments and white space around
     assert.equal(isRevoked(user), false, user);
 });
 
-test('white space around the id of a token does not help it', () => {
+test('white space around the id of a token does not evade the list', () => {
   assert.ok(of('user-1\n').isRevoked(' user-1 '));
 });
 
-test('without a file nobody is revoked, and SIGHUP is left alone', () => {
+test('without a file no user is revoked, and SIGHUP is not handled', () => {
   const before = process.listenerCount('SIGHUP');
   assert.equal(startRevocations(undefined, silentLog).isRevoked('user-1'), false);
   assert.equal(process.listenerCount('SIGHUP'), before);
 });
 
-test('the list is read again at SIGHUP: whom it names now is revoked, and nobody else', async () => {
+test('SIGHUP reloads the list: the users it names now are revoked, and no others', async () => {
   const { isRevoked } = of('user-1\n');
   writeFileSync(file, 'user-2\n');
   assert.deepEqual([isRevoked('user-1'), isRevoked('user-2')], [true, false]);
@@ -52,24 +52,24 @@ test('the list is read again at SIGHUP: whom it names now is revoked, and nobody
   assert.equal(isRevoked('user-1'), false);
 });
 
-test('a list that cannot be read at SIGHUP leaves the old one in force, loudly and without naming anyone', async () => {
+test('a list that cannot be read at SIGHUP leaves the old one in force, with a log line that names no user', async () => {
   writeFileSync(file, 'planted-user\n');
   const { log, lines } = capturedLog();
   started = startRevocations(file, log);
   const faults = (): string[] => lines.filter((line) => line.includes('COULD NOT BE READ AGAIN'));
   rmSync(file);
   process.kill(process.pid, 'SIGHUP');
-  await until(() => faults().length === 1, 'the missing file is told');
+  await until(() => faults().length === 1, 'the missing file is reported');
   assert.ok(started.isRevoked('planted-user'));
   writeFileSync(file, Buffer.from([0x70, 0xff]));
   process.kill(process.pid, 'SIGHUP');
-  await until(() => faults().length === 2, 'the unreadable file is told');
+  await until(() => faults().length === 2, 'the unreadable file is reported');
   assert.ok(started.isRevoked('planted-user'));
   assert.ok(faults().every((line) => (JSON.parse(line) as { level: number }).level === 50));
   assert.doesNotMatch(lines.join(''), /planted/);
 });
 
-test('a list that cannot be read at the start is a fault of the environment, told with the others', () => {
+test('a list that cannot be read at the start is a fault of the environment, reported with the others', () => {
   const missing = join(directory, 'planted-name');
   assert.throws(
     () => startRevocations(missing, silentLog),

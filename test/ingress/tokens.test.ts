@@ -28,7 +28,7 @@ describe('HealthKit tokens at a running ingress', { timeout: 120_000 }, () => {
     rmSync(directory, { recursive: true });
   });
 
-  test('speak for their user until the user is revoked, and nothing of it all is logged or stored', async () => {
+  test('authenticate their user until the user is revoked, and are neither logged nor stored', async () => {
     const file = join(directory, 'revoked');
     writeFileSync(file, '# nobody yet\n');
     const { log, lines } = capturedLog();

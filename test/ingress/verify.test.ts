@@ -46,11 +46,11 @@ test('the worked example of Oura has 197 bytes and verifies with its time in ms 
   assert.deepEqual(check(inS), { ok: true, scheme: 'oura', secretIndex: 0 });
 });
 
-test('hexadecimal digits may be of either case', () => {
+test('hexadecimal digits may be in either case', () => {
   assert.equal(reason({ ...inMs, 'x-oura-signature': inMs['x-oura-signature'].toLowerCase() }), 'ok');
 });
 
-test('the timestamp is signed as it stands in its header', () => {
+test('the timestamp is signed exactly as in its header', () => {
   assert.equal(reason({ ...inMs, 'x-oura-timestamp': '1781073668005' }), 'signature_wrong');
   assert.equal(reason({ ...inS, 'x-oura-timestamp': '1781073668000' }), 'signature_wrong');
 });
@@ -63,14 +63,14 @@ test('one changed byte of the body is a wrong signature', () => {
   assert.equal(reason(inMs, { body: Buffer.concat([body, Buffer.from('\n')]) }), 'signature_wrong');
 });
 
-test('the plain signature is over the body alone, with or without sha256= in front', () => {
+test('the plain signature covers the body alone, with or without the prefix sha256=', () => {
   assert.deepEqual(check({ signature: plain(body) }), { ok: true, scheme: 'plain', secretIndex: 0 });
   assert.equal(reason({ signature: `sha256=${plain(body).toUpperCase()}` }), 'ok');
   assert.equal(reason({ signature: `sha512=${plain(body)}` }), 'signature_malformed');
   assert.equal(reason({ signature: plain('') }, { body: Buffer.alloc(0) }), 'ok');
 });
 
-test('each of several secrets verifies, and its place is told', () => {
+test('each of several secrets verifies, and its position is returned', () => {
   assert.deepEqual(check(inMs, { secrets: ['new', secret] }), { ok: true, scheme: 'oura', secretIndex: 1 });
   assert.deepEqual(check(inMs, { secrets: ['', secret] }), { ok: true, scheme: 'oura', secretIndex: 1 });
 });
@@ -94,7 +94,7 @@ test('the time window is closed at both ends', () => {
   assert.equal(at(-300_001), 'timestamp_in_future');
 });
 
-test('a missing header, a header sent twice and a malformed one are told apart', () => {
+test('a missing, a repeated and a malformed header are distinguished', () => {
   const { 'x-oura-timestamp': timestamp, 'x-oura-signature': signature } = inMs;
   assert.equal(reason({}), 'signature_missing');
   assert.equal(reason({ 'x-oura-signature': '' }), 'signature_missing');
@@ -132,7 +132,7 @@ test("a request that fails its vendor's own scheme is not tried with the plain o
   assert.equal(reason({ ...inMs, 'x-oura-signature': other, signature: plain(body) }), 'signature_wrong');
 });
 
-test('the plain scheme is only taken where it is in force', () => {
+test('the plain scheme is accepted only where it is enabled', () => {
   assert.equal(reason({ signature: plain(body) }, { schemes: [schemes.oura] }), 'signature_missing');
 });
 

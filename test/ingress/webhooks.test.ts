@@ -67,7 +67,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
   }
   async function keyOf(vendor: Vendor, body: string | Buffer): Promise<string | undefined> {
     const found = await records(vendor, body);
-    assert.equal(found.length, 1, 'the body stands once in the raw topic');
+    assert.equal(found.length, 1, 'the body occurs once in the raw topic');
     return text(found[0]!.key);
   }
   async function headersOf(vendor: Vendor, body: string): Promise<Record<string, string | undefined>> {
@@ -203,7 +203,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
       });
       assertProblem(answer, 401, 'signature_wrong');
     });
-    test("a wrong signature of Oura's own beside a right plain one", () => {
+    test("a wrong signature of Oura's scheme next to a valid plain one", () => {
       const body = simple();
       const headers = {
         'x-oura-signature': hex('guess', body),
@@ -214,7 +214,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
     });
   });
 
-  describe('bodies that are authentic but no readings', () => {
+  describe('bodies that are authentic but not readings', () => {
     for (const [title, body] of [
       ['text', 'this is not JSON'],
       ['nothing', ''],
@@ -258,7 +258,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
   });
 
   describe('the key of a record', () => {
-    test("a number's digits stand as they came, also beyond 2^53", async () => {
+    test('the digits of a number are kept unchanged, even beyond 2^53', async () => {
       for (const digits of ['10129', '9007199254740993', '9223372036854775807']) {
         const body = simple('@').replace('"@"', digits);
         assert.equal((await signed(port, 'whoop', body)).status, 200);
@@ -266,7 +266,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
       }
     });
 
-    test("Terra's reference id goes before its user id", async () => {
+    test("Terra's reference id takes precedence over its user id", async () => {
       const both = JSON.stringify({
         type: 'daily',
         user: { user_id: 'theirs', reference_id: 'ours' },
@@ -291,7 +291,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
     });
   });
 
-  test('a body with a Content-Encoding is 415, identity is none', async () => {
+  test('a body with a Content-Encoding other than identity gets 415', async () => {
     const body = simple();
     const zipped = gzipSync(body);
     assertProblem(
@@ -305,13 +305,13 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
     );
   });
 
-  test('a chunked body is taken as any other', async () => {
+  test('a chunked body is accepted like any other', async () => {
     const body = simple();
     assert.equal((await signed(port, 'oura', body, { chunkBytes: 16 })).status, 200);
     assert.equal(await keyOf('oura', body), 'test_user');
   });
 
-  test('a sender that asks to continue is told to, and a bad one is refused before it sends', async () => {
+  test('a sender that expects 100 Continue gets it, and a bad one is refused before it sends', async () => {
     const body = simple();
     assert.equal((await signed(port, 'oura', body, { headers: { expect: '100-continue' } })).status, 200);
     const socket = connect(port, '127.0.0.1');
@@ -325,7 +325,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
     assert.match(answer, /^HTTP\/1\.1 401 /);
   });
 
-  test('unknown paths are 404, other methods 405 with Allow, and none is ever 410', async () => {
+  test('unknown paths get 404, other methods 405 with Allow, and none ever gets 410', async () => {
     for (const path of [
       '/',
       '/webhook',
@@ -360,13 +360,13 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
       call({ port, path: `/webhook/oura${query}`, method: 'GET' });
     const token = secrets.OURA_VERIFICATION_TOKEN;
 
-    test('is given back for the right token, unchanged', async () => {
+    test('is returned unchanged for the correct token', async () => {
       const answer = await ask(`?verification_token=${token}&challenge=a%2Bb%20%C3%A4`);
       assert.equal(answer.status, 200);
       assert.equal(answer.headers['content-type'], 'application/json');
       assert.equal(answer.body, '{"challenge":"a+b ä"}');
     });
-    test('is refused for a wrong token, and for anything missing or doubled', async () => {
+    test('is refused for a wrong token, and for anything missing or repeated', async () => {
       assertProblem(await ask(`?verification_token=${token}x&challenge=c`), 401, 'wrong_token');
       assertProblem(await ask('?challenge=c'), 400, 'bad_challenge');
       assertProblem(await ask(`?verification_token=${token}`), 400, 'bad_challenge');
@@ -382,7 +382,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
   });
 
   describe('the test webhook', () => {
-    test('takes any body without a signature, to all partitions in turn, without a key', async () => {
+    test('accepts any body without a signature, and appends it to all partitions in turn, without a key', async () => {
       for (let sent = 0; sent < partitions; sent += 1) {
         const answer = await call({ port, path: '/webhook/test', body: `test ${sent}` });
         assert.equal(answer.status, 200);
@@ -394,7 +394,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
         all.every(({ key, headers }) => key === null && text(headers?.['scheme'] as Buffer) === 'none'),
       );
     });
-    test('takes 64 KiB and no more, several at once too', async () => {
+    test('accepts 64 KiB and no more, also for several at once', async () => {
       const largest = Buffer.alloc(64 * 1024, 'x');
       const answers = await Promise.all(
         Array.from({ length: 12 }, () => call({ port, path: '/webhook/test', body: largest })),
@@ -405,7 +405,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
     });
   });
 
-  test('a sender that leaves in the middle of its body leaves no place taken', async () => {
+  test('a sender that disconnects within its body frees its place', async () => {
     const small = await testIngress(topics, { MAX_CONCURRENT_WEBHOOKS: '2' });
     try {
       for (let left = 0; left < 5; left += 1) {
@@ -433,12 +433,12 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
     }
   });
 
-  test('webhooks wait in line for their turn, and beyond that get 503 with Retry-After', async () => {
+  test('webhooks wait in a queue, and beyond its limit get 503 with Retry-After', async () => {
     const small = await testIngress(topics, { MAX_CONCURRENT_WEBHOOKS: '1' });
     try {
       const holding = connect(small.port, '127.0.0.1');
-      let heard = '';
-      holding.on('data', (chunk: Buffer) => (heard += chunk.toString()));
+      let received = '';
+      holding.on('data', (chunk: Buffer) => (received += chunk.toString()));
       const body = simple();
       holding.write(
         `POST /webhook/oura HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\nsignature: ${hex(ouraSecret, body)}\r\n\r\n`,
@@ -452,14 +452,14 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
       await until(async () => /webhooks_waiting 1/.test((await levels()).body), 'one waits');
       holding.write(body);
       assert.equal((await waiting).status, 200);
-      await until(() => heard.startsWith('HTTP/1.1 200 '), 'the first has its answer');
+      await until(() => received.startsWith('HTTP/1.1 200 '), 'the first has its answer');
       holding.destroy();
     } finally {
       await small.stop();
     }
   });
 
-  test('without a secret a route is closed, and the others are not', async () => {
+  test('a route without a secret is closed, and the others are open', async () => {
     const open = await testIngress(topics, { TERRA_WEBHOOK_SECRET: '', OURA_VERIFICATION_TOKEN: '' });
     try {
       assertProblem(await signed(open.port, 'terra', simple()), 503, 'no_secret');

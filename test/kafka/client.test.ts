@@ -4,7 +4,7 @@ import { stackFrames } from '../../streams/errors.ts';
 import { compressionOf, CompressionTypes, kafkaClient } from '../../kafka/client.ts';
 import { recordingLog } from '../streams/log.ts';
 
-test('a client that finds no broker says so once, not at every attempt', async () => {
+test('a client that finds no broker logs it once, not at every attempt', async () => {
   const log = recordingLog();
   const retry = { initialRetryTime: 1, retries: 10 };
   const admin = kafkaClient({ brokers: ['127.0.0.1:1'] }, { clientId: 'test', log, retry }).admin();
@@ -15,7 +15,7 @@ test('a client that finds no broker says so once, not at every attempt', async (
   assert.ok(log.entries.filter(({ level }) => level === 'debug').length >= 10);
 });
 
-test('the frames of an error hold nothing of its message, even when that looks like frames', () => {
+test('the frames of an error omit its message, even when the message looks like frames', () => {
   const error = new TypeError('bad value:\n    at planted (planted.ts:1:1)\n    at planted');
   assert.ok(error.stack?.includes('planted.ts'));
   const frames = stackFrames(error);
@@ -26,7 +26,7 @@ test('the frames of an error hold nothing of its message, even when that looks l
   assert.equal(stackFrames('no error'), '');
 });
 
-test('a connection writes as it was asked to, and plainly when it was not', () => {
+test('a producer compresses as configured, and not at all by default', () => {
   const brokers = ['127.0.0.1:1'];
   assert.equal(compressionOf({ brokers, compression: 'snappy' }), CompressionTypes.Snappy);
   assert.equal(compressionOf({ brokers, compression: 'none' }), CompressionTypes.None);

@@ -7,7 +7,7 @@ import { capturedLog } from '../consumers/postgres/log.ts';
 const never = new AbortController().signal;
 const nothing = (): Promise<void> => Promise.resolve();
 
-test('work that takes long is accompanied by beats', { timeout: 20_000 }, async () => {
+test('heartbeats continue during long work', { timeout: 20_000 }, async () => {
   let beats = 0;
   let finish: (value: string) => void = () => undefined;
   const work = new Promise<string>((resolve) => {
@@ -23,7 +23,7 @@ test('work that takes long is accompanied by beats', { timeout: 20_000 }, async 
 });
 
 test(
-  'a beat that fails ends the wait at once, and the work that fails later harms nobody',
+  'a failed heartbeat ends the wait at once, and a later failure of the work has no effect',
   { timeout: 20_000 },
   async () => {
     const later = new AbortController();
@@ -60,7 +60,7 @@ test('an outage is logged once when it begins and once when it ends', { timeout:
   assert.match(lines[1]!, /the database is back/);
 });
 
-test('a failure that is no outage is passed on', async () => {
+test('a failure that is not an outage is rethrown', async () => {
   const { log, lines } = capturedLog();
   const options = {
     outage: outage('the database', log),

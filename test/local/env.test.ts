@@ -8,7 +8,7 @@ import { readLocalEnv, stackDirectory, vendorSecrets, withLocalEnv, writeLocalEn
 import { projectRoot } from '../../process/root.ts';
 import { temporaryDirectory } from './support.ts';
 
-test('what is written is read again, by us and by a shell', (t) => {
+test('the written file is read back, by the bridge and by a shell', (t) => {
   const directory = temporaryDirectory(t);
   const values = { POSTGRES_URL: 'postgres://bridge:a_b-c=d@127.0.0.1:1/bridge', TOPIC_PARTITIONS: '4' };
   writeLocalEnv(directory, values);
@@ -20,7 +20,7 @@ test('what is written is read again, by us and by a shell', (t) => {
   );
 });
 
-test('the file can be read by its owner only, also when it was there with another mode', (t) => {
+test('only its owner can read the file, even if it existed with another mode', (t) => {
   const directory = temporaryDirectory(t);
   for (let round = 0; round < 2; round += 1) {
     writeLocalEnv(directory, { OURA_WEBHOOK_SECRET: 'x' });
@@ -32,7 +32,7 @@ test('without a stack there is nothing to read', (t) => {
   assert.deepEqual(readLocalEnv(temporaryDirectory(t)), {});
 });
 
-test('the process environment wins over the stack, also by file; an empty variable does not', (t) => {
+test('the process environment takes precedence over the stack, also by file; an empty variable does not', (t) => {
   const directory = temporaryDirectory(t);
   writeLocalEnv(directory, {
     REDIS_URL: 'stack',

@@ -30,7 +30,7 @@ test('two parts on one port are refused before anything starts', () => {
   });
 });
 
-test('what is no port is refused by the name of its variable', () => {
+test('an invalid port is refused by the name of its variable', () => {
   for (const text of ['0', '70000', 'abc', '1e3', '-1']) {
     assert.throws(() => fixedPorts({ LOCAL_POSTGRES_PORT: text }, 1), { message: /LOCAL_POSTGRES_PORT/ });
   }
@@ -47,7 +47,7 @@ test('a taken port is named with the variable that changes it', async (t) => {
   });
 });
 
-test('free ports are apart, and outside of the range for outgoing connections', async () => {
+test('free ports are distinct, and outside the range for outgoing connections', async () => {
   const { kafka, registry, postgres, redis } = await freePorts(3);
   const all = [...kafka.flatMap((port) => [port, port + 1]), registry, postgres, redis];
   assert.equal(new Set(all).size, 9);

@@ -11,7 +11,7 @@ import { temporaryDirectory } from './support.ts';
 
 const quick = { signal: 'SIGTERM', deadlineMs: 5_000 } as const;
 
-test('a process is ended by the signal it is given, and its pid file goes', async (t) => {
+test('a process is ended by the given signal, and its pid file is removed', async (t) => {
   const pidFile = join(temporaryDirectory(t), 'a.pid');
   const child = await idle(t);
   writePidFile(pidFile, child.pid!);
@@ -21,7 +21,7 @@ test('a process is ended by the signal it is given, and its pid file goes', asyn
   assert.ok(!existsSync(pidFile));
 });
 
-test('a process that does not heed the signal is killed after the deadline', async (t) => {
+test('a process that ignores the signal is killed after the deadline', async (t) => {
   const pidFile = join(temporaryDirectory(t), 'a.pid');
   const child = await idle(t, "process.on('SIGTERM', () => {});");
   writePidFile(pidFile, child.pid!);
@@ -29,7 +29,7 @@ test('a process that does not heed the signal is killed after the deadline', asy
   assert.equal(livePid(pidFile), undefined);
 });
 
-test('a pid that was given to another process since is left alone', async (t) => {
+test('a pid that now belongs to another process is left alone', async (t) => {
   const pidFile = join(temporaryDirectory(t), 'a.pid');
   const ours = await idle(t);
   writePidFile(pidFile, ours.pid!);
@@ -60,7 +60,7 @@ test('a pid file keeps a note for people', (t) => {
   assert.equal(pidFileNote(pidFile), 'npm start');
 });
 
-test('a launched program writes to its log and outlives nothing it should not', async (t) => {
+test('a launched program writes to its log, and its exit is reported', async (t) => {
   const directory = temporaryDirectory(t);
   const files = { logFile: join(directory, 'logs', 'a.log'), pidFile: join(directory, 'pids', 'a.pid') };
   const exit = new Promise<string>((resolve) => {
@@ -75,7 +75,7 @@ test('a launched program writes to its log and outlives nothing it should not', 
   assert.equal(await soon('the exit to be reported', exit), 'by SIGTERM');
 });
 
-test('a program that is not there is an error, not an unhandled event', async (t) => {
+test('a missing program is an error, not an unhandled event', async (t) => {
   const directory = temporaryDirectory(t);
   const files = { logFile: join(directory, 'a.log'), pidFile: join(directory, 'a.pid') };
   const program = { command: join(directory, 'nothing'), args: [], cwd: directory };
@@ -85,7 +85,7 @@ test('a program that is not there is an error, not an unhandled event', async (t
   );
 });
 
-test('what a killed run left in a directory is ended, but for the named parts', async (t) => {
+test('processes that a killed run left in a directory are ended, except the named parts', async (t) => {
   const directory = temporaryDirectory(t);
   mkdirSync(join(directory, 'pids'));
   const [stray, part] = [await idle(t), await idle(t)];

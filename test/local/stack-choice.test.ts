@@ -6,7 +6,7 @@ import { writeLocalEnv } from '../../local/env.ts';
 import { startStack } from '../../local/stack.ts';
 import { bareEnv, temporaryDirectory } from './support.ts';
 
-test('without Java the message names all three ways', async (t) => {
+test('without Java, the message names all three alternatives', async (t) => {
   await assert.rejects(
     startStack({ directory: temporaryDirectory(t), env: { PATH: temporaryDirectory(t) } }),
     {
@@ -53,7 +53,7 @@ test('an existing Kafka is used as it is, and nothing is started or written', as
   assert.ok(!existsSync(directory));
 });
 
-test('an existing Kafka without the rest is refused, naming what is missing', async (t) => {
+test('an existing Kafka without the other parts is refused, naming what is missing', async (t) => {
   const env = bareEnv({ KAFKA_BOOTSTRAP_SERVERS: 'kafka.example:9092', POSTGRES_URL: '' });
   await assert.rejects(startStack({ directory: temporaryDirectory(t), env }), {
     code: 'EXISTING_INCOMPLETE',

@@ -84,7 +84,7 @@ test('bridge local up, up again, down, up and reset do what they say', async (t)
   assert.deepEqual(readdirSync(directory), []);
 });
 
-test('each part can be killed and started again on its port, with its data', async (t) => {
+test('each part can be killed and restarted on its port, with its data', async (t) => {
   const { directory, env } = await separateStack(t);
   const lines: string[] = [];
   const stack = await startStack({
@@ -120,7 +120,7 @@ test('each part can be killed and started again on its port, with its data', asy
   await stack.stop();
 });
 
-test('what a killed run left running is ended by the next start', async (t) => {
+test('the next start ends processes that a killed run left running', async (t) => {
   const { directory, env } = await separateStack(t);
   const module = JSON.stringify(join(projectRoot(), 'local', 'stack.ts'));
   const script = `const { startStack } = await import(${module});
@@ -154,7 +154,7 @@ test('what a killed run left running is ended by the next start', async (t) => {
   assert.ok(before.every((pid) => !isAlive(pid)));
 });
 
-test('a start that fails or is ended leaves nothing running and gives the stack free', async (t) => {
+test('a start that fails or is ended leaves nothing running and releases the stack', async (t) => {
   const { directory, env } = await separateStack(t);
 
   const other = createServer().listen(Number(env['LOCAL_REGISTRY_PORT']), '127.0.0.1');

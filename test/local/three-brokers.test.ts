@@ -7,7 +7,7 @@ import { startStack } from '../../local/stack.ts';
 import { kafkaClient } from '../../kafka/client.ts';
 import { separateStack } from './support.ts';
 
-test('three brokers replicate records of 16 MiB and go on when one is killed', async (t) => {
+test('three brokers replicate records of 16 MiB and continue when one is killed', async (t) => {
   const { directory, env } = await separateStack(t, { brokers: 3 });
   const stack = await startStack({ directory, env, brokers: 3, ports: 'free', fresh: true });
   const addresses = stack.env['KAFKA_BOOTSTRAP_SERVERS']!.split(',');

@@ -74,7 +74,7 @@ export async function newTopic(kafka: Kafka, numPartitions: number): Promise<str
 
 /**
  * The values of a topic by partition, as a reader of committed records gets them: it reads until it has passed the
- * offsets that stand at the end of each partition when it begins.
+ * offsets at the end of each partition when it begins.
  * @param from - the offset to begin at, in every partition.
  */
 export async function readAll(kafka: Kafka, topic: string, from = 0): Promise<Record<number, string[]>> {

@@ -82,7 +82,7 @@ for (const [name, code] of [
   }
 }
 
-test('a group is added to each transaction once, though its offsets be sent later', async () => {
+test('a group is added to each transaction once, even if its offsets are sent later', async () => {
   const cluster = new FakeCluster({ 0: 1 });
   const eosManager = await initialized(cluster);
   const requests: CoordinatorRequest[] = [];
@@ -121,7 +121,7 @@ test('an abort is repeated after CONCURRENT_TRANSACTIONS as a commit is', async 
   assert.equal(ends, 2);
 });
 
-test('a refusal that patience does not heal is passed on at once', async () => {
+test('a refusal that a retry cannot resolve is thrown at once', async () => {
   const cluster = new FakeCluster({ 0: 1 });
   const eosManager = await initialized(cluster);
   let commits = 0;
@@ -138,7 +138,7 @@ test('a refusal that patience does not heal is passed on at once', async () => {
   assert.equal(commits, 1);
 });
 
-test('a coordinator that stays busy longer than a transaction may take is given up', async () => {
+test('a coordinator that stays busy longer than the transaction timeout is abandoned', async () => {
   const cluster = new FakeCluster({ 0: 1 });
   const eosManager = await initialized(cluster, { transactionTimeout: 20 });
   cluster.onCoordinatorRequest = () => ERROR.concurrentTransactions;
@@ -148,7 +148,7 @@ test('a coordinator that stays busy longer than a transaction may take is given 
   });
 });
 
-test('a producer that is disconnected does not go on asking its coordinator', async () => {
+test('a disconnected producer stops asking its coordinator', async () => {
   const cluster = new FakeCluster({ 0: 1 });
   let isDisconnected = false;
   const eosManager = await initialized(cluster, { isDisconnected: () => isDisconnected });

@@ -31,7 +31,7 @@ test('a record after a send of which one partition was refused is written on a r
   assert.deepEqual(await readAll(kafka, topic), { 0: ['A', 'B'], 1: ['C'] });
 });
 
-test('only the sequences of a refused partition are given back', async () => {
+test('only the sequences of a refused partition are reused', async () => {
   const cluster = new FakeCluster({ 0: 1, 1: 1 });
   const producer = await fakeProducer(cluster, 'idempotent');
   cluster.broker(1).beforeAppend = (attempt) => (attempt === 1 ? { 1: ERROR.messageTooLarge } : {});
@@ -81,7 +81,7 @@ test('a transactional producer never takes a new producer id by itself, and is r
   assert.equal(producer.eosManager.getProducerId(), producerId);
 });
 
-test('sequences go on at zero after the greatest one, as the broker counts them', async () => {
+test('sequences continue at zero after the greatest one, as the broker counts them', async () => {
   const cluster = new FakeCluster({ 0: 1 });
   const eosManager = createEosManager({ logger: collectingLogger(), cluster, transactional: false });
   await eosManager.initProducerId();

@@ -73,7 +73,7 @@ test('every record has its own key, value and headers, those of one name in the 
   );
 });
 
-test('a batch that came in part counts neither for the records nor for the offset to go on at', async () => {
+test('an incomplete batch contributes neither records nor an offset to continue at', async () => {
   const batch = (firstOffset: bigint): Promise<Buffer> =>
     encodeBatch({
       firstOffset,
@@ -94,7 +94,7 @@ test('a batch of 200,000 records is decoded', async () => {
   assert.deepEqual([messages.length, nextOffset], [200_000, '200000']);
 });
 
-test('an answer without a batch tells no offset to go on at', async () => {
+test('an answer without a batch has no offset to continue at', async () => {
   assert.deepEqual(await decodeFetchedBatches(Buffer.alloc(0)), { messages: [], nextOffset: null });
 });
 

@@ -75,7 +75,7 @@ async function transactions(t: TestContext): Promise<() => Promise<Transaction>>
 const numbered = (count: number, name = 'value'): Message[] =>
   Array.from({ length: count }, (_, i) => ({ value: `${name} ${i}` }));
 
-test('records come as they were written, with their headers, empty keys and null values', OPTIONS, async () => {
+test('records are read as they were written, with their headers, empty keys and null values', OPTIONS, async () => {
   const topic = await newTopic(kafka, 2);
   await send(topic, [
     { partition: 1, key: 'a', value: 'A', headers: { h: 'one', many: ['x', 'y'] }, timestamp: '1700000000000' },
@@ -101,7 +101,7 @@ test('records come as they were written, with their headers, empty keys and null
   assert.deepEqual({ nextOffset, highWatermark, logStartOffset, lastStableOffset }, { nextOffset: '3', highWatermark: '3', logStartOffset: '0', lastStableOffset: '3' });
 });
 
-test('a fetch at the end of the log answers nothing and the offset it was asked for', OPTIONS, async () => {
+test('a fetch at the end of the log returns no records and the requested offset', OPTIONS, async () => {
   const topic = await newTopic(kafka, 1);
   const empty = { records: [], logStartOffset: '0' };
   const ends = (offset: string) => ({ nextOffset: offset, highWatermark: offset, lastStableOffset: offset });
@@ -132,7 +132,7 @@ test('a fetch that ends within a batch is continued without a gap and without a 
   );
 });
 
-test('a batch that is larger than maxBytes is answered whole', OPTIONS, async () => {
+test('a batch that is larger than maxBytes is returned whole', OPTIONS, async () => {
   const topic = await newTopic(kafka, 1);
   await send(topic, numbered(500));
   await send(topic, numbered(1));
@@ -142,7 +142,7 @@ test('a batch that is larger than maxBytes is answered whole', OPTIONS, async ()
   assert.equal(others.length, 1);
 });
 
-test('committed records are answered, aborted ones and the markers are stepped over', OPTIONS, async (t) => {
+test('committed records are returned, and aborted ones and markers are skipped', OPTIONS, async (t) => {
   const topic = await newTopic(kafka, 1);
   const begin = await transactions(t);
   const [aborted, committed] = [await begin(), await (await transactions(t))()];
@@ -168,7 +168,7 @@ test('committed records are answered, aborted ones and the markers are stepped o
   ]);
 });
 
-test('a committed reader comes no further than the first open transaction', OPTIONS, async (t) => {
+test('a committed reader gets no further than the first open transaction', OPTIONS, async (t) => {
   const topic = await newTopic(kafka, 1);
   await send(topic, numbered(1));
   const open = await (await transactions(t))();
@@ -284,7 +284,7 @@ test('an offset before the start of the log or behind its end is refused', OPTIO
   assert.deepEqual([offsetsOf(answer), answer.logStartOffset], [['3', '4'], '3']);
 });
 
-test('a topic that was created a moment ago is waited for', OPTIONS, async () => {
+test('a fetch waits for a topic that was just created', OPTIONS, async () => {
   const topics = Array.from({ length: 10 }, () => newName('new'));
   await admin.createTopics({
     topics: topics.map((topic) => ({ topic, numPartitions: 1, replicationFactor: 1 })),
@@ -297,7 +297,7 @@ test('a topic that was created a moment ago is waited for', OPTIONS, async () =>
   );
 });
 
-test('a partition that is added while the client knows the topic is waited for', OPTIONS, async () => {
+test('a fetch waits for a partition that is added while the client knows the topic', OPTIONS, async () => {
   const topic = await newTopic(kafka, 1);
   await admin.fetchRecords({ topic, partition: 0, offset: '0' });
   await withAdmin(brokerClient(), (other) => other.createPartitions({ topicPartitions: [{ topic, count: 2 }] }));
@@ -331,7 +331,7 @@ for (const how of ['closed', 'reset'] as const) {
   });
 }
 
-test('arguments that make no sense are refused before anything is asked', async () => {
+test('invalid arguments are refused before any request', async () => {
   const partition = 0;
   await assert.rejects(admin.fetchRecords({ topic: '', partition, offset: '0' }), /Invalid topic/);
   await assert.rejects(admin.fetchRecords({ topic: 'topic', partition: -1, offset: '0' }), /Invalid partition/);

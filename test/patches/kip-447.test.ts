@@ -108,7 +108,7 @@ test('without a member the offsets are committed unchecked, as kafkajs always di
   assert.equal(await committedOffset(kafka, groupId, topic, true), '5');
 });
 
-test('stable offsets are answered only when the transaction that carries newer ones has ended', OPTIONS, async (t) => {
+test('stable offsets are returned only after the transaction with newer ones has ended', OPTIONS, async (t) => {
   const kafka = brokerClient();
   const groupId = newName('group');
   const topic = await newTopic(kafka, 1);
@@ -167,7 +167,7 @@ test('the high watermark and the last stable offset differ while a transaction i
   });
 });
 
-test('the events of a batch without records tell from where it was fetched', OPTIONS, async (t) => {
+test('the events of a batch without records carry the offset it was fetched from', OPTIONS, async (t) => {
   const kafka = brokerClient();
   const topic = await newTopic(kafka, 1);
   const producer = await transactionalProducer(t, brokerClient());

@@ -7,7 +7,7 @@ import { brokerClient, newName, newTopic, withAdmin } from './broker.ts';
 const OPTIONS = { timeout: 60_000 };
 const kafka = brokerClient();
 
-/** A topic of the records 0 to 9, of which 0 to 5 are deleted, and a group that stands at `committed`. */
+/** A topic of the records 0 to 9, of which 0 to 5 are deleted, and a group with the committed offset `committed`. */
 async function shortenedLog(committed: string): Promise<{ topic: string; groupId: string }> {
   const topic = await newTopic(kafka, 1);
   const groupId = newName('group');
@@ -75,7 +75,7 @@ for (const [where, committed] of Object.entries({ 'before the start': '2', 'behi
   });
 }
 
-test('without autoCommit and fromBeginning reading goes on at the end of the log, and nothing is committed', OPTIONS, async (t) => {
+test('without autoCommit and fromBeginning, reading continues at the end of the log, and nothing is committed', OPTIONS, async (t) => {
   const { topic, groupId } = await shortenedLog('2');
   const errors: string[] = [];
   const consumer = brokerClient(errors).consumer({ groupId, maxWaitTimeInMs: 100 });

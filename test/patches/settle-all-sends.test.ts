@@ -60,7 +60,7 @@ test('a retry sends only the partitions that were not acknowledged', async () =>
   assert.deepEqual([cluster.log(0), cluster.log(1)], [['A'], ['B']]);
 });
 
-test('a record keeps its partition in a retry whatever the partitioner would say then', async () => {
+test('a record keeps its partition in a retry, whatever the partitioner would choose then', async () => {
   const cluster = new FakeCluster({ 0: 1, 1: 1 });
   let turn = 0;
   const producer = await fakeProducer(cluster, 'plain', { partitioner: () => turn++ % 2 });
@@ -78,7 +78,7 @@ test('a send to a partition that the topic does not have is refused', async () =
   assert.deepEqual(cluster.log(0), ['A']);
 });
 
-test('an error that no retry heals ends the send at once, after every request is answered', async () => {
+test('an error that no retry resolves ends the send without a retry, after every request is answered', async () => {
   const cluster = new FakeCluster({ 0: 1, 1: 2 });
   const producer = await fakeProducer(cluster, 'idempotent');
   cluster.broker(1).beforeAppend = () => ({ 0: ERROR.messageTooLarge });
@@ -90,7 +90,7 @@ test('an error that no retry heals ends the send at once, after every request is
   assert.equal(cluster.broker(1).produced.length, 1);
 });
 
-test('a producer that is disconnected in the middle of a send neither reconnects nor goes on', async () => {
+test('a producer that is disconnected during a send neither reconnects nor continues', async () => {
   const cluster = new FakeCluster({ 0: 1 });
   let isDisconnected = false;
   const producer = await fakeProducer(cluster, 'idempotent', { isDisconnected: () => isDisconnected });

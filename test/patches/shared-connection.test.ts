@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { brokerClient, newName, newTopic, transactionalProducer } from './broker.ts';
 
-test('fetches that come at the same time share one connection, and disconnect() closes all there are', async () => {
+test('concurrent fetches share one connection, and disconnect() closes all connections', async () => {
   const sockets: Socket[] = [];
   const kafka = brokerClient(undefined, ({ host, port, onConnect }) => {
     const socket = connect(port, host, onConnect);
@@ -21,7 +21,7 @@ test('fetches that come at the same time share one connection, and disconnect() 
   assert.ok(sockets.every(({ writableEnded }) => writableEnded));
 });
 
-test('the offsets of a transaction have a connection of their own beside the records', async (t) => {
+test('the offsets of a transaction have a connection of their own, apart from the records', async (t) => {
   const apiKeys = new Map<Socket, Set<number>>();
   const kafka = brokerClient(undefined, ({ host, port, onConnect }) => {
     const socket = connect(port, host, onConnect);

@@ -23,7 +23,7 @@ describe('migrations of the database', { timeout: 60_000 }, () => {
     }
   }
 
-  test('several processes that migrate at once apply each migration once', async () => {
+  test('several concurrent processes apply each migration once', async () => {
     const applied = (await Promise.all([run(), run(), run(), run()])).flat();
     assert.deepEqual(
       applied.sort(),
@@ -39,7 +39,7 @@ describe('migrations of the database', { timeout: 60_000 }, () => {
     assert.match(index!.indexdef, /USING brin \("?timestamp"?\)/);
   });
 
-  test('a migration that fails leaves nothing behind, and those before it stay', async () => {
+  test('a failed migration leaves nothing behind, and earlier ones stay applied', async () => {
     const next = sinkMigrations().length + 1;
     const good = { version: next, name: 'good.sql', sql: 'CREATE TABLE good (id integer)' };
     const bad = {
@@ -62,7 +62,7 @@ describe('migrations of the database', { timeout: 60_000 }, () => {
     assert.deepEqual(await run(), []);
   });
 
-  test('a migration that was changed after it was applied is refused by name', async () => {
+  test('a migration that changed after it was applied is refused by name', async () => {
     const [first, ...others] = sinkMigrations();
     await assert.rejects(
       run([{ ...first!, sql: `${first!.sql} ` }, ...others]),

@@ -44,12 +44,12 @@ test('every fault is reported at once, and none quotes a value', () => {
 });
 
 for (const count of ['0', '11', '1e1', '0x1', '1.5', ' 1']) {
-  test(`${JSON.stringify(count)} is no count between 1 and 10`, () => {
+  test(`${JSON.stringify(count)} is not a count between 1 and 10`, () => {
     assert.throws(() => readConfig(table, { NAME: 'n', COUNT: count }), ConfigError);
   });
 }
 
-test('a variable can come from a file, below the variable itself', (t) => {
+test('a variable can come from a file, but the variable itself takes precedence', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'config-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'secret');

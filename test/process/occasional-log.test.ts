@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { occasionalLog } from '../../process/occasional-log.ts';
 
-test('what happens often is told at most every ten seconds, with how often', () => {
+test('a frequent event is logged at most every ten seconds, with its count', () => {
   const lines: object[] = [];
   let now = 1_000;
-  const tell = occasionalLog({ warn: (fields: object) => lines.push(fields) }, 'refused', () => now);
-  for (let times = 0; times < 100; times += 1) tell({ code: 'a' });
-  tell({ code: 'b' });
+  const logRefused = occasionalLog({ warn: (fields: object) => lines.push(fields) }, 'refused', () => now);
+  for (let times = 0; times < 100; times += 1) logRefused({ code: 'a' });
+  logRefused({ code: 'b' });
   now += 10_000;
-  tell({ code: 'a' });
+  logRefused({ code: 'a' });
   assert.deepEqual(lines, [
     { code: 'a', count: 1 },
     { code: 'b', count: 1 },

@@ -6,7 +6,7 @@ import { soon, until } from '../streams/until.ts';
 
 const runFile = new URL('../../process/run.ts', import.meta.url).href;
 
-/** A process that runs a part with `stop` and `failed`, and `more` code; ended by SIGTERM once it runs. */
+/** A process that runs a part with `stop` and `failed`, along with `more`; SIGTERM ends it once it runs. */
 async function run(
   t: { after(undo: () => void): void },
   {
@@ -51,13 +51,13 @@ describe('a process', { concurrency: true }, () => {
     assert.deepEqual({ code, output }, { code: 1, output: 'running\nfailed\nstopped\n' });
   });
 
-  test('ends also when something forgotten would hold it, and logs that', async (t) => {
+  test('ends even if a forgotten handle would keep it alive, and logs that', async (t) => {
     const { code, output } = await run(t, { more: 'setInterval(() => undefined, 100);' });
     assert.equal(code, 0);
     assert.match(output, /stopped\nstopped, but something holds the process: ending it\n$/);
   });
 
-  test('ends with 1 after a failure also when something would hold it', async (t) => {
+  test('ends with 1 after a failure even if a handle would keep it alive', async (t) => {
     const failed = `failed: Promise.reject(new Error('no more'))`;
     const { code } = await run(t, { failed, more: 'setInterval(() => undefined, 100);', signal: false });
     assert.equal(code, 1);

@@ -37,7 +37,7 @@ function decodeCode(decode: () => unknown): string {
   return 'decoded';
 }
 
-test('an event comes back as it went in, as plain objects', async () => {
+test('a decoded event equals the encoded one, as plain objects', async () => {
   const decoder = await decoderOf();
   assert.deepStrictEqual(decoder.decode(encode(anEvent())), anEvent());
 });
@@ -59,7 +59,7 @@ test('unions are presented unwrapped: numbers, texts and records as they are, or
   }
 });
 
-test('results of an encoder do not share memory, also when an event outgrows its buffer', async () => {
+test('results of an encoder do not share memory, even when an event outgrows its buffer', async () => {
   const decoder = await decoderOf();
   const big = anEvent({ flags: Array.from({ length: 3000 }, (_, i) => `flag-${i}`) });
   const small = anEvent({ hrv: 1 });
@@ -121,7 +121,7 @@ test('no message quotes a value or the key of a map', () => {
   }
 });
 
-test('an id that was not prepared is asked for by name, and loaded once', async () => {
+test('an unprepared id is named in the error, and loaded once', async () => {
   let loads = 0;
   const decoder = createDecoder(() => {
     loads += 1;
@@ -137,7 +137,7 @@ test('an id that was not prepared is asked for by name, and loaded once', async 
   assert.equal(decoder.decode(encode(anEvent())).user_id, 'test_user');
 });
 
-test('a lookup that fails is passed on and asked again', async () => {
+test('a failed lookup is rethrown and repeated later', async () => {
   let attempts = 0;
   const decoder = createDecoder(() => {
     attempts += 1;
@@ -148,7 +148,7 @@ test('a lookup that fails is passed on and asked again', async () => {
   assert.equal(decoder.decode(encode(anEvent())).hrv, 20);
 });
 
-test('bytes that are no event say why', async () => {
+test('bytes that are not an event are refused with a reason', async () => {
   const decoder = await decoderOf();
   const value = encode(anEvent());
   assert.equal(
@@ -185,7 +185,7 @@ test('an event that is cut anywhere is refused', async () => {
   }
 });
 
-test('a number that is not finite does not get past a reader, whoever wrote it', async () => {
+test('a reader refuses a number that is not finite, whichever client wrote it', async () => {
   const decoder = await decoderOf();
   const value = encode(anEvent({ hrv: 1234.5 }));
   const bits = Buffer.alloc(8);
@@ -266,7 +266,7 @@ test('a writer schema that cannot be read as ours is an error of its records, no
   }
 });
 
-test('a contract with a union that unwrapped values cannot tell apart is refused', () => {
+test('a contract with a union whose unwrapped values are ambiguous is refused', () => {
   const union = JSON.stringify({
     type: 'record',
     name: 'R',

@@ -15,7 +15,7 @@ function run(args: string[], env: NodeJS.ProcessEnv): Promise<{ code: number; ou
   });
 }
 
-// Nobody listens there; a stack that runs in this clone must not be asked instead.
+// Nothing listens there; a stack that runs in this clone must not be asked instead.
 const nowhere = { SCHEMA_REGISTRY_URL: 'http://127.0.0.1:9/api' };
 
 describe('bridge schemas', { timeout: 120_000 }, () => {
@@ -25,7 +25,7 @@ describe('bridge schemas', { timeout: 120_000 }, () => {
     assert.match(out, /version\(s\) compared\nno faults\n$/);
   });
 
-  test('register and check agree, and a check before says what to run', async () => {
+  test('register and check agree, and an earlier check says what to run', async () => {
     const url = process.env['SCHEMA_REGISTRY_URL'];
     assert.ok(url !== undefined, 'SCHEMA_REGISTRY_URL is not set: start the local stack');
     const env = { SCHEMA_REGISTRY_URL: url, TOPIC_PREFIX: `command-${randomUUID().slice(0, 8)}.` };
@@ -39,7 +39,7 @@ describe('bridge schemas', { timeout: 120_000 }, () => {
     assert.deepEqual([after.code, after.err], [0, '']);
   });
 
-  test('a registry that is down is one clear line and exit code 1', async () => {
+  test('a registry that is down yields one clear line and exit code 1', async () => {
     const { code, err } = await run(['register'], nowhere);
     assert.equal(code, 1);
     assert.match(
@@ -49,7 +49,7 @@ describe('bridge schemas', { timeout: 120_000 }, () => {
     assert.equal(err.trim().split('\n').length, 1);
   });
 
-  test('anything else is answered with the usage and exit code 2', async () => {
+  test('anything else prints the usage and exits with 2', async () => {
     for (const args of [[], ['migrate'], ['register', '--offline'], ['check', '--what']]) {
       const { code, err } = await run(args, nowhere);
       assert.equal(code, 2, args.join(' '));

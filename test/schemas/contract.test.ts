@@ -99,7 +99,7 @@ for (const [what, change] of Object.entries(refused)) {
   });
 }
 
-test('the check is transitive: two versions that differ are compared though a third stands between them', () => {
+test('the check is transitive: two versions that differ are compared even with a third between them', () => {
   const without = changed((schema) => {
     schema.fields = schema.fields.filter(({ name }) => name !== 'hrv_sdnn');
   });

@@ -27,7 +27,7 @@ for (const name of names) {
   const writer =
     golden.schemaFile === null ? version1 : readFileSync(new URL(golden.schemaFile, folder), 'utf8');
 
-  test(`bytes that fastavro wrote are read as it meant them: ${name}`, async () => {
+  test(`bytes that fastavro wrote decode to the value it encoded: ${name}`, async () => {
     assert.equal(schemaIdOf(bytes), golden.schemaId);
     const decoder = createDecoder(() => Promise.resolve(avroType(writer)), version1);
     await decoder.prepare(golden.schemaId);

@@ -43,7 +43,7 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
     prefix = `schemas-${randomUUID().slice(0, 8)}.`;
   });
 
-  test('before it is registered, the check names what is missing and a lookup what to run', async () => {
+  test('before registration, the check names what is missing and a lookup says what to run', async () => {
     const faults = await checkSchemas(registry(), prefix);
     assert.equal(faults.length, 6);
     for (const fault of faults) assert.match(fault, /bridge schemas register/);
@@ -57,7 +57,7 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
     );
   });
 
-  test('registering puts it under every subject with the rule, and doing it again changes nothing', async () => {
+  test('registering puts it under every subject with the rule, and repeating it changes nothing', async () => {
     const first = await registerSchemas(registry(), prefix);
     assert.deepEqual(
       first.map(({ subject, isNew }) => [subject, isNew]),
@@ -179,7 +179,7 @@ const lookUps: [string, (registry: SchemaRegistry) => Promise<unknown>][] = [
   ['a type', (registry) => registry.typeById(5)],
 ];
 
-describe('a registry that does not answer well', { timeout: 30_000 }, () => {
+describe('a faulty registry', { timeout: 30_000 }, () => {
   test('an absent one is named by its address, without credentials', async () => {
     let host = '';
     await answering(
@@ -198,7 +198,7 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
     );
   });
 
-  test('a silent one is given up after the timeout', async () => {
+  test('a silent one is abandoned after the timeout', async () => {
     await answering(
       () => undefined,
       async (host) => {
@@ -210,7 +210,7 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
     );
   });
 
-  test('one that begins an answer and does not end it is given up after the timeout', async () => {
+  test('one that begins an answer and does not end it is abandoned after the timeout', async () => {
     await answering(
       (_, response) => response.writeHead(200, { 'content-length': '100' }).write('{"id":5'),
       async (host) => {
@@ -264,7 +264,7 @@ describe('a registry that does not answer well', { timeout: 30_000 }, () => {
     assert.deepEqual(credentials, []);
   });
 
-  test('one that cannot answer now is asked once, and again at the next look-up', async () => {
+  test('one that is temporarily unavailable is asked once, and again at the next look-up', async () => {
     for (const [what, lookUp] of lookUps) {
       const answers: [number, string][] = [
         [503, '{"error_code":50301,"message":"starting"}'],

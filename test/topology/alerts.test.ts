@@ -11,7 +11,7 @@ function firsts(event: BiometricEvent): boolean[] {
   return event.triggers.map(({ first }) => first);
 }
 
-test('an alert is the first once, however often its night is sent', async () => {
+test('an alert is a first only once, however often its night is sent', async () => {
   const bridge = new ReadingsDriver();
   const first = await bridge.event(aReading({ ...night, hrv: 20 }));
   const second = await bridge.event(aReading({ ...night, hrv: 21 }));
@@ -32,7 +32,7 @@ test('another kind of alert and another night are firsts of their own', async ()
   assert.deepEqual(firsts(await bridge.event(aReading({ ...tomorrow, hrv: 20 }))), [true]);
 });
 
-test('an alert is a first again when it was not raised for 35 days of receipt', async () => {
+test('an alert is a first again after 35 days of receipt without it', async () => {
   const bridge = new ReadingsDriver();
   const raise = async (hrv: number, at: number): Promise<boolean[]> =>
     firsts(await bridge.event(aReading({ ...night, hrv }), { at }));
@@ -43,7 +43,7 @@ test('an alert is a first again when it was not raised for 35 days of receipt', 
   assert.deepEqual(await raise(21, receivedAt + 3 * rememberedMs + 1), [true]);
 });
 
-test('of two triggers of one event with one alert id only the first is the first', async () => {
+test('of two triggers of an event with the same alert id, only the first is a first', async () => {
   const rule = { type: 'CARE', severity: 'LOW', recommendation: 'rest' } as const;
   const rules: TriggerRule[] = [
     { ...rule, metric: 'hrv', below: 40 },
@@ -54,14 +54,14 @@ test('of two triggers of one event with one alert id only the first is the first
   assert.deepEqual(firsts(event), [true, false]);
 });
 
-test('the alerts of one user say nothing of another’s', async () => {
+test('the alerts of one user do not affect those of another', async () => {
   const bridge = new ReadingsDriver();
   await bridge.event(aReading({ ...night, hrv: 20 }));
   assert.deepEqual(firsts(await bridge.event(aReading({ ...night, hrv: 20, user_id: 'v' }))), [true]);
   assert.deepEqual(firsts(await bridge.event(aReading({ ...night, hrv: 20 }), { device: 'terra' })), [true]);
 });
 
-test('an event without triggers passes, is remembered as the last version, and raises nothing', async () => {
+test('an event without triggers passes, is stored as the last version, and raises nothing', async () => {
   const bridge = new ReadingsDriver();
   const calm = await bridge.event(aReading({ ...night, hrv: 50 }));
   assert.deepEqual(calm.triggers, []);

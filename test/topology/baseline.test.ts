@@ -27,7 +27,7 @@ test('without nights there is no baseline', async () => {
   assert.equal(await baselineAt(new ReadingsDriver(), 0), null);
 });
 
-test('one night is its own mean and deviates by nothing', async () => {
+test('one night is its own mean and has no deviation', async () => {
   assert.deepEqual(await baselineAt(await after(night(-1, 41.5)), 0), {
     hrv_mean: 41.5,
     hrv_sd: 0,
@@ -35,7 +35,7 @@ test('one night is its own mean and deviates by nothing', async () => {
   });
 });
 
-test('the deviation is that of a sample', async () => {
+test('the deviation is the sample standard deviation', async () => {
   const bridge = await after(night(-4, 40), night(-2, 50), night(-1, 66));
   assert.deepEqual(await baselineAt(bridge, 0), { hrv_mean: 52, hrv_sd: Math.sqrt(172), nights: 3 });
 });
@@ -54,7 +54,7 @@ test('days begin at midnight UTC', async () => {
   assert.equal((await baselineAt(bridge, 0))!.hrv_mean, 20);
 });
 
-test('the vendor’s day counts more than the instant, unless there is no such day', async () => {
+test('the vendor’s day takes precedence over the instant, unless the day does not exist', async () => {
   const bridge = await after(
     night(0, 20, { local_date: '2025-07-29' }),
     night(-2, 40, { local_date: '2025-02-30' }),
@@ -62,7 +62,7 @@ test('the vendor’s day counts more than the instant, unless there is no such d
   assert.deepEqual(await baselineAt(bridge, 0), { hrv_mean: 30, hrv_sd: Math.sqrt(200), nights: 2 });
 });
 
-test('of a day’s values the one processed last stands', async () => {
+test('the last processed value of a day counts', async () => {
   const bridge = await after(night(-1, 20), night(-1, 60, { resource_id: 'nap' }));
   assert.deepEqual(await baselineAt(bridge, 0), { hrv_mean: 60, hrv_sd: 0, nights: 1 });
 });
@@ -72,7 +72,7 @@ test('a revised night replaces its value', async () => {
   assert.deepEqual(await baselineAt(bridge, 0), { hrv_mean: 60, hrv_sd: 0, nights: 1 });
 });
 
-test('a night that is revised over midnight leaves nothing on its old day', async () => {
+test('a night that a revision moves over midnight leaves nothing on its old day', async () => {
   const bridge = await after(night(-30, 20), night(-29, 21, { resource_id: 'night:-30' }));
   assert.deepEqual(await baselineAt(bridge, 0), { hrv_mean: 21, hrv_sd: 0, nights: 1 });
   assert.equal(await baselineAt(bridge, -29), null);
@@ -96,20 +96,20 @@ test('a night that was deleted, or lost its HRV, is removed', async () => {
   assert.deepEqual(bridge.storeEntries('baselines'), []);
 });
 
-test('a value that is replaced on its day is not brought back by its own resource’s deletion', async () => {
+test('deleting the resource of a replaced value does not restore the value', async () => {
   const bridge = await after(night(-1, 20), night(-1, 60, { resource_id: 'nap' }));
   await bridge.event(aDeletion({ resource_id: 'night:-1' }));
   assert.equal((await baselineAt(bridge, 0))!.hrv_mean, 60);
 });
 
-test('the order of arrival does not show in the result', async () => {
+test('the order of arrival does not affect the result', async () => {
   const nights = [0.1, 0.2, 0.3].map((hrv, at) => night(-3 + at, hrv));
   const forwards = await baselineAt(await after(...nights), 0);
   const backwards = await baselineAt(await after(...nights.toReversed()), 0);
   assert.deepEqual(forwards, backwards);
 });
 
-test('a value is kept for 35 days of receipt after it was put, to the millisecond', async () => {
+test('a value is kept for 35 days of receipt after it was stored, to the millisecond', async () => {
   for (const [age, nights] of [
     [rememberedMs, 2],
     [rememberedMs + 1, 1],
@@ -129,7 +129,7 @@ test('an event that measures no HRV writes nothing', async () => {
   assert.equal(bridge.output('test-driver-baselines-changelog').length, 1);
 });
 
-test('a backfill of years keeps the 400 days that were put last', async () => {
+test('a backfill of years keeps the 400 days that were stored last', async () => {
   const bridge = new ReadingsDriver();
   const days = Array.from({ length: 410 }, (_, at) => -410 + at);
   for (const day of days) await bridge.event(night(day, 50));

@@ -40,7 +40,7 @@ function body(changes: object = {}): Buffer {
   );
 }
 
-test('a reading with a low HRV comes out in the topic of its priority, in the partition of its raw record', async () => {
+test('a reading with a low HRV is written to the topic of its priority, in the partition of its raw record', async () => {
   const bridge = driver(3);
   await bridge.pipe({ topic: topics.raw.oura, partition: 2, key: Buffer.from('u'), value: body() });
   const [record, ...rest] = bridge.output(topics.priority.HIGH);
@@ -70,7 +70,7 @@ for (const [hrv, topic] of [
   });
 }
 
-test('a body that is no JSON is dead-lettered as it came, with the byte and nothing of itself', async () => {
+test('a body that is not JSON is dead-lettered unchanged, with the byte position and no quotation', async () => {
   const bridge = driver();
   const value = Buffer.from('{"user_id":"planted-value",');
   await bridge.pipe({
@@ -101,7 +101,7 @@ test('a record without a value is dead-lettered', async () => {
   assert.equal(String(bridge.output(topics.deadLetters)[0]!.headers[errorHeader.exception]), 'EMPTY_BODY');
 });
 
-test('drops leave no record, only a count', async () => {
+test('drops produce no record, only a count', async () => {
   const bridge = driver();
   await bridge.pipe({ topic: topics.raw.terra, value: Buffer.from('{"type":"deauth"}') });
   assert.deepEqual(
@@ -111,7 +111,7 @@ test('drops leave no record, only a count', async () => {
   assert.deepEqual([...bridge.dropped], [['normalize/control', 1]]);
 });
 
-test('a vendor’s retry is dropped, a correction supersedes what it corrects', async () => {
+test('a vendor’s retry is dropped, and a correction supersedes what it corrects', async () => {
   const bridge = driver();
   const send = (value: Buffer) => bridge.pipe({ topic: topics.raw.oura, value });
   await send(body());
@@ -155,7 +155,7 @@ const month = Array.from({ length: 480 }, (_, at): DriverInput => {
   };
 });
 
-test('in whatever order topics are read, and wherever the process dies, the same events and state come of the same logs', async () => {
+test('the same logs yield the same events and state, in any order of topics and wherever the process dies', async () => {
   const run = async (seed?: number): Promise<string[]> => {
     const bridge = driver();
     bridge.append(...month);
@@ -232,7 +232,7 @@ const payload = fc.oneof(
   ),
 );
 
-test('any JSON on any route is a valid event, a drop or a dead letter, the same on every run, and never quoted', async () => {
+test('any JSON on any route yields a valid event, a drop or a dead letter, the same on every run and never quoted', async () => {
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...vendorNames), payload, async (device, value) => {
       const record: DriverInput = { topic: topics.raw[device], value: Buffer.from(JSON.stringify(value)) };

@@ -76,7 +76,7 @@ for (const [threads, compression] of [
       assert.match(metrics, /^stream_lag_records\{[^}]*\} 0$/m);
       const everything = [...written, metrics].join('\n');
       for (const secret of ['planted', 'test_user', 'athlete-42', '9007199254740993', '39.999']) {
-        assert.ok(!everything.includes(secret), `${secret} stands in log or metrics`);
+        assert.ok(!everything.includes(secret), `${secret} occurs in log or metrics`);
       }
     },
   );

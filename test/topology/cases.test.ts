@@ -10,7 +10,7 @@ import { rawRecord, receivedAt, webhookCases } from './cases.ts';
 import { expectCases } from './expect-cases.ts';
 import { vendorNames } from '../../vendors/index.ts';
 
-test('each webhook of the table leads to what it must, in the test driver', async () => {
+test('each webhook of the table has the expected outcome in the test driver', async () => {
   const names = topicNames('driver.', vendorNames);
   const { decode, prepare } = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
   await prepare(7);

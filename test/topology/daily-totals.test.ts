@@ -11,7 +11,7 @@ import type { Point } from '../../vendors/day-points.ts';
 
 const at = (time: string, zone = '-0700'): string => `2026-06-10 ${time} ${zone}`;
 
-/** The daily event that stands after all of `bodies` arrived in this order. */
+/** The daily event that counts after all of `bodies` have arrived in this order. */
 async function after(...bodies: readonly object[]): Promise<BiometricEvent> {
   const bridge = new ExportsDriver();
   for (const body of bodies) await bridge.send(body);
@@ -65,7 +65,7 @@ function bodyOf(samples: readonly Sample[]): object {
   );
 }
 
-test('one day sent in three overlapping payloads, in every order, ends in the same totals as in one', async () => {
+test('a day in three overlapping payloads, in every order, has the same totals as in one payload', async () => {
   const instantOf = ({ minute, zone }: Sample): number => minute - Number(zone) * 0.6;
   const pointOf = (one: Sample): string => `${one.name} ${instantOf(one)} ${one.source}`;
   const steps = { name: 'step_count', minute: 0, zone: '-0700', qty: 1, source: 'Third' } as const;
@@ -111,7 +111,7 @@ test('a day’s earlier version is superseded, and an export that adds nothing c
   assert.deepEqual(second!.supersedes, { event_id: first!.event_id, priority: 'NORMAL' });
 });
 
-test('a point sent again replaces itself with the newest delivery’s value, a smaller one too', async () => {
+test('a point that is sent again takes the value of the newest delivery, even a smaller one', async () => {
   const day = await after(
     exportOf(metric('step_count', 'count', [at('08:00:00'), 100, 'w'], [at('09:00:00'), 5, 'w'])),
     exportOf(metric('step_count', 'count', [at('08:00:00'), 60, 'w'])),
@@ -119,7 +119,7 @@ test('a point sent again replaces itself with the newest delivery’s value, a s
   assert.deepEqual(day.activity_data, { steps: 65 });
 });
 
-test('at each instant the largest value over the sources counts, for a watch and a phone count the same steps', async () => {
+test('at each instant the largest value of the sources counts, because a watch and a phone count the same steps', async () => {
   const day = await after(
     exportOf(metric('step_count', 'count', [at('08:00:00'), 100, 'Watch'], [at('09:00:00'), 10, 'Watch'])),
     exportOf(metric('step_count', 'count', [at('08:00:00'), 120, 'Phone'], [at('10:00:00'), 1])),
@@ -127,14 +127,14 @@ test('at each instant the largest value over the sources counts, for a watch and
   assert.deepEqual(day.activity_data, { steps: 131 });
 });
 
-test('an instant is one and the same in whatever zone it is written', async () => {
+test('an instant is the same in whatever zone it is written', async () => {
   const day = await after(
     exportOf(metric('step_count', 'count', [at('08:00:00', '-0700'), 100], [at('11:00:00', '-0400'), 90])),
   );
   assert.deepEqual(day.activity_data, { steps: 90 });
 });
 
-test('the resting heart rate is that of the latest point, whenever it came', async () => {
+test('the resting heart rate is that of the latest point, whenever it arrived', async () => {
   for (const order of permutations([50, 60, 55])) {
     const bodies = order.map((bpm) =>
       exportOf(metric('resting_heart_rate', 'bpm', [at(`0${bpm - 49}:00:00`.slice(-8)), bpm])),
@@ -143,7 +143,7 @@ test('the resting heart rate is that of the latest point, whenever it came', asy
   }
 });
 
-test('total energy is active and basal energy, and is there only when both are', async () => {
+test('total energy is the sum of active and basal energy, and present only if both are', async () => {
   const active = metric('active_energy', 'kcal', [at('08:00:00'), 100]);
   const basal = metric('basal_energy_burned', 'kcal', [at('08:00:00'), 70], [at('09:00:00'), 70]);
   assert.deepEqual((await after(exportOf(active))).activity_data, { active_energy_kcal: 100 });
@@ -188,7 +188,7 @@ for (const [what, points, iso, flags] of [
     ['zone_assumed_utc'],
   ],
 ] as const) {
-  test(`pitfall: a day ${what}, in whatever order its points come`, async () => {
+  test(`pitfall: a day ${what}, in any order of its points`, async () => {
     for (const order of permutations(points)) {
       const day = await after(...order.map((date) => exportOf(metric('step_count', 'count', [date, 1]))));
       assert.equal(new Date(day.timestamp).toISOString(), iso);
@@ -210,7 +210,7 @@ test('a day on which the clocks change begins at its own midnight', async () => 
   assert.deepEqual(day!.activity_data, { steps: 3 });
 });
 
-test('points are of one user and one day: nobody else’s count', async () => {
+test('points of other users and other days do not count', async () => {
   const bridge = new ExportsDriver();
   const steps = exportOf(metric('step_count', 'count', [at('08:00:00'), 100]));
   await bridge.send(steps);
@@ -253,14 +253,14 @@ const aPoint = (minute: number, source = watch): Point => ({
 });
 const today = Math.floor(takenAt / dayMs);
 
-test('a point takes 12 bytes beside a head for each metric and source', () => {
+test('a point takes 12 bytes, plus a header for each metric and source', () => {
   const points = Array.from({ length: 1_000 }, (_, minute) => aPoint(minute));
   const bytes = packedDay.serialize(withPoints(noPoints, today, points))!;
   assert.equal(bytes.length, 8 + 13 + 1_000 * 12);
   assert.deepEqual(packedDay.deserialize(bytes), withPoints(noPoints, today, points));
 });
 
-test('of more points than are kept the latest go, whatever order they came in, and a flag tells', async () => {
+test('the latest points over the limit are dropped, in any order of arrival, and a flag marks the day', async () => {
   const points = [5, 3, 1, 4, 2].map((minute) => aPoint(minute));
   for (const order of permutations(points)) {
     const day = order.reduce((before, one) => withPoints(before, today, [one], 3), noPoints);
@@ -277,7 +277,7 @@ test('of more points than are kept the latest go, whatever order they came in, a
   assert.deepEqual(day!.flags, ['too_many_points']);
 });
 
-test('the largest entry that there can be fits into a record of the changelog', () => {
+test('the largest possible entry fits into a record of the changelog', () => {
   const points = Array.from({ length: maxDayPoints + 5 }, (_, n) => aPoint(n % 1_440, `source ${n}`));
   const bytes = packedDay.serialize(withPoints(noPoints, today, points))!;
   // A key may hold a user id of 256 characters.

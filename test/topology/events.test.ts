@@ -35,13 +35,13 @@ test('an event names the raw record it came from, when it was received, and what
   assert.deepEqual([event.triggers, event.priority, event.baseline], [[], 'NORMAL', null]);
 });
 
-test('a record of another producer was received when the log says', async () => {
+test('a record of another producer has the timestamp of the log as its time of receipt', async () => {
   const bridge = new ReadingsDriver();
   await bridge.pipe({ ...readingRecord(reading), headers: {}, timestamp: 123 });
   assert.equal(bridge.events()[0]!.received_at, 123);
 });
 
-test('the event id is the same for the same version, and another for any other', () => {
+test('the event id is the same for the same version, and different for any other', () => {
   const ids = [
     make(),
     make({ hrv: 21 }),
@@ -56,7 +56,7 @@ test('the event id is the same for the same version, and another for any other',
   assert.equal(again.event_id, ids[0]);
 });
 
-test('the content hash is that of the JSON of what counts, whatever the numbers and texts', () => {
+test('the content hash is that of the JSON of the hashed fields, for any numbers and texts', () => {
   const number = fc.option(fc.oneof(fc.double({ noNaN: true }), fc.integer(), fc.constant(-0)));
   const rounded = (value: number | null): number | null =>
     value === null ? null : Math.round(value * 1e3) / 1e3;
@@ -90,7 +90,7 @@ test('the content hash is that of the JSON of what counts, whatever the numbers 
   );
 });
 
-test('the content hash sees what was measured, and nothing of when it arrived', () => {
+test('the content hash covers what was measured, and not when it arrived', () => {
   const hash = (changes: Partial<Reading>): string => contentHash({ ...reading, ...changes });
   for (const changes of [
     { hrv: 20.001 },
@@ -128,12 +128,12 @@ for (const [age, flags] of [
   });
 }
 
-test('names are length-prefixed, so parts cannot run into each other', () => {
+test('names are length-prefixed, so that parts cannot run into each other', () => {
   assert.notEqual(nameUuid('ab', 'c'), nameUuid('a', 'bc'));
   assert.equal(nameUuid('ab', 'c'), nameUuid('ab', 'c'));
 });
 
-test('the headers of an event are these and no others', () => {
+test('an event has exactly these headers', () => {
   const event = anEvent({ user_id: 'athlete-42 å' });
   const headers = eventHeaders('b1')(event);
   const text = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));

@@ -29,7 +29,7 @@ export function expectCases(
   assert.deepEqual([...left.keys()], []);
 }
 
-/** Where the raw record of a record stood. */
+/** The position of the raw record of a record. */
 function place(
   record: Delivered,
   names: TopicNames<VendorName>,

@@ -2,7 +2,7 @@
  * Golden cases: test/golden/<device>/<name>.json is one body as it would be posted (for Oura and WHOOP also an envelope
  * of the collector), <name>.jsonl several deliveries in order, each line `{"body":…,"headers":{…}}` (the body as JSON, or as a string of its
  * exact bytes), and
- * <name>.expected.json beside it what has to come of it. A folder with the name of a device is all that a vendor adds.
+ * <name>.expected.json next to it is the expected result. A folder with the name of a device is all that a vendor adds.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { avroType } from '../../schemas/avro.ts';
@@ -131,7 +131,7 @@ export async function outcomeOf(records: readonly DriverInput[]): Promise<Outcom
   };
 }
 
-/** An event as golden files write it; without what depends on nothing but where it stood and when it came. */
+/** An event as golden files write it; without the fields that depend only on its position and arrival. */
 export function written(event: BiometricEvent): Record<string, unknown> {
   const iso = (epochMs: number): string => new Date(epochMs).toISOString();
   const shown: Record<string, unknown> = {
@@ -150,7 +150,7 @@ export function written(event: BiometricEvent): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(shown).filter(([name, value]) => {
       if (['event_id', 'raw', 'received_at'].includes(name)) return false;
-      // The priority of the version before tells that there was one, whichever it is.
+      // The priority of the previous version, whatever it is, shows that there was one.
       return name === 'supersedes' ? value !== null : !isDefault(value);
     }),
   );

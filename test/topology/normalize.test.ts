@@ -82,7 +82,7 @@ test('Terra’s dialect is read with its closed list of activities', () => {
   assert.deepEqual(reading.activity_data, { steps: 0, distance_m: 8.5, active_seconds: 5400 });
 });
 
-test('Terra’s reference_id, the caller’s own, goes before the id of the connection', () => {
+test('Terra’s reference_id, the caller’s own, takes precedence over the id of the connection', () => {
   const payload = {
     user: { user_id: 'connection', reference_id: 'athlete-42' },
     ts: 1_753_876_800_000,
@@ -91,11 +91,11 @@ test('Terra’s reference_id, the caller’s own, goes before the id of the conn
   assert.equal(only('terra', payload).user_id, 'athlete-42');
 });
 
-test('the dialect is Terra’s alone', () => {
+test('only Terra has the dialect', () => {
   assert.match(rejected('oura', { user: { user_id: 'u' }, ts: 1_753_876_800_000 }), /^MISSING_USER_ID/);
 });
 
-test('a user may be a number, whose digits stay as they stand', () => {
+test('a user may be a number, whose digits are kept unchanged', () => {
   assert.equal(only('whoop', { ...simple, user_id: 10129 }).user_id, '10129');
 });
 
@@ -163,7 +163,7 @@ for (const [field, payload] of [
   });
 }
 
-test('null and absent values are null, also where a whole group is', () => {
+test('null and absent values are null, also where a whole group is absent', () => {
   const reading = only('oura', { ...simple, hrv_data: null, sleep: { score: null }, recovery: {} });
   assert.deepEqual(
     [reading.hrv, reading.sleep_score, reading.recovery_score, reading.stress_level],
@@ -171,7 +171,7 @@ test('null and absent values are null, also where a whole group is', () => {
   );
 });
 
-test('what is out of range becomes null and is flagged', () => {
+test('a value out of range becomes null and is flagged', () => {
   const reading = only('oura', {
     ...simple,
     hrv_data: { rmssd: 0 },
@@ -235,12 +235,12 @@ test('a fetched document is not read as the simple format either', () => {
 });
 
 for (const payload of [null, 1, 'text', true, [], [simple]]) {
-  test(`JSON that is no object, ${JSON.stringify(payload).slice(0, 12)}, is rejected`, () => {
+  test(`JSON that is not an object, ${JSON.stringify(payload).slice(0, 12)}, is rejected`, () => {
     assert.match(rejected('oura', payload), /^NOT_AN_OBJECT/);
   });
 }
 
-test('names that every object inherits are no fields', () => {
+test('names that every object inherits are not fields', () => {
   assert.match(rejected('terra', { user: 'constructor', ts: simple.timestamp }), /^MISSING_USER_ID/);
   const reading = only('oura', {
     ...JSON.parse('{"__proto__":{"sleep":{"score":1}}}'),

@@ -7,7 +7,7 @@ import { rawRecord, topics } from './support.ts';
 
 const operator = normalize(topics);
 
-test('every value of an event tells where it was read, and stands there', () => {
+test('every value of an event names the place where it was read, and is found there', () => {
   let checked = 0;
   for (const { device, records } of goldenCases()) {
     for (const { value, headers } of records) {

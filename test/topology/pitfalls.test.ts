@@ -7,7 +7,7 @@ import { goldenRecord, outcomeOf } from './golden.ts';
 import { aReading, ReadingsDriver, receivedAt } from './support.ts';
 import { night, only, oura, read, summary, terra, whoop, type Answer } from '../vendors/payloads.ts';
 
-// Wherever a value stands, null and absence are null, and zero is a value or an artefact, but never "nothing".
+// Wherever a value occurs, null and absence are null, and zero is a value or an artefact, but never "nothing".
 for (const [what, device, make, field, zero] of [
   ['Oura sleep score', 'oura', (v) => oura('daily_sleep', { ...summary, score: v }), 'sleep_score', 0],
   ['Oura readiness', 'oura', (v) => oura('daily_readiness', { ...summary, score: v }), 'recovery_score', 0],
@@ -66,7 +66,7 @@ test('pitfall 2, optional percentages of WHOOP stay null, and naps do not give a
   assert.equal(read('whoop', napped), 'dropped: no_measurement');
 });
 
-test('pitfall 3, units: WHOOP’s HRV is in ms as it stands, its energy in kJ; Oura’s durations are seconds', () => {
+test('pitfall 3, units: WHOOP’s HRV is in ms already, its energy in kJ; Oura’s durations are seconds', () => {
   const recovery = only(read('whoop', whoop('recovery', { score: { hrv_rmssd_milli: 31.813562 } })));
   assert.equal(recovery.hrv, 31.813562);
   const workout = only(read('whoop', whoop('workout', { score: { kilojoule: 4184 } })));
@@ -116,12 +116,12 @@ for (const [what, device, payload] of [
     whoop('sleep', { score: { sleep_efficiency_percentage: 95.4, respiratory_rate: 16 } }),
   ],
 ] as readonly (readonly [string, VendorName, object])[]) {
-  test(`pitfall 5, look-alikes: ${what} is no measurement`, () => {
+  test(`pitfall 5, look-alikes: ${what} is not a measurement`, () => {
     assert.equal(read(device, payload), 'dropped: no_measurement');
   });
 }
 
-test('pitfall 5, look-alikes: strain is load and no stress', () => {
+test('pitfall 5, look-alikes: strain is load and not stress', () => {
   const reading = only(read('whoop', whoop('cycle', { score: { strain: 20.5 } })));
   assert.equal(reading.stress_level, null);
   assert.deepEqual(reading.activity_data, { strain: 20.5 });
@@ -152,7 +152,7 @@ for (const [device, first, late, newer] of [
   });
 }
 
-test('pitfall 6, revisions: enrichment that comes back null erases nothing', async () => {
+test('pitfall 6, revisions: enrichment that returns null erases nothing', async () => {
   const body = (enrichment: unknown): string =>
     JSON.stringify(terra('sleep', { scores: { sleep: 80 }, data_enrichment: enrichment }));
   const { events, dropped } = await outcomeOf(
@@ -165,7 +165,7 @@ test('pitfall 6, revisions: enrichment that comes back null erases nothing', asy
   assert.deepEqual(dropped, { 'newest-revision/unchanged': 1 });
 });
 
-test('pitfall 7, one Terra payload is any number of events', () => {
+test('pitfall 7, one Terra payload yields any number of events', () => {
   const at = (day: string): object => ({
     metadata: { start_time: `2025-07-${day}T00:00:00Z` },
     scores: { sleep: Number(day) },
@@ -245,7 +245,7 @@ test('pitfall 9, day summaries keep their local date; a time without a zone is U
   );
 });
 
-test('pitfall 10, an event is dated by its measurement, however late it comes', () => {
+test('pitfall 10, an event is dated by its measurement, however late it arrives', () => {
   const backfilled = oura('sleep', { ...night, average_hrv: 50, bedtime_end: '2024-01-02T07:00:00+02:00' });
   assert.equal(only(read('oura', backfilled)).timestamp, Date.parse('2024-01-02T05:00:00Z'));
 });
@@ -254,7 +254,7 @@ test('pitfall 11, a WHOOP user is a number and becomes text, digit by digit', ()
   assert.equal(only(read('whoop', whoop('recovery', { score: { recovery_score: 1.5 } }))).user_id, '10129');
 });
 
-test('pitfall 12, what is out of range is null and flagged, the rest stands', () => {
+test('pitfall 12, a value out of range is null and flagged, the rest is kept', () => {
   const score = { recovery_score: 100.5, hrv_rmssd_milli: 401, resting_heart_rate: 60 };
   const reading = only(read('whoop', whoop('recovery', { score })));
   assert.deepEqual(
@@ -263,7 +263,7 @@ test('pitfall 12, what is out of range is null and flagged, the rest stands', ()
   );
 });
 
-test('pitfall 13, a night that comes by two ways is two people’s as far as baselines and alerts go', async () => {
+test('pitfall 13, a night that arrives by two routes belongs to two people for baselines and alerts', async () => {
   const driver = new ReadingsDriver();
   const direct = await driver.event(
     aReading({ source: 'oura', hrv: 20, kind: 'sleep', local_date: '2025-07-30' }),

@@ -43,7 +43,7 @@ test('a retry with the vendor’s revision changes nothing', async () => {
   assert.equal(await bridge.drop(aReading({ revision: 5 }), later), 'unchanged');
 });
 
-test('a higher revision of the vendor is an event also when it says the same', async () => {
+test('a higher revision of the vendor is an event even if its content is the same', async () => {
   const bridge = new ReadingsDriver();
   const first = await bridge.event(aReading({ revision: 5 }));
   const second = await bridge.event(aReading({ revision: 6 }), later);
@@ -52,7 +52,7 @@ test('a higher revision of the vendor is an event also when it says the same', a
   assert.notEqual(second.event_id, first.event_id);
 });
 
-test('of two versions with one revision the one that arrived later counts', async () => {
+test('of two versions with the same revision, the one that arrived later counts', async () => {
   const bridge = new ReadingsDriver();
   const first = await bridge.event(aReading({ revision: 5 }));
   const second = await bridge.event(aReading({ revision: 5, hrv: 51 }));
@@ -60,7 +60,7 @@ test('of two versions with one revision the one that arrived later counts', asyn
   assert.equal(second.supersedes!.event_id, first.event_id);
 });
 
-test('a version that is older by the vendor’s word never overwrites a newer one', async () => {
+test('a version with an older vendor revision never overwrites a newer one', async () => {
   const bridge = new ReadingsDriver();
   const newest = await bridge.event(aReading({ revision: 6 }));
   assert.equal(await bridge.drop(aReading({ revision: 5, hrv: 51 }), later), 'older_revision');
@@ -69,7 +69,7 @@ test('a version that is older by the vendor’s word never overwrites a newer on
   assert.equal(next.supersedes!.event_id, newest.event_id);
 });
 
-test('after a deletion a late old version changes nothing', async () => {
+test('after a deletion, a late older version changes nothing', async () => {
   const bridge = new ReadingsDriver();
   const first = await bridge.event(aReading({ revision: 5 }));
   const deletion = await bridge.event(aDeletion({ revision: 7 }), later);
@@ -79,7 +79,7 @@ test('after a deletion a late old version changes nothing', async () => {
   assert.equal(await bridge.drop(aDeletion({ revision: 7, timestamp: 1 }), later), 'unchanged');
 });
 
-test('what was deleted can come back, by a higher revision or by order of arrival', async () => {
+test('a deleted resource can return, by a higher revision or by order of arrival', async () => {
   const bridge = new ReadingsDriver();
   await bridge.event(aReading());
   const deletion = await bridge.event(aDeletion(), later);
@@ -106,7 +106,7 @@ test('a revision is never 0', async () => {
   assert.equal((await bridge.event(aReading({ resource_id: 's' }), { at: 0 })).revision, 1);
 });
 
-test('each version names event and priority of the one before', async () => {
+test('each version names the event and priority of the previous one', async () => {
   const bridge = new ReadingsDriver();
   const chain: BiometricEvent[] = [];
   for (const hrv of [20, 30, 50, 20]) chain.push(await bridge.event(aReading({ hrv }), later));
@@ -121,7 +121,7 @@ test('each version names event and priority of the one before', async () => {
   }
 });
 
-test('a dropped version is not what the next one supersedes', async () => {
+test('the next version does not supersede a dropped one', async () => {
   const bridge = new ReadingsDriver();
   const first = await bridge.event(aReading({ revision: 5, hrv: 20 }));
   await bridge.drop(aReading({ revision: 4, hrv: 50 }));
@@ -130,7 +130,7 @@ test('a dropped version is not what the next one supersedes', async () => {
   assert.deepEqual(next.supersedes, { event_id: first.event_id, priority: 'HIGH' });
 });
 
-test('a sleep that is revised over midnight is the same sleep', async () => {
+test('a sleep that a revision moves over midnight is the same sleep', async () => {
   const bridge = new ReadingsDriver();
   const sleep = aReading({ kind: 'sleep', local_date: '2025-07-30', revision: 5, resource_id: 'sleep:1' });
   const first = await bridge.event(sleep);
@@ -147,7 +147,7 @@ test('one user id on two devices is two users, and so are two user ids', async (
 
 for (const [what, others] of [
   ['alone in its bucket', []],
-  ['beside one that is touched all the time', [aReading({ resource_id: besideIt })]],
+  ['next to one that is touched all the time', [aReading({ resource_id: besideIt })]],
 ] as const) {
   test(`a resource ${what} is remembered for 35 days of receipt after its last touch, and no longer`, async () => {
     for (const [age, isRemembered] of [
@@ -168,7 +168,7 @@ for (const [what, others] of [
   });
 }
 
-test('what has expired in a bucket goes with the next resource in it', async () => {
+test('expired resources of a bucket are removed with the next resource in it', async () => {
   const bridge = new ReadingsDriver();
   await bridge.event(aReading({ resource_id: inBucket }));
   await bridge.event(aReading({ resource_id: besideIt }), later);
@@ -178,7 +178,7 @@ test('what has expired in a bucket goes with the next resource in it', async () 
   assert.deepEqual(sizes(), [1 + 2 * 45]);
 });
 
-test('the wall clock expires nothing that a raw record could still find', async () => {
+test('the wall clock expires nothing that a raw record could still need', async () => {
   const bridge = new ReadingsDriver();
   await bridge.event(aReading());
   bridge.nowMs = receivedAt + 60 * dayMs;
@@ -189,7 +189,7 @@ test('the wall clock expires nothing that a raw record could still find', async 
   for (const store of ['revisions', 'baselines', 'alerts']) assert.deepEqual(bridge.storeEntries(store), []);
 });
 
-test('a clock that is wrong for one user expires nobody else', async () => {
+test('a wrong clock of one user expires no other user', async () => {
   const bridge = new ReadingsDriver();
   await bridge.event(aReading({ hrv: 20 }));
   await bridge.event(aReading({ user_id: 'v' }), { at: receivedAt + 10_000 * dayMs });
@@ -200,7 +200,7 @@ test('a clock that is wrong for one user expires nobody else', async () => {
   assert.deepEqual(event.baseline, { hrv_mean: 20, hrv_sd: 0, nights: 1 });
 });
 
-test('an hour of receipt beyond all calendars is taken as the last one there is', async () => {
+test('an hour of receipt beyond the calendar is taken as the last possible hour', async () => {
   const bridge = new ReadingsDriver();
   const headers = { received_at: Buffer.from('999999999999999') };
   bridge.append(...[1, 2].map(() => ({ ...readingRecord(aReading()), headers })));
@@ -209,7 +209,7 @@ test('an hour of receipt beyond all calendars is taken as the last one there is'
   assert.deepEqual([...bridge.dropped], [['newest-revision/unchanged', 1]]);
 });
 
-test('a store that another build has laid out stops the topology instead of dead-lettering every record', () => {
+test('a store with the layout of another build stops the topology instead of dead-lettering every record', () => {
   const rows = packedTable(1, 3);
   assert.deepEqual(rowsOf(rows.deserialize(Buffer.from('\x01abcdef')), 3), [
     Buffer.from('abc'),
@@ -246,7 +246,7 @@ const arrival = fc.record({
   receivedDay: fc.oneof(fc.integer({ min: 0, max: 80 }), fc.constant(50_000)),
 });
 
-test('whoever else sends in between, each user gets the same events', async () => {
+test('each user gets the same events, whichever other users send in between', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(arrival, { maxLength: 40 }), async (arrivals) => {
       const run = async (list: typeof arrivals): Promise<BiometricEvent[]> => {

@@ -48,7 +48,7 @@ for (const [score, raised] of [
   });
 }
 
-test('a trigger names metric, value, threshold and recommendation', () => {
+test('a trigger names its metric, value, threshold and recommendation', () => {
   const [trigger] = analyze(defaultRules)({ ...untriggered, hrv: 20 }).triggers;
   const { alert_id, ...rest } = trigger!;
   assert.match(alert_id, /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
@@ -63,7 +63,7 @@ test('a trigger names metric, value, threshold and recommendation', () => {
   });
 });
 
-test('one night has one alert id, whatever is sent about it; other nights, users and devices have others', () => {
+test('a night has one alert id, whatever is sent about it, and other nights, users and devices have different ones', () => {
   const id = (changes: Parameters<typeof anEvent>[0]): string =>
     analyze(defaultRules)({ ...untriggered, hrv: 20, ...changes }).triggers[0]!.alert_id;
   const night = { kind: 'sleep', local_date: '2025-07-30', resource_id: 'sleep:1' } as const;
@@ -74,7 +74,7 @@ test('one night has one alert id, whatever is sent about it; other nights, users
   assert.notEqual(id({ kind: 'reading', resource_id: 'a' }), id({ kind: 'reading', resource_id: 'b' }));
 });
 
-test('any CRITICAL is HIGH, else any HIGH is MEDIUM, else NORMAL', () => {
+test('any CRITICAL trigger makes HIGH priority, else any HIGH makes MEDIUM, else it is NORMAL', () => {
   const of = (...severities: string[]): string => priorityOf(severities.map((severity) => ({ severity })));
   assert.equal(of('MEDIUM', 'HIGH', 'CRITICAL'), 'HIGH');
   assert.equal(of('MEDIUM', 'HIGH'), 'MEDIUM');

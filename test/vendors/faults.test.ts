@@ -105,12 +105,12 @@ for (const [what, device, payload, flag] of [
     'invalid:local_date',
   ],
 ] as readonly (readonly [string, VendorName, unknown, string])[]) {
-  test(`a value of a wrong type beside good ones is null and flagged: ${what}`, () => {
+  test(`a value of a wrong type among valid ones is null and flagged: ${what}`, () => {
     assert.deepEqual(only(read(device, payload)).flags, [flag]);
   });
 }
 
-test('event and data types that nobody knows are dropped as unknown', () => {
+test('unknown event and data types are dropped as unknown', () => {
   const thin = { user_id: 1, id: 'x', trace_id: 't' };
   for (const [device, payload] of [
     ['oura', { event_type: 'renamed', data_type: 'sleep', user_id: 'u' }],
@@ -128,7 +128,7 @@ test('event and data types that nobody knows are dropped as unknown', () => {
   }
 });
 
-test('a deletion of what never is an event is none either', () => {
+test('a deletion of a resource that never becomes an event is dropped', () => {
   const deletion = { event_type: 'delete', data_type: 'daily_stress', object_id: 'o', user_id: 'u' };
   assert.equal(read('oura', deletion), 'dropped: no_measurement');
 });

@@ -30,7 +30,7 @@ async function dropOf(body: unknown): Promise<string[]> {
   return [...bridge.dropped.keys()];
 }
 
-test('a heart rate variability is a reading of its own instant and source', async () => {
+test('a heart rate variability becomes a reading with its own instant and source', async () => {
   const event = await only(metric('heart_rate_variability', 'ms', [noon, 48.3, 'Ana’s Apple Watch']));
   assert.equal(event.kind, 'reading');
   assert.equal(event.user_id, 'hk-user-7');
@@ -137,7 +137,7 @@ for (const date of [
   '',
   1_781_000_000,
 ]) {
-  test(`a body of which no date can be read, ${JSON.stringify(date)}, is rejected with the first one’s path`, async () => {
+  test(`a body without a readable date, ${JSON.stringify(date)}, is rejected with the path of the first date`, async () => {
     const body = exportOf(
       { name: 'vo2max', data: [] },
       { name: 'step_count', units: 'count', data: [{ date, qty: 1 }] },
@@ -146,7 +146,7 @@ for (const date of [
   });
 }
 
-test('a point that cannot be read is left out beside others that can', async () => {
+test('an unreadable point is left out, and readable ones are kept', async () => {
   const event = await only({
     name: 'step_count',
     units: 'count',
@@ -155,7 +155,7 @@ test('a point that cannot be read is left out beside others that can', async () 
   assert.deepEqual(event.activity_data, { steps: 2 });
 });
 
-test('what nobody’s body does is no measurement', async () => {
+test('a physically impossible value is not a measurement', async () => {
   for (const [name, units, quantity] of [
     ['heart_rate_variability', 'ms', 0],
     ['heart_rate_variability', 'ms', 400.1],
@@ -175,7 +175,7 @@ test('what nobody’s body does is no measurement', async () => {
     assert.equal((await only(metric('heart_rate_variability', 'ms', [noon, hrv]))).hrv_sdnn, hrv);
 });
 
-test('pitfall: a missing source, a metric that comes twice, and days in any order are usual', async () => {
+test('pitfall: a missing source, a repeated metric and days in any order are accepted', async () => {
   const events = await eventsOf(
     metric('step_count', 'count', ['2026-06-10 08:00:00 -0700', 1]),
     metric('heart_rate_variability', 'ms', [noon, 50], ['2026-06-09 12:00:00 -0700', 40, '']),
@@ -193,7 +193,7 @@ test('pitfall: a missing source, a metric that comes twice, and days in any orde
   );
 });
 
-test('of a variability that comes twice in a payload the later value is the one version of its record', async () => {
+test('a variability that occurs twice in a payload has one version, with the later value', async () => {
   const events = await eventsOf(
     metric('heart_rate_variability', 'ms', [noon, 50], ['2026-06-10 13:00:00 -0700', 40], [noon, 51]),
     metric('heart_rate_variability', 'ms', [noon, 52]),
@@ -207,25 +207,25 @@ test('of a variability that comes twice in a payload the later value is the one 
   );
 });
 
-test('a source is kept short, and free of what a database refuses', async () => {
+test('a source is truncated and stripped of characters that a database refuses', async () => {
   const event = await only(
     metric('heart_rate_variability', 'ms', [noon, 50, `a\0b\ud800${'x'.repeat(500)}`]),
   );
   assert.equal(event.source, `healthkit:a\ufffdb\ufffd${'x'.repeat(252)}`);
 });
 
-test('pitfall: identity comes from the token, for an export has no user id', async () => {
+test('pitfall: identity comes from the token, because an export has no user id', async () => {
   const steps = exportOf(metric('step_count', 'count', [noon, 1]));
   for (const key of [null, '', `sha256:${'0a'.repeat(16)}`])
     assert.match(await letter(steps, key), /^MISSING_USER_ID: /);
-  // Another producer writes no headers of ours.
+  // Other producers do not write the bridge's headers.
   const [event] = await new ExportsDriver().send(steps, { key: 'theirs', headers: {} });
   assert.equal(event!.user_id, 'theirs');
   const [named] = await new ExportsDriver().send({ ...steps, user_id: 7 }, { key: '7' });
   assert.equal(named!.user_id, '7');
 });
 
-test('the simple format names its user, and where it does not the token does', async () => {
+test('the simple format names its user, or else the token does', async () => {
   const simple = { timestamp: '2026-06-10T12:00:00Z', hrv_data: { rmssd: 50 } };
   const [named] = await new ExportsDriver().send({ ...simple, user_id: 'own' });
   const [unnamed] = await new ExportsDriver().send(simple);
@@ -233,7 +233,7 @@ test('the simple format names its user, and where it does not the token does', a
   assert.match(await letter(simple, `sha256:${'0a'.repeat(16)}`), /^MISSING_USER_ID: /);
 });
 
-test('nothing is fetched from a phone: an envelope is none here', async () => {
+test('nothing is fetched from a phone: an envelope is not recognized', async () => {
   const bridge = new ExportsDriver();
   const headers = { scheme: 'collector' };
   await bridge.send(
@@ -278,7 +278,7 @@ for (const [where, body] of [
     exportOf({ name: 'step_count', units: { toString: 1 }, data: [{ date: noon, qty: 1 }] }),
   ],
 ] as const) {
-  test(`a wrong type at ${where.replaceAll('\\', '')}, with nothing readable beside it, is rejected and named`, async () => {
+  test(`a wrong type at ${where.replaceAll('\\', '')}, without any readable value, is rejected and named`, async () => {
     assert.match(await letter(body), new RegExp(`^INVALID_FIELD: ${where} is `));
   });
 }
@@ -317,12 +317,12 @@ const payload = fc.record({
   data: mostly(fc.record({ metrics: mostly(fc.array(mostly(exported), { minLength: 1 })) })),
 });
 
-test('any export is valid events, a drop or a dead letter, and the same on every run', async () => {
+test('any export yields valid events, a drop or a dead letter, and the same on every run', async () => {
   let events = 0;
   await fc.assert(
     fc.asyncProperty(payload, async (body) => {
       const [one, other] = [new ExportsDriver(), new ExportsDriver()];
-      // Twice, so that the second meets what the first has stored. Decoding shows that what was written is valid.
+      // Runs twice, so that the second run finds the state of the first. Decoding shows that the output is valid.
       for (const bridge of [one, other]) for (let time = 0; time < 2; time += 1) await bridge.send(body);
       assert.deepEqual(one.events(), other.events());
       events += one.events().length;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { instantText, parseInstant } from '../../vendors/instant.ts';
 
-test('the common form is read as every other spelling of the same instant is', () => {
+test('the common form is read as any other spelling of the same instant', () => {
   const two = (value: number): string => String(value).padStart(2, '0');
   const texts = fc
     .record({
@@ -14,7 +14,7 @@ test('the common form is read as every other spelling of the same instant is', (
       minute: fc.integer({ min: 0, max: 61 }),
       second: fc.integer({ min: 0, max: 61 }),
       fraction: fc.constantFrom('', '.007', '.120', '.999'),
-      // Something that is no digit, or no separator, at any place.
+      // A character that is not a digit, or not a separator, at any position.
       broken: fc.option(fc.nat({ max: 18 }), { freq: 5 }),
     })
     .map(({ year, month, day, hour, minute, second, fraction, broken }) => {
@@ -23,7 +23,7 @@ test('the common form is read as every other spelling of the same instant is', (
       return broken === null ? text : `${text.slice(0, broken)}x${text.slice(broken + 1)}`;
     });
   fc.assert(
-    // A zone in small letters is not the common form.
+    // A lower-case zone is not the common form.
     fc.property(texts, (text) => assert.deepEqual(parseInstant(`${text}Z`), parseInstant(`${text}z`))),
     { numRuns: 3_000 },
   );
@@ -33,7 +33,7 @@ test('the common form is read as every other spelling of the same instant is', (
   });
 });
 
-test('the text of an instant is that of Date', () => {
+test('an instant is formatted as Date formats it', () => {
   const instants = fc.integer({ min: Date.UTC(1900, 0, 1), max: Date.UTC(9999, 11, 31, 23, 59, 59, 999) });
   fc.assert(
     fc.property(instants, instants, (a, b) => {

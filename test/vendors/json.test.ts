@@ -12,10 +12,10 @@ function value(text: string): unknown {
   return parsed.value;
 }
 
-test('what JSON.parse accepts has the same value here', () => {
+test('text that JSON.parse accepts has the same value here', () => {
   fc.assert(
     fc.property(fc.json(), (text) => {
-      // Long integers are another matter, below.
+      // Long integers have a test of their own below.
       fc.pre(!/\d{16}/.test(text));
       assert.deepEqual(parse(text), { ok: true, value: JSON.parse(text) as unknown });
     }),
@@ -25,9 +25,9 @@ test('what JSON.parse accepts has the same value here', () => {
 /** Long enough that its members are looked for, not parsed. */
 const padding = `,"padding":"${'p'.repeat(10_000)}"`;
 
-test('of a long body the named members have the values that all of it has, parsed', () => {
+test('the named members of a long body have the same values as when all of it is parsed', () => {
   const names = ['user_id', 'user'];
-  // The names in other words too, twice, within others and beside them; and what only resembles them.
+  // The names also occur in other spellings, twice, inside other members and next to them, with look-alikes.
   const name = fc.constantFrom(
     '"user_id"',
     '"user"',
@@ -57,7 +57,7 @@ test('of a long body the named members have the values that all of it has, parse
   });
 });
 
-test('what JSON.parse refuses is refused at a byte of the text, whatever stands there', () => {
+test('text that JSON.parse refuses is refused at a byte of the text, whatever the byte', () => {
   const almostJson = fc
     .tuple(fc.json(), fc.nat(), fc.string({ maxLength: 3 }))
     .map(([text, at, inserted]) => {
@@ -79,7 +79,7 @@ test('what JSON.parse refuses is refused at a byte of the text, whatever stands 
       assert.equal(parseMembers(long, []).ok, accepted);
       if (!parsed.ok) {
         assert.ok(parsed.at >= 0 && parsed.at <= bytes.length);
-        // What stands before the fault has no fault but that it ends.
+        // The text before the fault has no fault except that it ends.
         const before = parseJson(bytes.subarray(0, parsed.at));
         assert.ok(before.ok || before.at === parsed.at);
       }
@@ -88,7 +88,7 @@ test('what JSON.parse refuses is refused at a byte of the text, whatever stands 
   );
 });
 
-test('the position of a fault is that of its byte', () => {
+test('the position of a fault is its byte offset', () => {
   for (const [text, at] of [
     ['{"a":1,}', 7],
     ['{"a" 1}', 5],
@@ -108,7 +108,7 @@ test('the position of a fault is that of its byte', () => {
   }
 });
 
-test('nothing but space is empty', () => {
+test('a text of white space only is empty', () => {
   assert.deepEqual(parse(''), { ok: false, code: 'empty', at: 0 });
   assert.deepEqual(parse(' \n'), { ok: false, code: 'empty', at: 2 });
 });
@@ -149,7 +149,7 @@ test('integers that a double cannot hold keep their digits as text', () => {
   assert.equal(parse('[012345678901234567890]').ok, false);
 });
 
-test('arrays and objects may nest 1,000 levels deep, and be 500,000 in all', () => {
+test('arrays and objects may nest 1,000 levels deep and number 500,000 in total', () => {
   const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth);
   const many = (objects: number): string => `["[{",${'{},'.repeat(objects - 2)}{}]`;
   assert.equal(parse(nested(1_000)).ok, true);
@@ -158,11 +158,11 @@ test('arrays and objects may nest 1,000 levels deep, and be 500,000 in all', () 
   const text = many(500_001);
   assert.deepEqual(parse(text), { ok: false, code: 'too_complex', at: text.length - 3 });
   assert.deepEqual(parse(`{"a":${'['.repeat(9_000_000)}`), { ok: false, code: 'too_complex', at: 1_004 });
-  // What stands in texts nests nothing.
+  // Brackets inside strings do not nest.
   assert.equal(parse(JSON.stringify('["\\{'.repeat(10_000))).ok, true);
 });
 
-test('a long body is judged in the same way when only its members are looked for', () => {
+test('a long body is judged the same way when only its members are looked for', () => {
   const nested = (depth: number): string =>
     `{"a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}${padding}}`;
   const many = (objects: number): string => `{"a":[${'{},'.repeat(objects - 3)}{}]${padding}}`;
@@ -187,12 +187,12 @@ test('a long body is judged in the same way when only its members are looked for
   }
 });
 
-test('a long body of replacement characters is looked through once', () => {
+test('a long body of replacement characters is scanned once', () => {
   const bytes = Buffer.concat([Buffer.from(`"${'\ufffd'.repeat(1_000_000)}"`), Buffer.from([0xff])]);
   assert.deepEqual(parseJson(bytes), { ok: false, code: 'not_utf8', at: 3_000_002 });
 });
 
-test('identifiers are text: strings as they stand, integers by their digits', () => {
+test('identifiers are text: strings unchanged, integers by their digits', () => {
   assert.equal(idText('athlete-42'), 'athlete-42');
   assert.equal(idText(' spaced '), ' spaced ');
   assert.equal(idText(10129), '10129');
@@ -200,7 +200,7 @@ test('identifiers are text: strings as they stand, integers by their digits', ()
   assert.equal(idText(value('9007199254740993')), '9007199254740993');
 });
 
-test('what names nobody is no identifier', () => {
+test('a value that names no user is not an identifier', () => {
   for (const none of [
     undefined,
     null,

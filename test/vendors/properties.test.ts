@@ -92,7 +92,7 @@ function mutated(payload: unknown, steps: readonly number[], value: unknown, rem
   return Object.fromEntries(entries);
 }
 
-test('any JSON through any normalizer on any route is events, drops or a coded dead letter', async () => {
+test('any JSON through any normalizer on any route yields events, drops or a coded dead letter', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(...vendorNames),
@@ -106,7 +106,7 @@ test('any JSON through any normalizer on any route is events, drops or a coded d
   );
 });
 
-test('so is every mutation of the golden payloads, also on the routes of other vendors', async () => {
+test('any mutation of the golden payloads does so too, also on the routes of other vendors', async () => {
   const payloads = goldenCases().flatMap(({ device, records }) =>
     records.map(({ value }) => ({ device, payload: JSON.parse(String(value)) as unknown })),
   );

@@ -50,7 +50,7 @@ for (const [what, headers, revision] of [
   ['a t of 0', { 'x-terra-signature': 't=0,v1=0' }, null],
   ['a t in ms', { 'x-terra-signature': `t=${receivedAt},v1=0` }, null],
   [
-    'an empty header beside the older one, and an ordering time ahead of that',
+    'an empty header next to the older one, and an ordering time ahead of that',
     {
       'x-terra-signature': '',
       'terra-signature': `t=${t - 9_000},v1=0`,
@@ -71,7 +71,7 @@ for (const [what, headers, revision] of [
   });
 }
 
-test('an ordering time is held against the very time that verification took, however the headers are written', () => {
+test('an ordering time is compared with the time that verification used, however the headers are written', () => {
   const times = [t - 9_000, t - 8_000, t - 7_000];
   const field = fc.oneof(
     fc.constantFrom(

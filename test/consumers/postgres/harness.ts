@@ -41,7 +41,7 @@ export interface SinkStack {
   readonly env: NodeJS.ProcessEnv;
   /** Sends events to the topic of their priority, to the partition of their raw record. */
   send(events: readonly BiometricEvent[]): Promise<void>;
-  /** Starts a sink in this process; `close` stops it if nobody has. */
+  /** Starts a sink in this process; `close` stops it if it still runs. */
   sink(env?: NodeJS.ProcessEnv): Promise<RunningSink & { lines: string[] }>;
   /** Committed offset minus end of every partition, summed. */
   lag(): Promise<number>;
@@ -71,7 +71,7 @@ export async function sinkStack(): Promise<SinkStack> {
     await producer.connect();
     undo.push(() => admin.deleteTopics({ topics }));
     const specs = topicSpecs(names).filter(({ name }) => topics.includes(name));
-    // For a moment after it was created, a topic may be unknown to the broker that is asked.
+    // For a moment after its creation, a topic may be unknown to a broker.
     await until('the topics are there', async () => {
       try {
         await createTopics(admin, specs, { partitions, replicationFactor: 1 });
@@ -145,7 +145,7 @@ export async function sinkStack(): Promise<SinkStack> {
   };
 }
 
-/** Waits until `holds` answers true; fails with what `state` tells when it does not within the deadline. */
+/** Waits until `holds` answers true; fails with the result of `state` after the deadline. */
 export async function until(
   what: string,
   holds: () => Promise<boolean> | boolean,
@@ -205,7 +205,7 @@ export async function relay(host: string, port: number): Promise<Relay> {
   return { port: own, cut: close, mend: () => listen(own), close };
 }
 
-/** A port of this machine that nobody listens on. */
+/** A port of this machine without a listener. */
 export async function closedPort(): Promise<number> {
   const taken = await relay('127.0.0.1', 1);
   await taken.close();

@@ -11,7 +11,7 @@ import { bridgeProgram } from '../../bridge-program.ts';
 // Each test waits for real timeouts of the group: together they take as long as the slowest.
 describe('a sink under faults', { timeout: 180_000, concurrency: true }, () => {
   test(
-    'a database that goes away for longer than a session holds the sink, which keeps its membership and goes on',
+    'the sink waits for a database that is away for longer than a session, keeps its membership and continues',
     underFaults(async ({ stack, way, through, sendSome, expectAllStored }) => {
       const sink = await stack.sink(through());
       await sendSome(20);
@@ -41,7 +41,7 @@ describe('a sink under faults', { timeout: 180_000, concurrency: true }, () => {
   );
 
   test(
-    'connections that the server ends in the middle cost nothing',
+    'connections that the server ends in mid-use lose nothing',
     underFaults(async ({ stack, sendSome, expectAllStored }) => {
       const sink = await stack.sink();
       for (let round = 0; round < 5; round += 1) {
@@ -57,7 +57,7 @@ describe('a sink under faults', { timeout: 180_000, concurrency: true }, () => {
   );
 
   test(
-    'a sink that waits for the database stops when it is told to, and its successor loses nothing',
+    'a sink that waits for the database stops on request, and its successor loses nothing',
     underFaults(async ({ stack, way, through, sendSome, expectAllStored }) => {
       const sink = await stack.sink(through());
       await way.cut();
@@ -72,7 +72,7 @@ describe('a sink under faults', { timeout: 180_000, concurrency: true }, () => {
   );
 
   test(
-    'sinks that come and go while events flow lose none',
+    'sinks that start and stop while events flow lose none',
     underFaults(async ({ stack, sendSome, expectAllStored }) => {
       const first = await stack.sink();
       await sendSome(200);
@@ -90,9 +90,9 @@ describe('a sink under faults', { timeout: 180_000, concurrency: true }, () => {
   );
 
   test(
-    'a process that is killed again and again between its steps loses nothing',
+    'a process that is killed repeatedly between its steps loses nothing',
     underFaults(async ({ stack, sendSome, expectAllStored, rows }) => {
-      // Its only work is to migrate.
+      // This process only migrates.
       const first = await stack.sink();
       await first.stop();
       for (let round = 0; round < 2; round += 1) {

@@ -32,7 +32,7 @@ describe('a sink that cannot work', { timeout: 60_000 }, () => {
     );
   });
 
-  test('names the topics that have another count of partitions', async () => {
+  test('names the topics that have a different number of partitions', async () => {
     await assert.rejects(
       stack.sink({ TOPIC_PARTITIONS: '12' }),
       (error) => error instanceof TopicError && error.message.includes(stack.names.priority.HIGH),
@@ -50,7 +50,7 @@ describe('a sink that cannot work', { timeout: 60_000 }, () => {
     );
   });
 
-  test('names the port of its probes when it is taken, and leaves its group', async () => {
+  test('names the probe port when it is taken, and leaves its group', async () => {
     const first = await stack.sink();
     await assert.rejects(stack.sink({ ADMIN_PORT: String(first.adminPort) }), /it is taken.*set ADMIN_PORT/);
     await first.stop();

@@ -12,7 +12,7 @@ import { anEvent } from '../../schemas/events.ts';
 import { capturedLog } from './log.ts';
 import { handleBatch, isClientError, type Membership } from '../../../kafka/consume.ts';
 
-// Why not the real client: the moments between two steps cannot be met there at will.
+// The real client is not used because it cannot be interrupted at a chosen moment between two steps.
 interface Scene {
   steps: string[];
   /** Ends the claim of the sink, as a rebalance does. */
@@ -88,7 +88,7 @@ test('a batch is stored, then committed to its very end, then resolved', async (
   assert.deepEqual(steps, ['upsert', 'commit 14', 'resolve 12']);
 });
 
-test('a large batch goes in chunks of a thousand, each committed before the next', async () => {
+test('a large batch is stored in chunks of a thousand, each committed before the next', async () => {
   const { run, steps } = scene();
   await run(2001);
   assert.deepEqual(steps, [
@@ -98,7 +98,7 @@ test('a large batch goes in chunks of a thousand, each committed before the next
   ]);
 });
 
-test('a partition that is not ours any more is left alone', async () => {
+test('a partition that the sink no longer owns is left alone', async () => {
   const { run, steps } = scene({ assigned: false });
   await run(1);
   assert.deepEqual(steps, []);
@@ -118,7 +118,7 @@ test("a rebalance during the commit leaves the new owner's position alone", asyn
   assert.deepEqual(it.steps, ['upsert', 'commit 12']);
 });
 
-test('a sink that is stopped ends after the chunk in hand', async () => {
+test('a stopped sink ends after the current chunk', async () => {
   const stop = new AbortController();
   const it = scene({ stop });
   it.on.commit = () => stop.abort();
@@ -127,7 +127,7 @@ test('a sink that is stopped ends after the chunk in hand', async () => {
 });
 
 test(
-  'a registry that is down for a moment holds the batch, and loses no record',
+  'a registry that is briefly down delays the batch and loses no record',
   { timeout: 20_000 },
   async () => {
     let attempts = 0;
@@ -145,7 +145,7 @@ test(
   },
 );
 
-test('an error of the client is told from a bug, also when it is wrapped', () => {
+test('an error of the client is distinguished from a bug, even when it is wrapped', () => {
   const client = Object.assign(new Error('The group is rebalancing'), { name: 'KafkaJSProtocolError' });
   assert.equal(isClientError(client), true);
   assert.equal(isClientError(new Error('wrapped', { cause: client })), true);

@@ -11,7 +11,7 @@ describe('a sink on a real broker, registry and database', { timeout: 120_000 },
   });
   after(() => stack.close());
 
-  test('it starts by migrating, stores the events of all three topics, and commits what it stored', async () => {
+  test('it migrates first, stores the events of all three topics, and commits what it stored', async () => {
     const sink = await stack.sink();
     const events = (['HIGH', 'MEDIUM', 'NORMAL'] as const).flatMap((priority) =>
       [0, 1, 2, 3].map((partition) =>
@@ -40,7 +40,7 @@ describe('a sink on a real broker, registry and database', { timeout: 120_000 },
     await sink.stop();
   });
 
-  test('after a restart it goes on where it was', async () => {
+  test('after a restart it continues where it stopped', async () => {
     const sink = await stack.sink();
     await stack.send([anEvent({ resource_id: 'after-restart' })]);
     await until('committed', async () => (await stack.lag()) === 0);
@@ -48,7 +48,7 @@ describe('a sink on a real broker, registry and database', { timeout: 120_000 },
     await sink.stop();
   });
 
-  test('what was read before is read again without a trace when the offsets are lost', async () => {
+  test('when the offsets are lost, records are read again without any change to the rows', async () => {
     const before = await stack.database.rows('SELECT * FROM biometric_events ORDER BY resource_id');
     await stack.admin.deleteGroups([`${stack.prefix}postgres-sink`]);
     const sink = await stack.sink();
@@ -61,7 +61,7 @@ describe('a sink on a real broker, registry and database', { timeout: 120_000 },
     await sink.stop();
   });
 
-  test('records that are no events are set aside with their place and reason, and stop nothing', async () => {
+  test('records that are not events are set aside with their position and reason, and stop nothing', async () => {
     const sink = await stack.sink();
     const topic = stack.names.priority.NORMAL;
     const offsets = await stack.admin.fetchTopicOffsets(topic);

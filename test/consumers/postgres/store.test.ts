@@ -37,7 +37,7 @@ describe('storing events', { timeout: 120_000 }, () => {
 
   const stored = () => database.rows<Record<string, unknown>>('SELECT * FROM biometric_events');
 
-  test('every field of an event stands in a column', async () => {
+  test('every field of an event has a column', async () => {
     const event = anEvent({
       device_type: 'healthkit',
       source: 'healthkit:Apple Watch',
@@ -150,7 +150,7 @@ describe('storing events', { timeout: 120_000 }, () => {
     assert.deepEqual(await bySeverity(), [{ severity: 'MEDIUM', count: 1 }]);
   });
 
-  test('however versions arrive, in any order, batches and repetition, the highest pair is what is stored', async () => {
+  test('the highest pair is stored for any order, batching and repetition of versions', async () => {
     const versions = [
       version(1, 9),
       version(2, 3, { deleted: true, triggers: [] }),
@@ -208,7 +208,7 @@ describe('storing events', { timeout: 120_000 }, () => {
     assert.deepEqual(await stored(), [first]);
   });
 
-  test('a retracted resource stays as deleted when an older version comes after it', async () => {
+  test('a retracted resource stays deleted when an older version arrives later', async () => {
     await storeBatch(database.pool, [version(5, 8, { deleted: true, hrv: null, triggers: [] })], []);
     await storeBatch(database.pool, [version(4, 9, { hrv: 61 }), version(5, 7, { hrv: 62 })], []);
     const [found] = await stored();
@@ -224,7 +224,7 @@ describe('storing events', { timeout: 120_000 }, () => {
     assert.equal((await stored()).length, 2);
   });
 
-  test('writers of the same keys at the same time end with the highest pair, without a deadlock', async () => {
+  test('concurrent writers of the same keys end with the highest pair, without a deadlock', async () => {
     const keys = Array.from({ length: 40 }, (_, index) => `resource-${index}`);
     const batches = Array.from({ length: 12 }, (_, writer) => {
       const shuffled = writer % 2 === 0 ? keys : [...keys].reverse();
@@ -269,11 +269,11 @@ describe('storing events', { timeout: 120_000 }, () => {
     assert.equal(rowOf(anEvent({ resource_id: '\0' }), position), undefined);
   });
 
-  test('rows that the database refuses are set aside alone, and their neighbours are stored', async () => {
+  test('only the rows that the database refuses are set aside, and their neighbours are stored', async () => {
     const refused = [
       row({ resource_id: 'no-such-day', local_date: '2025-02-30' }),
       row({ resource_id: 'beyond-time', timestamp: -9_000_000_000_000_000 }),
-      // Too long for an index entry, also when compressed.
+      // Too long for an index entry, even when compressed.
       row({
         resource_id: Array.from({ length: 9000 }, (_, i) =>
           String.fromCodePoint(0x4e00 + ((i * 7919) % 20000)),
@@ -330,7 +330,7 @@ describe('storing events', { timeout: 120_000 }, () => {
     assert.equal((await stored()).length, 1000);
   });
 
-  test('a database that lacks the tables or does not answer is an outage, not the fault of the data', async () => {
+  test('a database that lacks the tables or does not answer is an outage, not a fault of the data', async () => {
     const empty = await testDatabase({ migrated: false });
     try {
       await assert.rejects(
@@ -340,15 +340,15 @@ describe('storing events', { timeout: 120_000 }, () => {
     } finally {
       await empty.drop();
     }
-    const nobody = new pg.Pool({ host: '127.0.0.1', port: 1, connectionTimeoutMillis: 5_000 });
+    const unreachable = new pg.Pool({ host: '127.0.0.1', port: 1, connectionTimeoutMillis: 5_000 });
     await assert.rejects(
-      storeBatch(nobody, [row()], []),
+      storeBatch(unreachable, [row()], []),
       (error) => error instanceof DatabaseUnavailable && error.code === 'ECONNREFUSED',
     );
-    await nobody.end();
+    await unreachable.end();
   });
 
-  test('the code of an error says nothing of the data', async () => {
+  test('the code of an error reveals no data', async () => {
     const [events] = upsertParameters([row({ local_date: 'canary' })], []);
     await assert.rejects(database.pool.query(upsertStatement, [events, '[]']), (error) => {
       assert.match(String(error), /canary/);

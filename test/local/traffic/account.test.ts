@@ -65,7 +65,7 @@ test('an accepted webhook is missing while its raw record or its event is', () =
   assert.equal(account.balance(committedTo(0n)).summary.missing, 0);
 });
 
-test('a raw record that came out twice is one duplicate', () => {
+test('a raw record with two outputs counts as one duplicate', () => {
   const account = new Account();
   account.answered(expecting('a'), 200, 0);
   const ref = raw(account, 'a', 0n);
@@ -74,7 +74,7 @@ test('a raw record that came out twice is one duplicate', () => {
   assert.equal(account.balance(committedTo(1n)).summary.duplicates, 1);
 });
 
-test('a retry has to be dropped, and what it repeats is what a sink has to hold', () => {
+test('a retry has to be dropped, and a sink has to hold what it repeats', () => {
   const account = new Account();
   for (const offset of [0n, 1n]) {
     account.answered(expecting('a'), 200, 0);
@@ -92,7 +92,7 @@ test('a retry has to be dropped, and what it repeats is what a sink has to hold'
   assert.deepEqual(account.balance(committedTo(2n)).faults, [`a some was not dropped (${repeated})`]);
 });
 
-test('a retry behind a correction is a version of its own, because only the order of arrival can decide', () => {
+test('a retry after a correction is a version of its own, because only the order of arrival can decide', () => {
   const account = new Account();
   const corrected = { ...event, hrv: 55 };
   for (const [offset, body] of [
@@ -118,7 +118,7 @@ test('an event that is not the expected one is a fault', () => {
   assert.deepEqual(account.balance(committedTo(1n)).faults, ['a some became another event (raw.oura-0@0)']);
 });
 
-test('a drop counts only once the topology has committed behind it, and only if nothing came out', () => {
+test('a drop counts only after the topology has committed past it, and only without an output', () => {
   const account = new Account();
   account.answered(delivery('a', { outcome: 'dropped', status: 200 }), 200, 0);
   const ref = raw(account, 'a', 5n);
@@ -138,7 +138,7 @@ test('a malformed body is accounted for by its dead letter', () => {
   assert.deepEqual(faults, []);
 });
 
-test('an answer with another status is a fault, and a refused request is not accepted', () => {
+test('an answer with an unexpected status is a fault, and a refused request does not count as accepted', () => {
   const account = new Account();
   account.answered(delivery('a', { outcome: 'refused', status: 401 }), 401, 0);
   account.answered(delivery('b', { outcome: 'refused', status: 401 }), 200, 0);

@@ -39,7 +39,7 @@ test('the same seed gives the same bodies', () => {
   assert.notDeepEqual(bodies(3), bodies(4));
 });
 
-test('everything but the bad signatures verifies at the ingress, by the scheme of its vendor where it has the form of one', () => {
+test('everything but the bad signatures verifies at the ingress, by the scheme of its vendor where it uses one', () => {
   const used = new Map<string, Set<string>>();
   for (const { kind, device, body, headers, expect } of take(300, 1)) {
     const result = verify({
@@ -65,7 +65,7 @@ test('everything but the bad signatures verifies at the ingress, by the scheme o
   assert.deepEqual(schemeOf('whoop_reading'), ['plain']);
 });
 
-test('a correction speaks of a resource that was sent before, with other values', () => {
+test('a correction has other values for a resource that was sent before', () => {
   const sent = new Map<string, string>();
   let corrections = 0;
   for (const { kind, body, expect } of take(400, 11)) {
