@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { kafkaErrorType, type Admin } from './client.ts';
+import { kafkaErrorType, type Admin, type Kafka } from './client.ts';
 
 /** A topic to create: its name and the settings that differ from the broker's. */
 export interface TopicSpec {
@@ -106,6 +106,21 @@ export async function checkTopics(
   partitions: number,
 ): Promise<void> {
   checkCounts(topics, await partitionCounts(admin, topics), partitions);
+}
+
+/** As checkTopics, over a connection that it opens and closes: for the start of a process. */
+export async function checkTopicsOf(
+  kafka: Kafka,
+  topics: readonly string[],
+  partitions: number,
+): Promise<void> {
+  const admin = kafka.admin();
+  try {
+    await admin.connect();
+    await checkTopics(admin, topics, partitions);
+  } finally {
+    await admin.disconnect();
+  }
 }
 
 function checkCounts(

@@ -10,7 +10,7 @@ import type { TopologyConfig } from './config.ts';
 import { biometricStreams, type InstanceSettings } from './instance.ts';
 import { kafkaClient } from '../kafka/client.ts';
 import { StreamWorkers, type ServedStreams, type StreamsOptions } from '../streams/index.ts';
-import { checkTopics } from '../kafka/topics.ts';
+import { checkTopicsOf } from '../kafka/topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
 import { kafkaConnection } from '../process/config.ts';
 import { topicNames, type TopicNames } from '../schemas/topics.ts';
@@ -129,17 +129,12 @@ async function checkPartitions(
   topics: TopicNames<VendorName>,
   log: Logger,
 ): Promise<void> {
-  const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topology-check', log }).admin();
-  try {
-    await admin.connect();
-    const all = [
-      ...Object.values(topics.raw),
-      ...Object.values(topics.priority),
-      topics.deadLetters,
-      ...changelogSpecs(applicationIdOf(config)).map(({ name }) => name),
-    ];
-    await checkTopics(admin, all, config.TOPIC_PARTITIONS);
-  } finally {
-    await admin.disconnect();
-  }
+  const kafka = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topology-check', log });
+  const all = [
+    ...Object.values(topics.raw),
+    ...Object.values(topics.priority),
+    topics.deadLetters,
+    ...changelogSpecs(applicationIdOf(config)).map(({ name }) => name),
+  ];
+  await checkTopicsOf(kafka, all, config.TOPIC_PARTITIONS);
 }

@@ -1,8 +1,8 @@
 /** The process of `bridge sink`: its environment, start and stop. */
 import { join } from 'node:path';
-import { kafkaClient, type Kafka } from '../../kafka/client.ts';
+import { kafkaClient } from '../../kafka/client.ts';
 import { startReader, type Reader } from '../../kafka/consume.ts';
-import { checkTopics } from '../../kafka/topics.ts';
+import { checkTopicsOf } from '../../kafka/topics.ts';
 import { migrateDatabase, migrations, type Migration } from '../../postgres/migrate.ts';
 import { postgresPool, postgresVariables } from '../../postgres/pool.ts';
 import { startAdmin } from '../../process/admin.ts';
@@ -56,7 +56,7 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     for (const topic of topics) await lookupSchemaId(registry, subjectOf(topic));
     const groupId = `${config.TOPIC_PREFIX}postgres-sink`;
     const kafka = kafkaClient(kafkaConnection(config), { clientId: groupId, log });
-    await checkPartitions(kafka, topics, config.TOPIC_PARTITIONS);
+    await checkTopicsOf(kafka, topics, config.TOPIC_PARTITIONS);
     const pool = postgresPool(config, 'biometric-bridge-sink');
     service.onStop(() => pool.end());
     const applied = await migrateDatabase(pool, config.POSTGRES_URL, sinkMigrations());
@@ -93,14 +93,4 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     log.info({ topics, admin: `http://${config.ADMIN_HOST}:${admin.port}` }, 'the sink is reading');
     return { adminPort: admin.port };
   });
-}
-
-async function checkPartitions(kafka: Kafka, topics: readonly string[], partitions: number): Promise<void> {
-  const admin = kafka.admin();
-  try {
-    await admin.connect();
-    await checkTopics(admin, topics, partitions);
-  } finally {
-    await admin.disconnect();
-  }
 }
