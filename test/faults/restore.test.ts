@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { topicResource } from '../../kafka/client.ts';
+import { causes } from '../../process/errors.ts';
 import { Cluster, messagesByTopic, type Appended } from '../streams/broker/cluster.ts';
 import { Counting } from '../streams/broker/counting.ts';
 import { until } from '../streams/until.ts';
@@ -85,12 +86,21 @@ describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
         ],
       });
     await policy('compact,delete');
-    await cluster.admin.deleteTopicRecords({
-      topic: changelog,
-      partitions: [
-        { partition: 1, offset: '1' },
-        { partition: 2, offset: '2' },
-      ],
+    // The controller answers before the broker applies the policy; until then the broker refuses each partition.
+    await until('the deletion of the records', async () => {
+      try {
+        await cluster.admin.deleteTopicRecords({
+          topic: changelog,
+          partitions: [
+            { partition: 1, offset: '1' },
+            { partition: 2, offset: '2' },
+          ],
+        });
+        return true;
+      } catch (error) {
+        if (causes(error).some(({ name }) => name === 'KafkaJSDeleteTopicRecordsError')) return undefined;
+        throw error;
+      }
     });
     await policy('compact');
     await transaction(cluster, Array<Appended>(100).fill({ ...record, partition: 3 }), 'abort');
