@@ -1,4 +1,6 @@
-import { assignerProtocol, type PartitionAssigner } from '../kafka/client.ts';
+import { assignerProtocol } from '../kafka/client.ts';
+import type { Assignment, GroupProtocol } from '../kafka/group.ts';
+import type { GroupMembership } from './record.ts';
 
 /** What a member claims when it joins: the tasks it has, and the generation in which it got them. */
 export interface TaskClaim {
@@ -55,48 +57,75 @@ export function assignTasks(
 const version = 1;
 
 /**
- * The group protocol of a streams application: partition i of every topic goes to the owner of task i.
- * @param claim - called at each join.
+ * The group protocol of a streams application: partition i of every topic goes to the owner of task i. During a rolling
+ * upgrade the members read different topics: each gets the partitions of its own.
+ * @param options.claim - asked at each join.
  */
-export function taskAssigner(partitions: number, claim: () => TaskClaim): PartitionAssigner {
-  return () => ({
+export function taskProtocol(options: {
+  readonly topics: readonly string[];
+  readonly partitions: number;
+  readonly claim: () => TaskClaim;
+}): GroupProtocol {
+  const { topics, partitions, claim } = options;
+  return {
     name: 'stream-tasks',
-    version,
-    protocol({ topics }) {
-      return {
-        name: 'stream-tasks',
-        metadata: assignerProtocol.MemberMetadata.encode({
-          version,
-          topics,
-          userData: Buffer.from(JSON.stringify(claim())),
-        }),
-      };
-    },
-    assign({ members, topics }) {
-      const claims = new Map(
-        members.map(({ memberId, memberMetadata }) => [memberId, readClaim(memberMetadata)]),
-      );
-      const assignment = [...assignTasks(partitions, claims)].map(([memberId, tasks]) => ({
+    metadata: () =>
+      assignerProtocol.MemberMetadata.encode({
+        version,
+        topics: [...topics],
+        userData: Buffer.from(JSON.stringify(claim())),
+      }),
+    assign(members) {
+      const known = members.map(({ memberId, memberMetadata }) => ({
+        memberId,
+        ...readMetadata(memberMetadata, topics),
+      }));
+      const tasks = assignTasks(partitions, new Map(known.map(({ memberId, claim }) => [memberId, claim])));
+      return known.map(({ memberId, topics: read }) => ({
         memberId,
         memberAssignment: assignerProtocol.MemberAssignment.encode({
           version,
-          assignment: Object.fromEntries(topics.map((topic) => [topic, tasks])),
+          assignment: Object.fromEntries(read.map((topic) => [topic, tasks.get(memberId) ?? []])),
           userData: Buffer.alloc(0),
         }),
       }));
-      return Promise.resolve(assignment);
     },
-  });
+  };
+}
+
+/** One assignment: this member's membership in a generation, and its tasks in it. */
+export interface Join {
+  readonly membership: GroupMembership;
+  readonly tasks: readonly number[];
+}
+
+/**
+ * The join that an assignment stands for. The tasks come from all topics together: a leader of another version does not
+ * know every topic that this member reads.
+ */
+export function joinOf(groupId: string, { memberId, generationId, partitions }: Assignment): Join {
+  const tasks = [...new Set([...partitions.values()].flat())].sort((a, b) => a - b);
+  return { membership: { groupId, memberId, generationId }, tasks };
 }
 
 // A member that runs another program, or a later version, claims nothing.
-function readClaim(metadata: Buffer): TaskClaim {
+function readMetadata(
+  metadata: Buffer,
+  topics: readonly string[],
+): { readonly topics: readonly string[]; readonly claim: TaskClaim } {
   try {
-    const userData: unknown = JSON.parse(
-      assignerProtocol.MemberMetadata.decode(metadata)?.userData.toString('utf8') ?? 'null',
-    );
-    if (typeof userData !== 'object' || userData === null) return noClaim;
-    const { generation, tasks } = userData as { generation?: unknown; tasks?: unknown };
+    const decoded = assignerProtocol.MemberMetadata.decode(metadata);
+    return { topics: decoded?.topics ?? topics, claim: readClaim(decoded?.userData) };
+  } catch {
+    return { topics, claim: noClaim };
+  }
+}
+
+function readClaim(userData: Buffer | undefined): TaskClaim {
+  try {
+    const claim: unknown = JSON.parse(userData?.toString('utf8') ?? 'null');
+    if (typeof claim !== 'object' || claim === null) return noClaim;
+    const { generation, tasks } = claim as { generation?: unknown; tasks?: unknown };
     if (!Number.isInteger(generation) || !Array.isArray(tasks)) return noClaim;
     return {
       generation: generation as number,

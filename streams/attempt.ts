@@ -1,11 +1,15 @@
 import type { Bisection } from './bisection.ts';
-import type { Join } from './group.ts';
+import type { Join } from './assignor.ts';
 import type { GroupMembership, InputRecord, OutputRecord, PartitionOffset } from './record.ts';
 import type { Task } from './task.ts';
 import type { TaskSet } from './task-set.ts';
 
-/** Records in one send of outputs: enough to fill a request, few enough to return to the event loop soon. */
+/** Records in one send of outputs at most: enough to fill a request. */
 const chunkRecords = 1_000;
+/** How long a chunk may take before fetches and heartbeats get their turn; one dear record can exceed it. */
+const chunkMs = 20;
+/** Records between two looks at the clock. */
+const clockRecords = 64;
 
 /** Changelog records in one send, of all stores and tasks together: separate sends would cost a round trip each. */
 const flushRecords = 10_000;
@@ -36,6 +40,8 @@ export class Attempt {
   oldestTimestamp: number | undefined;
   /** The offsets to commit; empty until commit() asked for them. */
   committing: readonly PartitionOffset[] = [];
+  /** Whether the request that commits it was about to be sent: before that it cannot have taken effect. */
+  mayHaveLanded = false;
   readonly #options: AttemptOptions;
 
   constructor(options: AttemptOptions) {
@@ -102,11 +108,13 @@ export class Attempt {
     return this.committing.filter(({ partition }) => partition === task.partition);
   }
 
+  /** @returns whether no record is left. Time ends a chunk and never changes an output. */
   #processChunk(outputs: OutputRecord[]): boolean {
     const { tasks, bisection } = this.#options;
     const until = Math.min(this.records + chunkRecords, bisection.limit);
-    while (this.records < until) {
-      const taken = tasks.take(until - this.records);
+    const startedAt = performance.now();
+    while (this.records < until && performance.now() - startedAt < chunkMs) {
+      const taken = tasks.take(Math.min(clockRecords, until - this.records));
       if (taken === undefined) return true;
       this.tasks.add(taken.task);
       for (const record of taken.records) this.#process(taken.task, record, outputs);

@@ -25,7 +25,7 @@ export type CommitStep = 'begin' | 'outputs' | 'changelogs' | 'offsets' | 'commi
  */
 export async function commit(
   log: TransactionalLog,
-  attempt: Pick<Attempt, 'membership' | 'outputs' | 'changelogs' | 'offsets' | 'foldIn'>,
+  attempt: Pick<Attempt, 'membership' | 'outputs' | 'changelogs' | 'offsets' | 'mayHaveLanded' | 'foldIn'>,
   afterStep: (step: CommitStep) => void | Promise<void> = () => undefined,
 ): Promise<void> {
   // 1. Begin. Step 2 already processes records while the previous transaction is still being written.
@@ -61,7 +61,8 @@ export async function commit(
     // Also after a failure: no request of the transaction may be under way when the caller settles it.
     await Promise.allSettled([sending, sendingOffsets]);
   }
-  // 5. Commit.
+  // 5. Commit. Whatever becomes of the answer, from here on it may have taken effect.
+  attempt.mayHaveLanded = true;
   await log.commit();
   await afterStep('commit');
   // 6. Memory follows the log.

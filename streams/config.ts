@@ -6,12 +6,10 @@ import { noMetrics, type StreamsMetrics } from './metrics.ts';
 /** How a topology runs. */
 export interface StreamsOptions {
   readonly connection: KafkaConnection;
-  /** The consumer group, and the first part of the transactional ids. No id may hold a colon. */
+  /** The consumer group, and the first part of the transactional id. No id may hold a colon. */
   readonly applicationId: string;
   /** Distinguishes instances. A restarted instance needs the same one, to settle its predecessor's transaction. */
   readonly instanceId: string;
-  /** Distinguishes the stream threads of an instance. Default `1`. */
-  readonly threadName?: string;
   /** Where dead letters go. Default none: a handler's `deadLetter` then counts as `fail`. */
   readonly deadLetterTopic?: string;
   /** What happens to a record that fails, for each seam. Default `deadLetter`. */
@@ -52,10 +50,9 @@ export type StreamsConfig = Required<Omit<StreamsOptions, 'deadLetterTopic' | 'h
  * @throws StreamsError INVALID_CONFIG when an id holds a colon, which separates the parts of transactional ids.
  */
 export function streamsConfig(options: StreamsOptions): StreamsConfig {
-  if ([options.applicationId, options.instanceId, options.threadName].some((id) => id?.includes(':')))
-    throw new StreamsError('INVALID_CONFIG', 'applicationId, instanceId and threadName may not hold a colon');
+  if ([options.applicationId, options.instanceId].some((id) => id.includes(':')))
+    throw new StreamsError('INVALID_CONFIG', 'applicationId and instanceId may not hold a colon');
   return {
-    threadName: '1',
     deadLetterTopic: undefined,
     commitIntervalMs: 100,
     sessionTimeoutMs: 10_000,

@@ -4,12 +4,14 @@ import type { InputRecord, OutputRecord } from './record.ts';
 export type StreamsErrorCode =
   /** The builder was used wrongly: fix the program. */
   | 'INVALID_TOPOLOGY'
-  /** A KafkaStreams cannot start in its present state, or a worker's module runs outside of a worker thread. */
+  /** A KafkaStreams cannot start in its present state, or an option is unusable. */
   | 'INVALID_CONFIG'
   /** Topics are missing, or their partition counts or cleanup policies do not fit. */
   | 'INVALID_TOPICS'
   /** Stores hold state but the group has no offsets: reading from the beginning would apply records twice. */
   | 'STATE_WITHOUT_OFFSETS'
+  /** A changelog holds a batch that cannot be decoded, so the state cannot be restored. */
+  | 'CORRUPT_STATE'
   /** The cluster is too old, or did not answer at start. */
   | 'UNUSABLE_CLUSTER'
   /** An error handler answered `fail` for a record: fix what the message names, then start again. */

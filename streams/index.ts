@@ -11,7 +11,6 @@ export { drop, Dropped, reject, Rejected } from './outcome.ts';
 export type { Headers, InputRecord, OutputHeaders, OutputRecord, RecordContext } from './record.ts';
 export { seededRandom } from './random.ts';
 export { SerdeError, serdes, writeOnly, type Serde } from './serdes.ts';
-export { serveStreamWorker, StreamWorkers, type ServedStreams } from './stream-workers.ts';
 export type { KeyValueStore } from './store.ts';
 export { SimulatedCrash, TopologyTestDriver, type DriverInput } from './test-driver.ts';
 export type { Topology } from './topology.ts';

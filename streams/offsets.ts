@@ -1,5 +1,6 @@
 import { StreamsError } from './errors.ts';
 import type { Admin } from '../kafka/client.ts';
+import type { GroupMember } from '../kafka/group.ts';
 import { partitionName, type TopicPartition } from './record.ts';
 
 /** Where the group continues in a partition. */
@@ -13,28 +14,27 @@ export interface CommittedPosition extends TopicPartition {
 }
 
 /**
- * Reads the group's committed offsets of `partitions` of every topic, once no open transaction can change them
+ * Reads the group's committed offsets of `tasks`, partition i of every topic, once no open transaction can change them
  * (require_stable, KIP-447), and the log bounds of the partitions that have none.
+ * @param isWanted - the answer is incomplete once this has turned false.
  */
 export async function committedPositions(
   admin: Admin,
-  groupId: string,
+  member: GroupMember,
   topics: readonly string[],
-  partitions: readonly number[],
+  tasks: readonly number[],
+  isWanted: () => boolean,
 ): Promise<CommittedPosition[]> {
-  const fetched = await admin.fetchOffsets({ groupId, topics: [...topics], requireStable: true });
+  const partitions = topics.flatMap((topic) => tasks.map((partition) => ({ topic, partition })));
   const committed = new Map<string, bigint>();
-  for (const { topic, partitions: entries } of fetched) {
-    for (const { partition, offset } of entries) {
-      // -1 is Kafka's "none"; -2 is what kafkajs' resetOffsets() commits for "the beginning".
-      if (BigInt(offset) >= 0n) committed.set(partitionName(topic, partition), BigInt(offset));
-    }
-  }
+  for (const { topic, partition, offset } of await member.committed(partitions, isWanted))
+    committed.set(partitionName(topic, partition), offset);
   const positions: CommittedPosition[] = [];
   for (const topic of topics) {
-    const missing = partitions.some((partition) => !committed.has(partitionName(topic, partition)));
-    const bounds = missing ? await admin.fetchTopicOffsets(topic) : [];
-    for (const partition of partitions) {
+    const missing = tasks.some((partition) => !committed.has(partitionName(topic, partition)));
+    const bounds = missing && isWanted() ? await admin.fetchTopicOffsets(topic) : [];
+    if (missing && !isWanted()) return positions;
+    for (const partition of tasks) {
       const known = committed.get(partitionName(topic, partition));
       const { low, high } =
         known === undefined ? boundsOf(bounds, topic, partition) : { low: known, high: known };

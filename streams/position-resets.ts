@@ -1,4 +1,3 @@
-import type { GroupConsumer } from './group.ts';
 import type { Admin } from '../kafka/client.ts';
 import type { StreamsLog } from './config.ts';
 import { logBounds } from './offsets.ts';
@@ -6,9 +5,8 @@ import { partitionName, type TopicPartition } from './record.ts';
 import type { TaskSet } from './task-set.ts';
 
 /**
- * Partitions whose fetch did not continue at the task's position. Mostly a seek has overtaken the fetch: seek again.
- * When the log no longer holds the position, because retention has passed it or the topic was created anew, seeking
- * would never end: log an error and continue at the beginning of the log.
+ * Partitions whose log does not have the position any more, because retention has passed it or the topic was created
+ * anew: logs an error and continues at the beginning of the log. They are not fetched until then.
  */
 export class PositionResets {
   readonly #requested = new Map<string, TopicPartition>();
@@ -23,6 +21,11 @@ export class PositionResets {
     this.#requested.set(partitionName(topic, partition), { topic, partition });
   }
 
+  /** Whether a partition waits for its reset. */
+  has({ topic, partition }: TopicPartition): boolean {
+    return this.#requested.size > 0 && this.#requested.has(partitionName(topic, partition));
+  }
+
   clear(): void {
     this.#requested.clear();
   }
@@ -35,36 +38,27 @@ export class PositionResets {
   }
 
   /** Resets the positions that are ready, unless `isCurrent` turns false meanwhile. */
-  async run(
-    admin: Admin,
-    group: GroupConsumer,
-    options: { isCurrent: () => boolean; log: StreamsLog; thread: string },
-  ): Promise<void> {
-    const { isCurrent, log, thread } = options;
+  async run(admin: Admin, options: { isCurrent: () => boolean; log: StreamsLog }): Promise<void> {
+    const { isCurrent, log } = options;
     for (const { topic, partition } of this.ready) {
       const task = this.#tasks.get(partition);
       // Read the position before the bounds: the log only grows, so a position behind an end that was read later
-      // proves that the log was cut. In the other order every busy partition would look as if it had been.
+      // proves that the log was cut.
       const next = task?.nextOffset(topic);
       const { low, high } = await logBounds(admin, topic, partition);
       if (!isCurrent()) return;
       this.#requested.delete(partitionName(topic, partition));
-      // A fetch that continues has arrived meanwhile.
-      if (task === undefined || next === undefined || task.nextOffset(topic) !== next) continue;
-      if (next >= low && next <= high) {
-        group.seek({ topic, partition }, next);
-        continue;
-      }
+      // A leader that has only just been elected may have refused a position that the log has.
+      if (task === undefined || next === undefined || (next >= low && next <= high)) continue;
       const gone = next < low ? Number(low - next) : 0;
       const bounds = { position: next.toString(), logStart: low.toString(), logEnd: high.toString() };
       log.error(
-        { thread, topic, partition, ...bounds, gone },
+        { topic, partition, ...bounds, gone },
         next < low
           ? 'records were deleted before they were processed: continuing at the beginning of the log'
           : 'the log ends before the position, it was truncated or created anew: continuing at its beginning',
       );
       task.jump(topic, low);
-      group.seek({ topic, partition }, low);
     }
   }
 }

@@ -1,20 +1,12 @@
-/** Record headers; a repeated header keeps all its values, in order. */
-export type Headers = Readonly<Record<string, Buffer | readonly Buffer[]>>;
+import type { Headers, LogRecord } from '../kafka/record-batch.ts';
+
+export type { Headers } from '../kafka/record-batch.ts';
 
 /** Headers to write. A string is written as UTF-8: the producer encodes it in place, without a buffer for each. */
 export type OutputHeaders = Readonly<Record<string, string | Buffer | readonly Buffer[]>>;
 
-/** A record of a source partition. */
-export interface InputRecord {
-  readonly topic: string;
-  readonly partition: number;
-  readonly offset: bigint;
-  /** Epoch milliseconds, as the log has it. */
-  readonly timestamp: number;
-  readonly key: Buffer | null;
-  readonly value: Buffer | null;
-  readonly headers: Headers;
-}
+/** A record of a source partition, or one that stands for a batch that cannot be decoded. */
+export type InputRecord = LogRecord;
 
 /** A record to append to exactly this partition; with `Headers`, one that has been appended. */
 export interface OutputRecord<H extends OutputHeaders = OutputHeaders> {

@@ -1,121 +1,168 @@
 import { settlesWithin } from '../process/deadline.ts';
-import { kafkaClient, type Admin, type KafkaConnection } from '../kafka/client.ts';
+import { Fetcher, type Fetched, type FetchPosition } from '../kafka/fetch.ts';
+import type { Admin, KafkaConnection } from '../kafka/client.ts';
 import type { StreamsLog } from './config.ts';
+import { StreamsError } from './errors.ts';
 import type { StreamsMetrics } from './metrics.ts';
+import { logBounds } from './offsets.ts';
+import { partitionName } from './record.ts';
 import type { StateStore } from './store.ts';
 import type { Task } from './task.ts';
 
-/** One fetch of a changelog, small enough to return to the event loop soon. */
-const fetchBytes = 512 * 1024;
-/** How long a fetch waits while a transaction is open on the changelog; other fetches queue behind it. */
-const fetchWaitMs = 20;
+/** The bytes of one answer, few enough to return to the event loop soon. */
+const maxBytes = 1024 * 1024;
+const partitionMaxBytes = 512 * 1024;
+/** How long a fetch waits while a transaction is open on a changelog; another task's restore may begin meanwhile. */
+const maxWaitMs = 20;
 /** How often the progress of a long restore is logged. */
 const logEveryMs = 5_000;
 
-/** Fills stores from their changelogs, over a connection of its own that lives as long as the stream thread. */
-export class Restorer {
-  readonly #admin: Admin;
-  readonly #log: StreamsLog;
-  readonly #onRestore: StreamsMetrics['onRestore'];
-  #connected: Promise<void> | undefined;
-  readonly #underWay = new Set<Promise<number>>();
-  #isClosed = false;
+/** The restore of one store. */
+interface Restore {
+  readonly store: StateStore;
+  readonly topic: string;
+  readonly partition: number;
+  /** The high watermark to restore to. */
+  readonly end: bigint;
+  position: bigint;
+  records: number;
+  loggedAt: number;
+  readonly isCurrent: () => boolean;
+  readonly resolve: (records: number) => void;
+  readonly reject: (error: unknown) => void;
+}
 
-  constructor(
-    connection: KafkaConnection,
-    options: { clientId: string; log: StreamsLog; onRestore: StreamsMetrics['onRestore'] },
-  ) {
-    this.#admin = kafkaClient(connection, options).admin();
-    this.#log = options.log;
-    this.#onRestore = options.onRestore;
+interface RestorerOptions {
+  readonly clientId: string;
+  readonly admin: Admin;
+  readonly log: StreamsLog;
+  readonly onRestore: StreamsMetrics['onRestore'];
+}
+
+/** Fills stores from their changelogs, over connections of its own that live as long as the stream thread. */
+export class Restorer {
+  readonly #fetcher: Fetcher;
+  readonly #options: RestorerOptions;
+  /** The restores under way, by the partition of their changelog. */
+  readonly #restores = new Map<string, Restore>();
+
+  constructor(connection: KafkaConnection, options: RestorerOptions) {
+    this.#options = options;
+    const { clientId, log } = options;
+    this.#fetcher = new Fetcher(
+      connection,
+      { clientId, log, maxWaitMs, maxBytes, partitionMaxBytes },
+      {
+        positions: () => ({ positions: this.#positions() }),
+        onFetched: (fetched) => this.#take(fetched),
+        onOutOfRange: (position) =>
+          this.#fail(position, new Error(`${nameOf(position)} was cut during its restore`)),
+        onError: (error) => {
+          for (const restore of this.#restores.values()) this.#fail(restore, error);
+        },
+      },
+    );
   }
 
   /**
    * Restores all stores of a task. Call it after the task's committed offsets were read as stable: what the previous
-   * owner committed then lies below the high watermarks fetched here, and what it left open is decided before a
+   * owner committed then lies below the high watermarks asked for here, and what it left open is decided before a
    * read-committed fetch gets there. Reading to "the last record" would not end: markers and aborted records never
    * arrive.
-   * @param isCurrent - called between fetches; once false the restore ends, and the caller discards the stores.
+   * @param isCurrent - asked with each answer; once false the restore ends, and the caller discards the stores.
    * @returns the number of records read.
+   * @throws StreamsError CORRUPT_STATE when a batch of a changelog cannot be decoded.
    */
   async restore(task: Task, isCurrent: () => boolean): Promise<number> {
-    const restored = this.#restoreTask(task, isCurrent);
-    this.#underWay.add(restored);
-    try {
-      return await restored;
-    } finally {
-      this.#underWay.delete(restored);
-    }
-  }
-
-  /**
-   * Ends the restores under way, then disconnects; stops waiting after `timeoutMs`. In this order, because a call on a
-   * client that is being closed reopens its connections.
-   */
-  async close(timeoutMs: number): Promise<void> {
-    this.#isClosed = true;
-    await settlesWithin(
-      Promise.allSettled(this.#underWay).then(() => this.#admin.disconnect()),
-      timeoutMs,
-    );
-  }
-
-  async #restoreTask(task: Task, isCurrent: () => boolean): Promise<number> {
-    if (this.#isClosed) return 0;
-    this.#connected ??= this.#admin.connect();
-    try {
-      await this.#connected;
-    } catch (error) {
-      this.#connected = undefined;
-      throw error;
-    }
     const restores = task.stores.map((store) => this.#restoreStore(store, task.partition, isCurrent));
     // All of them end before the first failure is passed on.
     await Promise.allSettled(restores);
     return (await Promise.all(restores)).reduce((sum, count) => sum + count, 0);
   }
 
-  async #restoreStore(store: StateStore, partition: number, isCurrent: () => boolean): Promise<number> {
-    const topic = store.changelog;
-    const bounds = await this.#admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
-    const bound = bounds.find((entry) => entry.partition === partition);
-    if (bound === undefined) throw new Error(`${topic} has no partition ${partition}`);
-    const end = BigInt(bound.high);
-    let position = BigInt(bound.low);
-    let count = 0;
-    let loggedAt = performance.now();
-    let next = position < end ? this.#fetch(topic, partition, position) : undefined;
-    try {
-      while (next !== undefined && isCurrent() && !this.#isClosed) {
-        const { records, nextOffset } = await next;
-        position = BigInt(nextOffset);
-        // The next fetch is under way while this one is processed.
-        next = position < end ? this.#fetch(topic, partition, position) : undefined;
-        next?.catch(() => undefined);
-        for (const { key, value, timestamp } of records)
-          store.restore({ key, value, timestamp: Number(timestamp) });
-        count += records.length;
-        const remaining = position < end ? Number(end - position) : 0;
-        this.#onRestore(store.name, partition, records.length, remaining);
-        if (performance.now() - loggedAt < logEveryMs) continue;
-        loggedAt = performance.now();
-        this.#log.info({ store: store.name, partition, records: count, remaining }, 'restoring');
-      }
-    } finally {
-      // Also awaited when it is no longer needed: it would reopen the connections that close() ends.
-      await next?.catch(() => undefined);
-    }
-    return count;
+  /** Ends the restores under way and disconnects; stops waiting after `timeoutMs`. */
+  async close(timeoutMs: number): Promise<void> {
+    for (const restore of this.#restores.values()) this.#end(restore);
+    await settlesWithin(this.#fetcher.close(timeoutMs), timeoutMs);
   }
 
-  #fetch(topic: string, partition: number, offset: bigint): ReturnType<Admin['fetchRecords']> {
-    return this.#admin.fetchRecords({
-      topic,
-      partition,
-      offset: offset.toString(),
-      maxBytes: fetchBytes,
-      maxWaitTimeInMs: fetchWaitMs,
-      isolationLevel: 1,
+  async #restoreStore(store: StateStore, partition: number, isCurrent: () => boolean): Promise<number> {
+    const topic = store.changelog;
+    const { low, high } = await logBounds(this.#options.admin, topic, partition);
+    if (low >= high || !isCurrent()) return 0;
+    return new Promise((resolve, reject) => {
+      this.#restores.set(partitionName(topic, partition), {
+        store,
+        topic,
+        partition,
+        end: high,
+        position: low,
+        records: 0,
+        loggedAt: performance.now(),
+        isCurrent,
+        resolve,
+        reject,
+      });
+      this.#fetcher.wake();
     });
   }
+
+  #positions(): FetchPosition[] {
+    const positions: FetchPosition[] = [];
+    for (const restore of this.#restores.values()) {
+      const { topic, partition, position } = restore;
+      if (restore.isCurrent()) positions.push({ topic, partition, offset: position });
+      else this.#end(restore);
+    }
+    return positions;
+  }
+
+  #take({ topic, partition, fetchOffset, nextOffset, records }: Fetched): void {
+    const restore = this.#restores.get(partitionName(topic, partition));
+    if (restore === undefined || restore.position !== fetchOffset || !restore.isCurrent()) return;
+    const { store, end } = restore;
+    for (const record of records) {
+      if (record.fault === undefined) store.restore(record);
+      else {
+        const { code, message } = record.fault;
+        const place = `${nameOf(restore)} offset ${record.offset}`;
+        this.#fail(
+          restore,
+          new StreamsError(
+            'CORRUPT_STATE',
+            `a batch of the changelog cannot be decoded: ${place}, ${code}: ${message}; restore the topic from a ` +
+              'replica or a backup, or delete the state and rebuild it from the source topics (--reset)',
+          ),
+        );
+        return;
+      }
+    }
+    restore.records += records.length;
+    restore.position = nextOffset;
+    const remaining = nextOffset < end ? Number(end - nextOffset) : 0;
+    if (nextOffset > fetchOffset) this.#options.onRestore(store.name, partition, records.length, remaining);
+    if (remaining === 0) this.#end(restore);
+    else if (performance.now() - restore.loggedAt >= logEveryMs) {
+      restore.loggedAt = performance.now();
+      this.#options.log.info(
+        { store: store.name, partition, records: restore.records, remaining },
+        'restoring',
+      );
+    }
+  }
+
+  #end(restore: Restore): void {
+    this.#restores.delete(nameOf(restore));
+    restore.resolve(restore.records);
+  }
+
+  #fail(position: { topic: string; partition: number }, error: Error): void {
+    const restore = this.#restores.get(nameOf(position));
+    this.#restores.delete(nameOf(position));
+    restore?.reject(error);
+  }
+}
+
+function nameOf({ topic, partition }: { topic: string; partition: number }): string {
+  return partitionName(topic, partition);
 }

@@ -1,4 +1,5 @@
 import type { Bisection } from './bisection.ts';
+import type { FetchPosition } from '../kafka/fetch.ts';
 import type { InputRecord } from './record.ts';
 import type { Task } from './task.ts';
 
@@ -32,11 +33,16 @@ export class TaskSet {
     return [...this.#tasks.values()][Symbol.iterator]();
   }
 
-  /** Rough size of all queued batches. */
-  get queuedBytes(): number {
-    let bytes = 0;
-    for (const task of this.#tasks.values()) bytes += task.queuedBytes;
-    return bytes;
+  /** Where to fetch each partition of a restored task from; `isPartial` when the queues of some are full. */
+  wanted(): { positions: FetchPosition[]; isPartial: boolean } {
+    const positions: FetchPosition[] = [];
+    let all = 0;
+    for (const task of this.#tasks.values()) {
+      if (!task.isRestored) continue;
+      all += task.positions().length;
+      positions.push(...task.wanted());
+    }
+    return { positions, isPartial: positions.length < all };
   }
 
   /** Whether a record may be taken. */

@@ -1,26 +1,8 @@
 import { StreamsError } from './errors.ts';
-import { recordBytes, type InputRecord, type PartitionOffset, type TopicPartition } from './record.ts';
+import type { Fetched, FetchPosition } from '../kafka/fetch.ts';
+import type { InputRecord, PartitionOffset, TopicPartition } from './record.ts';
 import type { RecordProcessor } from './processor.ts';
 import type { StateStore } from './store.ts';
-
-/** What a task needs of a fetched batch. */
-export interface FetchedBatch extends TopicPartition {
-  /** The offset the fetch asked for. */
-  readonly fetchedOffset: bigint;
-  /** The last offset the fetch covered; control and aborted records may follow the last record. */
-  readonly lastOffset: bigint;
-  readonly records: readonly InputRecord[];
-  /** The next offset that will be written to the partition, whether transactions are open or aborted. */
-  readonly highWatermark: bigint;
-}
-
-/** How a task answers a batch. */
-export type Acceptance =
-  | 'accepted'
-  /** The task already has all of it. */
-  | 'known'
-  /** It does not continue at the task's position, or the log ends before it: reset the position. */
-  | 'discontinuous';
 
 /**
  * One source partition of a task, with three positions: `fetched` runs ahead as batches are queued, `processed` follows
@@ -34,8 +16,24 @@ interface PartitionState extends TopicPartition {
   /** The next offset that the group has committed; undefined when it has none. */
   committed: bigint | undefined;
   highWatermark: bigint;
-  readonly queue: { readonly batch: FetchedBatch; readonly bytes: number; at: number }[];
+  /** Rough size of what is queued. */
+  queuedBytes: number;
+  readonly queue: {
+    readonly records: readonly InputRecord[];
+    /** The position behind them. */
+    readonly nextOffset: bigint;
+    readonly bytes: number;
+    at: number;
+  }[];
 }
+
+/**
+ * Queued bytes at which a partition is not fetched any more: enough to process while the next answer travels. As
+ * objects they take several times the memory.
+ */
+const maxQueuedBytes = 64 * 1024;
+/** The memory of a record beside its key and value. */
+const recordOverhead = 100;
 
 const always = (): boolean => true;
 
@@ -47,8 +45,6 @@ export class Task {
   readonly processor: RecordProcessor;
   /** Whether the stores match the committed positions; until then nothing is taken or accepted. */
   isRestored: boolean;
-  /** Rough size of the queued batches. */
-  queuedBytes = 0;
   readonly #partitions = new Map<string, PartitionState>();
 
   constructor(partition: number, topics: readonly string[], processor: RecordProcessor) {
@@ -64,6 +60,7 @@ export class Task {
         processed: 0n,
         committed: undefined,
         highWatermark: 0n,
+        queuedBytes: 0,
         queue: [],
       });
     }
@@ -79,7 +76,7 @@ export class Task {
     partition.fetched = position;
     partition.processed = position;
     partition.committed = committed;
-    for (const { bytes } of partition.queue) this.queuedBytes -= bytes;
+    partition.queuedBytes = 0;
     partition.queue.length = 0;
   }
 
@@ -94,22 +91,27 @@ export class Task {
   }
 
   /**
-   * Queues a batch only if it continues where the last one ended: batches that were fetched before a rejoin or a seek
-   * arrive after it, and accepting them would repeat records.
+   * Queues what was fetched if it continues where the last answer ended. An answer to a request from before a rejoin or
+   * a seek does not: accepting it would repeat records.
+   * @returns whether it continues and moves the position.
    */
-  accept(batch: FetchedBatch): Acceptance {
-    const partition = this.#partition(batch.topic);
-    if (batch.highWatermark > partition.highWatermark) partition.highWatermark = batch.highWatermark;
-    if (batch.fetchedOffset > partition.fetched || batch.highWatermark < partition.fetched)
-      return 'discontinuous';
-    if (batch.lastOffset < partition.fetched) return 'known';
-    const first = batch.records.findIndex(({ offset }) => offset >= partition.fetched);
-    const records = first === -1 ? [] : first === 0 ? batch.records : batch.records.slice(first);
-    const bytes = records.reduce((sum, record) => sum + recordBytes(record), 0);
-    partition.queue.push({ batch: { ...batch, records }, bytes, at: 0 });
-    this.queuedBytes += bytes;
-    partition.fetched = batch.lastOffset + 1n;
-    return 'accepted';
+  accept({ topic, fetchOffset, nextOffset, records, highWatermark }: Fetched): boolean {
+    const partition = this.#partition(topic);
+    if (fetchOffset !== partition.fetched) return false;
+    partition.highWatermark = highWatermark;
+    if (nextOffset <= fetchOffset) return false;
+    let bytes = 0;
+    for (const { key, value } of records) bytes += recordOverhead + (key?.length ?? 0) + (value?.length ?? 0);
+    partition.queue.push({ records, nextOffset, bytes, at: 0 });
+    partition.queuedBytes += bytes;
+    partition.fetched = nextOffset;
+    return true;
+  }
+
+  /** Where to fetch each partition from that has room in its queue. */
+  *wanted(): Generator<FetchPosition> {
+    for (const { topic, partition, fetched, queuedBytes } of this.#partitions.values())
+      if (queuedBytes < maxQueuedBytes) yield { topic, partition, offset: fetched };
   }
 
   /** The next offset that the task would accept of a topic. */
@@ -122,7 +124,7 @@ export class Task {
     return this.#partition(topic).queue.length === 0;
   }
 
-  /** Whether a batch is queued of a topic that may be taken from. */
+  /** Whether anything is queued of a topic that may be taken from. */
   hasWork(mayTake: (topic: string) => boolean = always): boolean {
     for (const { topic, queue } of this.#partitions.values())
       if (queue.length > 0 && mayTake(topic)) return true;
@@ -130,26 +132,21 @@ export class Task {
   }
 
   /**
-   * Takes up to `limit` queued records, part of one batch, from the partition that was served least recently; undefined
+   * Takes up to `limit` queued records, part of one answer, from the partition that was served least recently; undefined
    * when no record may be taken. They count as processed: the caller processes them in this transaction or seeks back.
    */
   take(limit: number, mayTake: (topic: string) => boolean = always): readonly InputRecord[] | undefined {
     for (const [topic, partition] of this.#partitions) {
       const [head] = partition.queue;
       if (head === undefined || !mayTake(topic)) continue;
-      const { batch } = head;
-      const records = batch.records.slice(head.at, head.at + limit);
+      const records = head.records.slice(head.at, head.at + limit);
       head.at += records.length;
-      if (head.at >= batch.records.length) {
+      const next = head.records[head.at];
+      if (next === undefined) {
         partition.queue.shift();
-        this.queuedBytes -= head.bytes;
-        partition.processed = batch.lastOffset + 1n;
-      } else {
-        const next = batch.records[head.at];
-        if (next === undefined)
-          throw new StreamsError('INVARIANT', `a batch of ${topic} has fewer records than it claims`);
-        partition.processed = next.offset;
-      }
+        partition.queuedBytes -= head.bytes;
+        partition.processed = head.nextOffset;
+      } else partition.processed = next.offset;
       // It goes to the end of the order, so that a busy topic does not starve the others.
       this.#partitions.delete(topic);
       this.#partitions.set(topic, partition);

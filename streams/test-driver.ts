@@ -116,6 +116,7 @@ export class TopologyTestDriver {
     let offsets: readonly PartitionOffset[] = [];
     const attempt: Parameters<typeof commit>[1] = {
       membership,
+      mayHaveLanded: false,
       outputs: () => {
         const outputs: OutputRecord[] = [];
         for (const { task, records } of this.#taken(options)) {
@@ -140,7 +141,8 @@ export class TopologyTestDriver {
           throw new SimulatedCrash(`ended after ${step}`);
       });
     } catch (error) {
-      if (error instanceof SimulatedCrash && options.failAfter !== undefined) this.#recover(offsets);
+      if (error instanceof SimulatedCrash && options.failAfter !== undefined)
+        this.#recover(attempt.mayHaveLanded ? offsets : []);
       else this.restart();
       throw error;
     }
@@ -278,10 +280,11 @@ export class TopologyTestDriver {
         task.accept({
           topic,
           partition: task.partition,
-          fetchedOffset: fetched,
-          lastOffset: end - 1n,
+          fetchOffset: fetched,
+          nextOffset: end,
           records,
           highWatermark: end,
+          lastStableOffset: end,
         });
       }
     }

@@ -1,12 +1,13 @@
-import { noClaim } from './assignor.ts';
+import { joinOf, noClaim, taskProtocol, type Join } from './assignor.ts';
 import { Attempt } from './attempt.ts';
 import { commit, type CommitStep } from './commit.ts';
 import { closeTimeoutMs, type StreamsConfig } from './config.ts';
 import { StreamsError } from './errors.ts';
 import { PositionResets } from './position-resets.ts';
-import { GroupConsumer, type Join } from './group.ts';
 import { Bisection } from './bisection.ts';
 import type { Admin } from '../kafka/client.ts';
+import { Fetcher } from '../kafka/fetch.ts';
+import { GroupMember } from '../kafka/group.ts';
 import { committedPositions, type CommittedPosition } from './offsets.ts';
 import { RecordProcessor } from './processor.ts';
 import { TransactionalProducer } from './producer.ts';
@@ -14,12 +15,15 @@ import { partitionName } from './record.ts';
 import { RecoveryPolicy } from './recovery.ts';
 import { Restorer } from './restore.ts';
 import { Signal } from './signal.ts';
-import { Task, type FetchedBatch } from './task.ts';
+import { Task } from './task.ts';
 import { TaskSet } from './task-set.ts';
 import type { Topology } from './topology.ts';
 
-/** Queued bytes at which fetching pauses: about a second's work. As objects they take several times the memory. */
-const maxQueuedBytes = 1024 * 1024;
+/**
+ * Small answers are decoded, processed and freed before the garbage collector has to move them, and they bound the
+ * memory of a backlog. A fetch returns as soon as there is data.
+ */
+const fetchLimits = { maxWaitMs: 300, maxBytes: 256 * 1024, partitionMaxBytes: 64 * 1024 };
 /** Entries of each store that one sweep looks at: a few milliseconds. */
 const sweepEntries = 50_000;
 
@@ -31,7 +35,7 @@ interface ThreadOptions {
   readonly checkPartitions: () => Promise<void>;
 }
 
-/** One consumer, one transactional producer and the tasks that the group assigns, driven by one loop. */
+/** One group member, one transactional producer and the tasks that the group assigns, driven by one loop. */
 export class StreamThread {
   readonly #config: StreamsConfig;
   readonly #topology: Topology;
@@ -43,21 +47,20 @@ export class StreamThread {
   readonly #restorer: Restorer;
   readonly #resets = new PositionResets(this.#tasks);
   readonly #policy: RecoveryPolicy;
-  /** Wakes the loop: a batch, a join, a restored task, a crash, a close. */
+  /** Wakes the loop: records, a join, a restored task, a failure, a close. */
   readonly #wake = new Signal();
-  /** Wakes the fetch loop: the queues have room, or an assignment was taken over. */
-  readonly #room = new Signal();
-  #group: GroupConsumer | undefined;
+  readonly #member: GroupMember;
+  readonly #fetcher: Fetcher;
   #producer: TransactionalProducer | undefined;
-  /** The newest assignment. Batches are accepted and processed only while it equals `#joined`, the one taken over. */
+  /** The newest assignment. Records are fetched and processed only while it equals `#joined`, the one taken over. */
   #join: Join | undefined;
   #joined: Join | undefined;
   /** An assignment whose offsets the group has refused: only a newer one is taken over. */
   #refusedJoin: Join | undefined;
   /** A failed transaction that may have been committed after all. */
   #unsettled: Attempt | undefined;
-  #crash: Error | undefined;
-  #restoreFailure: Error | undefined;
+  /** What the member, the fetcher or a restore could not go on after. */
+  #failure: Error | undefined;
   /** Whether the open transaction takes no more records. */
   #isSealed = false;
   #closing = false;
@@ -74,12 +77,15 @@ export class StreamThread {
     this.#policy = new RecoveryPolicy(maxRecoveries);
     this.#restorer = new Restorer(connection, {
       clientId: `${this.#id}-restore`,
+      admin: options.admin,
       log,
       onRestore: (...progress) => {
         this.#beat();
         metrics.onRestore(...progress);
       },
     });
+    this.#member = this.#newMember();
+    this.#fetcher = this.#newFetcher();
   }
 
   /** Runs until close(); rejects when it cannot continue. */
@@ -88,9 +94,12 @@ export class StreamThread {
       while (!this.#closing) await this.#round();
     } finally {
       this.close();
-      await this.#group?.stop(closeTimeoutMs);
-      await this.#producer?.close(closeTimeoutMs);
-      await this.#restorer.close(closeTimeoutMs);
+      await Promise.all([
+        this.#member.close(closeTimeoutMs),
+        this.#fetcher.close(closeTimeoutMs),
+        this.#restorer.close(closeTimeoutMs),
+        this.#producer?.close(closeTimeoutMs),
+      ]);
     }
   }
 
@@ -98,18 +107,17 @@ export class StreamThread {
   close(): void {
     this.#closing = true;
     this.#wake.notify();
-    this.#room.notify();
   }
 
-  /** Milliseconds since the loop last turned or the consumer last showed activity, whichever is longer ago. */
+  /** Milliseconds since the loop last turned or the group's coordinator last answered, whichever is longer ago. */
   get silentForMs(): number {
-    return Math.max(performance.now() - this.#beatAt, this.#group?.silentForMs ?? 0);
+    return Math.max(performance.now() - this.#beatAt, this.#member.silentForMs);
   }
 
-  /** Names the thread in client ids and in its transactional id. No part holds a colon, so that none collide. */
+  /** Names the instance in client ids and in its transactional id. No part holds a colon, so that none collide. */
   get #id(): string {
-    const { applicationId, instanceId, threadName } = this.#config;
-    return `${applicationId}:${instanceId}:${threadName}`;
+    const { applicationId, instanceId } = this.#config;
+    return `${applicationId}:${instanceId}`;
   }
 
   #beat(): void {
@@ -122,14 +130,13 @@ export class StreamThread {
     try {
       // First of all: a new producer settles what an earlier one, or an earlier process, left open.
       this.#producer ??= await this.#openProducer();
-      this.#group ??= await this.#startGroup();
-      if (this.#crash !== undefined) throw this.#crash;
-      if (this.#restoreFailure !== undefined) throw this.#restoreFailure;
+      this.#member.start();
+      if (this.#failure !== undefined) throw this.#failure;
       const join = this.#join;
       if (join !== undefined && join !== this.#joined && join !== this.#refusedJoin) {
         await this.#takeOver(join);
       } else if (this.#resets.ready.length > 0) {
-        await this.#resetPositions(this.#group);
+        await this.#resetPositions();
       } else {
         this.#sweep();
         if (this.#joined !== undefined && this.#isCurrent && this.#tasks.hasWork) {
@@ -152,63 +159,67 @@ export class StreamThread {
     return TransactionalProducer.open(connection, { transactionalId: this.#id, log });
   }
 
-  async #startGroup(): Promise<GroupConsumer> {
+  #newMember(): GroupMember {
     const { connection, applicationId, sessionTimeoutMs, log } = this.#config;
-    const group = new GroupConsumer(
+    const protocol = taskProtocol({
+      topics: this.#topology.sourceTopics,
+      partitions: this.#options.partitions,
+      claim: () => this.#claim,
+    });
+    return new GroupMember(
       connection,
+      { groupId: applicationId, clientId: `${this.#id}-consumer`, protocol, sessionTimeoutMs, log },
       {
-        groupId: applicationId,
-        clientId: `${this.#id}-consumer`,
-        topics: this.#topology.sourceTopics,
-        partitions: this.#options.partitions,
-        sessionTimeoutMs,
-        log,
-      },
-      {
-        onJoin: (join) => {
-          this.#join = join;
+        onAssigned: (assignment) => {
+          this.#join = joinOf(applicationId, assignment);
           this.#options.onState('REBALANCING');
           this.#wake.notify();
         },
-        onCrash: (error) => {
-          this.#crash = error;
-          this.#wake.notify();
+        onLost: () => {
+          this.#join = undefined;
+          this.#options.onState('REBALANCING');
         },
-        claim: () => this.#claim,
-        ready: async () => {
-          if (!this.#isReady()) await this.#room.wait(250);
-          return this.#isReady();
-        },
-        accept: (batch) => this.#accept(batch),
+        onError: (error) => this.#fail(error),
       },
     );
-    try {
-      await group.start();
-    } catch (error) {
-      await group.stop(1_000);
-      throw error;
-    }
-    return group;
   }
 
-  #isReady(): boolean {
-    if (this.#closing) return true;
-    return this.#isCurrent && !this.#isSealed && this.#tasks.queuedBytes < maxQueuedBytes;
+  #newFetcher(): Fetcher {
+    const { connection, log } = this.#config;
+    return new Fetcher(
+      connection,
+      { clientId: `${this.#id}-fetch`, log, ...fetchLimits },
+      {
+        positions: () => {
+          // What is fetched between the last outputs and the commit would only be processed by the next transaction: it
+          // is fetched at once then, and not record by record with a round trip each.
+          if (this.#closing || !this.#isCurrent || this.#isSealed) return { positions: [] };
+          const { positions, isPartial } = this.#tasks.wanted();
+          return { positions: positions.filter((position) => !this.#resets.has(position)), isPartial };
+        },
+        onFetched: (fetched) => {
+          if (this.#closing || !this.#isCurrent) return;
+          const task = this.#tasks.get(fetched.partition);
+          if (task?.isRestored === true && task.accept(fetched)) this.#wake.notify();
+        },
+        onOutOfRange: (position) => {
+          this.#resets.add(position);
+          this.#wake.notify();
+        },
+        onError: (error) => this.#fail(error),
+      },
+    );
   }
 
-  #accept(batch: FetchedBatch): boolean {
-    if (this.#closing || !this.#isCurrent) return false;
-    const task = this.#tasks.get(batch.partition);
-    if (!task?.isRestored) return false;
-    const acceptance = task.accept(batch);
-    if (acceptance === 'discontinuous') this.#resets.add(batch);
-    if (acceptance !== 'known') this.#wake.notify();
-    return acceptance !== 'discontinuous';
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.#wake.notify();
   }
 
-  async #resetPositions(group: GroupConsumer): Promise<void> {
-    const { log, threadName: thread } = this.#config;
-    await this.#resets.run(this.#options.admin, group, { isCurrent: () => this.#isCurrent, log, thread });
+  async #resetPositions(): Promise<void> {
+    const { log } = this.#config;
+    await this.#resets.run(this.#options.admin, { isCurrent: () => this.#isCurrent, log });
+    this.#fetcher.wake();
   }
 
   /**
@@ -217,16 +228,21 @@ export class StreamThread {
    * committed.
    */
   async #takeOver(join: Join): Promise<void> {
-    const { groupId, generationId } = join.membership;
-    const { log, metrics, threadName: thread } = this.#config;
+    const { generationId } = join.membership;
+    const { log, metrics } = this.#config;
+    const isWanted = (): boolean => this.#join === join && !this.#closing;
     const [positions] = await Promise.all([
-      join.tasks.length === 0
-        ? []
-        : committedPositions(this.#options.admin, groupId, this.#topology.sourceTopics, join.tasks),
+      committedPositions(
+        this.#options.admin,
+        this.#member,
+        this.#topology.sourceTopics,
+        join.tasks,
+        isWanted,
+      ),
       generationId === this.#claim.generation ? undefined : this.#options.checkPartitions(),
     ]);
     // A newer assignment has arrived: the next round takes it over.
-    if (this.#join !== join) return;
+    if (!isWanted()) return;
     for (const task of this.#tasks) if (!join.tasks.includes(task.partition)) this.#remove(task);
     this.#settle(join, positions);
     for (const partition of join.tasks) {
@@ -237,7 +253,6 @@ export class StreamThread {
     this.#resets.clear();
     for (const { topic, partition, committed, position } of positions) {
       this.#tasks.get(partition)?.seek(topic, position, committed);
-      this.#group?.seek({ topic, partition }, position);
     }
     const unread = positions.reduce(
       (sum, { committed, position, logEnd }) =>
@@ -246,7 +261,7 @@ export class StreamThread {
     );
     if (unread > 0) {
       log.warn(
-        { thread, records: unread },
+        { records: unread },
         'partitions without a committed offset: reading them from their beginning',
       );
     }
@@ -254,10 +269,7 @@ export class StreamThread {
     this.#refusedJoin = undefined;
     metrics.onRebalance(join.tasks.length);
     const restored = [...this.#tasks].filter(({ isRestored }) => isRestored);
-    log.info(
-      { thread, generation: generationId, tasks: join.tasks, kept: restored.length },
-      'tasks assigned',
-    );
+    log.info({ generation: generationId, tasks: join.tasks, kept: restored.length }, 'tasks assigned');
     for (const task of restored) this.#admit(task);
     this.#restoreTasks();
   }
@@ -278,10 +290,14 @@ export class StreamThread {
   #settle(join: Join, positions: readonly CommittedPosition[]): void {
     const attempt = this.#unsettled;
     this.#unsettled = undefined;
+    // Equal offsets mean that the attempt was committed only if nobody else can have committed them: it got to its end,
+    // and no generation has passed in which the task may have been another member's.
+    const mayHaveLanded =
+      attempt?.mayHaveLanded === true && join.membership.generationId <= attempt.membership.generationId + 1;
     const committed = new Map(positions.map((p) => [partitionName(p.topic, p.partition), p.committed]));
     const outcomes = new Set<string>();
     for (const task of this.#tasks) {
-      const attempted = attempt?.committingOf(task) ?? [];
+      const attempted = mayHaveLanded ? attempt.committingOf(task) : [];
       const outcome = task.settle(attempted, (topic) => committed.get(partitionName(topic, task.partition)));
       if (outcome === 'landed') task.processor.tally.report(this.#config.metrics);
       else task.processor.tally.forget();
@@ -298,17 +314,14 @@ export class StreamThread {
 
   /** Restores the stores of new tasks; the other tasks continue meanwhile. */
   #restoreTasks(): void {
-    const tasks = [...this.#tasks];
-    const unrestored = tasks.filter(({ isRestored }) => !isRestored);
-    const restored = tasks.filter(({ isRestored }) => isRestored);
-    this.#group?.pause(unrestored.map(partitionOf), restored.map(partitionOf));
+    const unrestored = [...this.#tasks].filter(({ isRestored }) => !isRestored);
     for (const task of unrestored) if (!this.#restoring.has(task)) void this.#restore(task);
     if (unrestored.length === 0) this.#options.onState('RUNNING');
-    this.#room.notify();
+    this.#fetcher.wake();
   }
 
   async #restore(task: Task): Promise<void> {
-    const { log, threadName: thread } = this.#config;
+    const { log } = this.#config;
     const isOurs = (): boolean => !this.#closing && this.#tasks.has(task);
     const startedAt = performance.now();
     this.#restoring.add(task);
@@ -319,12 +332,12 @@ export class StreamThread {
       task.isRestored = true;
       this.#reportStores(task);
       const durationMs = Math.round(performance.now() - startedAt);
-      log.info({ thread, task: task.id, records, durationMs }, 'task restored');
+      log.info({ task: task.id, records, durationMs }, 'task restored');
       if (this.#isCurrent) this.#restoreTasks();
     } catch (error) {
       // A half-filled store is useless: the next takeover creates the task anew.
       this.#tasks.remove(task);
-      this.#restoreFailure = error instanceof Error ? error : new Error('restore failed');
+      this.#fail(error instanceof Error ? error : new Error('restore failed'));
     } finally {
       this.#restoring.delete(task);
       this.#wake.notify();
@@ -334,7 +347,7 @@ export class StreamThread {
   /** Refuses a task with state but no position (the group's offsets are lost); with `reset`, deletes the state. */
   #admit(task: Task): void {
     if (!task.isUncommitted || task.stores.every(({ size }) => size === 0)) return;
-    const { applicationId, reset, log, threadName: thread } = this.#config;
+    const { applicationId, reset, log } = this.#config;
     if (!reset) {
       throw new StreamsError(
         'STATE_WITHOUT_OFFSETS',
@@ -343,7 +356,7 @@ export class StreamThread {
           "group's offsets, or start with --reset to delete the state and rebuild it from what the topics hold",
       );
     }
-    log.warn({ thread, task: task.id }, 'reset: deleting the state of the task');
+    log.warn({ task: task.id }, 'reset: deleting the state of the task');
     for (const store of task.stores) store.clear(Date.now());
   }
 
@@ -363,7 +376,7 @@ export class StreamThread {
       isOver: () => this.#closing || !this.#isCurrent,
       onChunk: () => {
         this.#beat();
-        this.#room.notify();
+        this.#fetcher.wake();
       },
     });
   }
@@ -396,13 +409,10 @@ export class StreamThread {
     }
   }
 
-  /**
-   * Pauses fetching after the last outputs, until the commit. What is fetched meanwhile would only be processed by the
-   * next transaction: it is fetched at once then, and not record by record with a round trip each.
-   */
+  /** Pauses fetching after the last outputs, until the commit. */
   #seal(step: CommitStep): void {
     this.#isSealed = step === 'outputs' || step === 'changelogs';
-    if (!this.#isSealed) this.#room.notify();
+    if (!this.#isSealed) this.#fetcher.wake();
   }
 
   #reportStores(task: Task): void {
@@ -415,12 +425,12 @@ export class StreamThread {
    * what was open, and takes the assignment over again from the committed offsets.
    */
   async #recover(error: unknown, attempt: Attempt | undefined): Promise<void> {
-    const { log, metrics, threadName: thread } = this.#config;
+    const { log, metrics } = this.#config;
     const { reason, kind, pauseMs, recoveries } = this.#policy.judge(error, attempt !== undefined);
     metrics.onRecovery(reason);
     if (kind === 'expelled')
-      log.info({ thread, reason }, 'a rebalance overtook the transaction: aborting and repeating it');
-    else log.warn({ thread, reason, recoveries }, 'transaction failed, recovering');
+      log.info({ reason }, 'a rebalance overtook the transaction: aborting and repeating it');
+    else log.warn({ reason, recoveries }, 'transaction failed, recovering');
     if (attempt !== undefined) {
       this.#unsettled = attempt;
       if (kind === 'refused') {
@@ -430,13 +440,7 @@ export class StreamThread {
     }
     if (kind === 'expelled') this.#refusedJoin = this.#joined;
     this.#joined = undefined;
-    this.#restoreFailure = undefined;
-    if (this.#crash !== undefined) {
-      this.#crash = undefined;
-      await this.#group?.stop(closeTimeoutMs);
-      this.#group = undefined;
-      this.#join = undefined;
-    }
+    this.#failure = undefined;
     await this.#producer?.close(1_000);
     this.#producer = undefined;
     await this.#wait(pauseMs);
@@ -446,8 +450,4 @@ export class StreamThread {
     const until = performance.now() + durationMs;
     while (!this.#closing && performance.now() < until) await this.#wake.wait(until - performance.now());
   }
-}
-
-function partitionOf({ partition }: Task): number {
-  return partition;
 }

@@ -32,10 +32,9 @@ export const topologyVariables = {
       'name of this instance; keep it across restarts, so that an open transaction is settled at once',
   }),
   NUM_STREAM_THREADS: variable<number>({
-    schema: is.integer(1, 64),
+    schema: is.integer(1, 1),
     default: 1,
-    description:
-      'stream threads of this process, each with its own tasks; more than the number of cores do not help',
+    description: 'always 1: start more processes, each with an INSTANCE_ID of its own',
   }),
   COMMIT_INTERVAL_MS: variable<number>({
     schema: is.integer(1, 5_000),

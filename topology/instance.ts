@@ -22,7 +22,7 @@ import { topicNames } from '../schemas/topics.ts';
 import type { TriggerRule } from './triggers.ts';
 import { vendorNames } from '../vendors/index.ts';
 
-/** What one stream thread needs; all of it can be sent to a worker thread. */
+/** What the topology needs to run. */
 export interface InstanceSettings {
   readonly config: TopologyConfig;
   readonly schemaIds: Readonly<Record<Priority, number>>;
@@ -34,9 +34,9 @@ export interface InstanceSettings {
 /** The bridge's topology on a cluster, not started yet. */
 export function biometricStreams(
   { config, schemaIds, rules, reset }: InstanceSettings,
-  parts: { log: Logger; registry: Registry; threadName: string; options?: Partial<StreamsOptions> },
+  parts: { log: Logger; registry: Registry; options?: Partial<StreamsOptions> },
 ): KafkaStreams {
-  const { log, registry, threadName, options } = parts;
+  const { log, registry, options } = parts;
   countDroppedLines(registry);
   const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
   const topology = biometrics({
@@ -49,7 +49,6 @@ export function biometricStreams(
     connection: kafkaConnection(config),
     applicationId: applicationIdOf(config),
     instanceId: config.INSTANCE_ID,
-    threadName,
     deadLetterTopic: topics.deadLetters,
     commitIntervalMs: config.COMMIT_INTERVAL_MS,
     reset,
@@ -57,7 +56,7 @@ export function biometricStreams(
     metrics: withDeadLetterLog(promMetrics(registry), log),
     ...options,
   });
-  streams.onState((state) => log.info({ thread: threadName, state }, 'state'));
+  streams.onState((state) => log.info({ state }, 'state'));
   return streams;
 }
 

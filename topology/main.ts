@@ -1,5 +1,5 @@
-import { AggregatorRegistry, Registry } from 'prom-client';
-import { startAdmin, type MetricsSource } from '../process/admin.ts';
+import { Registry } from 'prom-client';
+import { startAdmin } from '../process/admin.ts';
 import type { Logger } from '../process/log.ts';
 import { startService, type Running } from '../process/lifecycle.ts';
 import type { Priority } from '../schemas/biometric-event.ts';
@@ -7,9 +7,9 @@ import { lookupSchemaId, subjectOf } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
-import { biometricStreams, type InstanceSettings } from './instance.ts';
+import { biometricStreams } from './instance.ts';
 import { kafkaClient } from '../kafka/client.ts';
-import { StreamWorkers, type ServedStreams, type StreamsOptions } from '../streams/index.ts';
+import type { StreamsOptions } from '../streams/index.ts';
 import { checkTopicsOf } from '../kafka/topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
 import { kafkaConnection } from '../process/config.ts';
@@ -23,7 +23,7 @@ const stuckAfterMs = 60_000;
 export interface StartOptions {
   /** Delete state that has no offsets, instead of refusing to start. */
   readonly reset?: boolean;
-  /** For tests, which shorten time-outs and hook into commits; with one stream thread only. */
+  /** For tests, which shorten time-outs and hook into commits. */
   readonly streams?: Partial<StreamsOptions>;
   /** Default 60,000. */
   readonly stuckAfterMs?: number;
@@ -47,8 +47,12 @@ export function startTopology(
     const schemaIds = await lookUpSchemas(config, topics);
     await checkPartitions(config, topics, log);
     const settings = { config, schemaIds, rules, reset: options.reset ?? false };
-    const { streams, metrics } =
-      config.NUM_STREAM_THREADS === 1 ? inline(settings, log, options) : inWorkers(settings, log);
+    const metrics = new Registry();
+    const streams = biometricStreams(settings, {
+      log,
+      registry: metrics,
+      ...(options.streams === undefined ? {} : { options: options.streams }),
+    });
     const limitMs = options.stuckAfterMs ?? stuckAfterMs;
     const admin = await startAdmin({
       port: config.ADMIN_PORT,
@@ -72,45 +76,6 @@ export function startTopology(
     await streams.start();
     return { adminPort: admin.port };
   });
-}
-
-interface Threads {
-  readonly streams: ServedStreams;
-  readonly metrics: MetricsSource;
-}
-
-function inline(settings: InstanceSettings, log: Logger, options: StartOptions): Threads {
-  const registry = new Registry();
-  const streams = biometricStreams(settings, {
-    log,
-    registry,
-    threadName: '1',
-    ...(options.streams === undefined ? {} : { options: options.streams }),
-  });
-  return { streams, metrics: registry };
-}
-
-function inWorkers(settings: InstanceSettings, log: Logger): Threads {
-  const streams = new StreamWorkers({
-    module: workerModule(),
-    threads: settings.config.NUM_STREAM_THREADS,
-    data: { ...settings, logName: String(log.bindings()['name'] ?? 'topology') },
-    closeTimeoutMs: 20_000,
-  });
-  const metrics = async (): Promise<string> =>
-    AggregatorRegistry.aggregate((await streams.metrics()) as object[]).metrics();
-  return { streams, metrics: { contentType: Registry.PROMETHEUS_CONTENT_TYPE, metrics } };
-}
-
-// A worker of a process that runs from source must register tsx first: it does not inherit the loader.
-function workerModule(): URL {
-  if (!import.meta.url.endsWith('.ts')) return new URL('./thread-worker.js', import.meta.url);
-  const [tsx, module] = [
-    import.meta.resolve('tsx/esm/api'),
-    new URL('./thread-worker.ts', import.meta.url).href,
-  ];
-  const source = `(await import(${JSON.stringify(tsx)})).register(); await import(${JSON.stringify(module)});`;
-  return new URL(`data:text/javascript,${encodeURIComponent(source)}`);
 }
 
 async function lookUpSchemas(

@@ -21,8 +21,6 @@ export const buildDirectory = '.local/bench-build';
 export interface BenchOptions {
   readonly quick: boolean;
   readonly pairs: number;
-  /** Stream threads of either side. */
-  readonly threads: number;
 }
 
 /** A part: measures, and answers its figures. */

@@ -27,13 +27,12 @@ const parts: Readonly<Record<string, () => Promise<BenchPart>>> = {
   scale: async () => (await import('./parts/scale.ts')).scale,
 };
 
-const usage = `Usage: npm run bench [-- [--quick] [--pairs N] [--threads N] [--json FILE] [PART...]]
+const usage = `Usage: npm run bench [-- [--quick] [--pairs N] [--json FILE] [PART...]]
 
 Measures what is built from this clone on a stack of its own, ours and a peer in turn, and prints a table and a line of
 JSON for each figure. Parts: ${Object.keys(parts).join(', ')}; all of them when none is named.
   --quick      one pair and small counts: whether it runs, no figures to quote
   --pairs N    how often each side runs (3; 1 with --quick)
-  --threads N  stream threads of either side (1)
   --json FILE  write the lines of JSON there as well
 
 Peers are found in BENCH_PEERS, or in a folder "peers" beside the clone. docs/performance.md explains the figures.
@@ -138,7 +137,6 @@ function readArguments(): Asked | string {
       options: {
         quick: { type: 'boolean', default: false },
         pairs: { type: 'string' },
-        threads: { type: 'string', default: '1' },
         json: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -152,12 +150,9 @@ function readArguments(): Asked | string {
   if (unknown !== undefined) return `there is no part ${unknown}: ${Object.keys(parts).join(', ')}`;
   const pairs = Number(values.pairs ?? (values.quick ? 1 : 3));
   if (!Number.isInteger(pairs) || pairs < 1) return '--pairs takes a whole number from 1';
-  const threads = Number(values.threads);
-  if (!Number.isInteger(threads) || threads < 1) return '--threads takes a whole number from 1';
   return {
     quick: values.quick,
     pairs,
-    threads,
     json: values.json,
     parts: Object.keys(parts).filter((name) => positionals.length === 0 || positionals.includes(name)),
   };

@@ -24,13 +24,12 @@ import { silentLog } from '../streams/log.ts';
 import { monotonicMs } from './machine.ts';
 import { topicNames, type TopicNames } from '../../schemas/topics.ts';
 
-/** What the threads of a process need; can be sent to a worker thread. */
+/** What the process needs. */
 export interface StatelessSettings {
   readonly brokers: string;
   readonly prefix: string;
   readonly applicationId: string;
   readonly instanceId: string;
-  readonly threads: number;
   readonly schemaIds: Readonly<Record<Priority, number>>;
   /** How many records the process is to commit before it ends; without it, it ends when it is told to. */
   readonly expect?: number;
@@ -75,11 +74,8 @@ export function statelessTopology(
   return builder.build();
 }
 
-/** One stream thread of it. */
-export function statelessStreams(
-  settings: StatelessSettings,
-  threadName: string,
-): { streams: KafkaStreams; progress: Progress } {
+/** It runs as one stream thread. */
+export function statelessStreams(settings: StatelessSettings): { streams: KafkaStreams; progress: Progress } {
   const topics = topicNames(settings.prefix, vendorNames);
   const progress: Progress = { records: 0, first: null };
   const topology = statelessTopology(topics, settings.schemaIds, () => {
@@ -91,7 +87,6 @@ export function statelessStreams(
     connection: { brokers: settings.brokers.split(','), compression: 'snappy' },
     applicationId: settings.applicationId,
     instanceId: settings.instanceId,
-    threadName,
     deadLetterTopic: topics.deadLetters,
     log: { ...silentLog, warn: complain, error: complain },
     metrics: { ...noMetrics, onCommit: ({ records }) => (progress.records += records) },

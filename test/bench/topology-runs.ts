@@ -50,7 +50,7 @@ export function peerTopology(bench: Bench, deployment: Deployment): (() => Promi
       'out-prefix': outPrefix,
       'out-partitions': partitions,
       expect: records,
-      threads: bench.options.threads,
+      threads: 1,
     });
     if (launch === undefined) throw new Error('the peer is gone');
     const brokerCpu = bench.brokerCpuMeter();
@@ -76,7 +76,6 @@ export async function runStores(bench: Bench, deployment: Deployment, instances 
   const env = {
     ...deployment.env,
     APPLICATION_ID: applicationId,
-    NUM_STREAM_THREADS: String(bench.options.threads),
     ADMIN_PORT: '0',
   };
   const run = await fromOutside(bench, deployment, {
@@ -189,7 +188,6 @@ async function statelessSettings(bench: Bench, { prefix, names }: Deployment, ap
     prefix,
     applicationId: `${prefix}${applicationId}`,
     instanceId: 'i0',
-    threads: bench.options.threads,
     schemaIds: { HIGH, MEDIUM, NORMAL },
   };
 }

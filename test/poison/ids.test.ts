@@ -15,6 +15,6 @@ test('case 12: application and instance ids could make the transactional id of a
     assert.throws(() => readConfig(topologyVariables, env), new RegExp(`${name}: may hold letters, digits`));
   }
   const options = { connection: { brokers: [] }, applicationId: 'a', instanceId: 'b', log: silentLog };
-  for (const name of ['applicationId', 'instanceId', 'threadName'])
+  for (const name of ['applicationId', 'instanceId'])
     assert.throws(() => streamsConfig({ ...options, [name]: 'a:b' }), /may not hold a colon/);
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { createBreaker } from '../../ingress/breaker.ts';
 import { occasionalLog } from '../../process/occasional-log.ts';
-import { GroupConsumer } from '../../streams/group.ts';
+import { GroupMember } from '../../kafka/group.ts';
 
 const hourMs = 3_600_000;
 
@@ -62,24 +62,23 @@ for (const [direction, stepMs] of [
     assert.deepEqual(counts, [1, 2]);
   });
 
-  test(`case 9: a wall clock that steps ${direction} does not change how long a consumer has been silent`, (t) => {
+  test(`case 9: a wall clock that steps ${direction} does not change how long a group member has been silent`, (t) => {
     const clock = clocks(t);
     const unused = (): never => assert.fail('nothing runs');
-    const group = new GroupConsumer(
+    const member = new GroupMember(
       { brokers: ['127.0.0.1:1'] },
       {
         groupId: 'g',
         clientId: 'c',
-        topics: ['raw'],
-        partitions: 1,
+        protocol: { name: 'p', metadata: unused, assign: unused },
         sessionTimeoutMs: 10_000,
         log: { debug: unused, warn: unused, error: unused },
       },
-      { onJoin: unused, ready: unused, accept: unused, claim: unused, onCrash: unused },
+      { onAssigned: unused, onLost: unused, onError: unused },
     );
     clock.pass(7_000);
     clock.step(stepMs);
-    assert.equal(group.silentForMs, 7_000);
+    assert.equal(member.silentForMs, 7_000);
   });
 }
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { assignTasks, noClaim, taskAssigner, type TaskClaim } from '../../streams/assignor.ts';
-import { assignerProtocol, type PartitionAssigner } from '../../kafka/client.ts';
+import { assignTasks, joinOf, noClaim, taskProtocol, type TaskClaim } from '../../streams/assignor.ts';
+import { assignerProtocol, type GroupMemberAssignment } from '../../kafka/client.ts';
+import type { GroupProtocol } from '../../kafka/group.ts';
 
 type Claims = ReadonlyMap<string, TaskClaim>;
 
@@ -135,32 +136,51 @@ describe('the assignment of tasks', () => {
 
 describe('the group protocol', () => {
   const topics = ['in.a', 'in.b'];
-  const make = (claim: TaskClaim): ReturnType<PartitionAssigner> =>
-    // The cluster is of no use to it.
-    taskAssigner(3, () => claim)({ cluster: {} } as Parameters<PartitionAssigner>[0]);
+  const make = (claim: TaskClaim, read = topics): GroupProtocol =>
+    taskProtocol({ topics: read, partitions: 3, claim: () => claim });
+  const decoded = (assignments: readonly GroupMemberAssignment[]): Record<string, unknown> =>
+    Object.fromEntries(
+      assignments.map(({ memberId, memberAssignment }) => [
+        memberId,
+        { ...assignerProtocol.MemberAssignment.decode(memberAssignment)?.assignment },
+      ]),
+    );
 
-  test('carries claims to the leader, which gives partition i of every topic to the owner of task i', async () => {
-    const members = (
-      [
-        ['m1', { generation: 2, tasks: [1] }],
-        ['m0', { generation: 2, tasks: [2, 0] }],
-      ] as const
-    ).map(([memberId, claim]) => ({
-      memberId,
-      memberMetadata: make(claim).protocol({ topics }).metadata,
-    }));
-    const assignment = await make(noClaim).assign({ members, topics });
-    const decoded = assignment.map(({ memberId, memberAssignment }) => [
-      memberId,
-      { ...assignerProtocol.MemberAssignment.decode(memberAssignment)?.assignment },
-    ]);
-    assert.deepEqual(Object.fromEntries(decoded), {
+  test('carries claims to the leader, which gives partition i of every topic to the owner of task i', () => {
+    const members = [
+      { memberId: 'm1', memberMetadata: make({ generation: 2, tasks: [1] }).metadata() },
+      { memberId: 'm0', memberMetadata: make({ generation: 2, tasks: [2, 0] }).metadata() },
+    ];
+    assert.deepEqual(decoded(make(noClaim).assign(members)), {
       m0: { 'in.a': [0, 2], 'in.b': [0, 2] },
       m1: { 'in.a': [1], 'in.b': [1] },
     });
   });
 
-  test('a member whose claim cannot be read claims nothing, and gets its share', async () => {
+  test('case 8: gives each member the partitions of its own topics while a rolling upgrade adds one in front', () => {
+    const newer = ['in.0', ...topics];
+    const members = [
+      { memberId: 'new', memberMetadata: make({ generation: 2, tasks: [1] }, newer).metadata() },
+      { memberId: 'old', memberMetadata: make({ generation: 2, tasks: [2, 0] }).metadata() },
+    ];
+    const expected = {
+      new: { 'in.0': [1], 'in.a': [1], 'in.b': [1] },
+      old: { 'in.a': [0, 2], 'in.b': [0, 2] },
+    };
+    assert.deepEqual(decoded(make(noClaim).assign(members)), expected);
+    assert.deepEqual(decoded(make(noClaim, newer).assign(members)), expected);
+  });
+
+  test('case 8: a member whose leader does not know its first topic has the tasks of its other topics', () => {
+    const partitions = new Map([
+      ['in.a', [2, 0]],
+      ['in.b', [0, 2]],
+    ]);
+    const { tasks } = joinOf('g', { memberId: 'm', generationId: 3, partitions });
+    assert.deepEqual(tasks, [0, 2]);
+  });
+
+  test('a member whose claim cannot be read claims nothing, and gets its share', () => {
     const strange = ['', 'null', '{', '[]', '{"generation":"9","tasks":[0]}', '{"generation":9,"tasks":7}'];
     for (const text of strange) {
       const memberMetadata = assignerProtocol.MemberMetadata.encode({
@@ -170,17 +190,13 @@ describe('the group protocol', () => {
       });
       const members = [
         { memberId: 'm0', memberMetadata },
-        {
-          memberId: 'm1',
-          memberMetadata: make({ generation: 1, tasks: [0, 1] }).protocol({ topics }).metadata,
-        },
+        { memberId: 'm1', memberMetadata: make({ generation: 1, tasks: [0, 1] }).metadata() },
       ];
-      const assignment = await make(noClaim).assign({ members, topics });
-      const shares = assignment.map(({ memberId, memberAssignment }) => [
-        memberId,
-        assignerProtocol.MemberAssignment.decode(memberAssignment)?.assignment['in.a'],
-      ]);
-      assert.deepEqual(Object.fromEntries(shares), { m0: [2], m1: [0, 1] }, text);
+      assert.deepEqual(
+        decoded(make(noClaim).assign(members)),
+        { m0: { 'in.a': [2], 'in.b': [2] }, m1: { 'in.a': [0, 1], 'in.b': [0, 1] } },
+        text,
+      );
     }
   });
 });

@@ -40,6 +40,7 @@ function recording(failing?: string) {
   };
   const attempt: Attempt = {
     membership,
+    mayHaveLanded: false,
     *outputs() {
       calls.push('process 1');
       yield manyOutputs;

@@ -5,7 +5,8 @@ import type { InputRecord } from '../../streams/index.ts';
 import { deadLetterAlways } from '../../streams/errors.ts';
 import { serdes, StreamsBuilder } from '../../streams/index.ts';
 import { RecordProcessor } from '../../streams/processor.ts';
-import { Task, type FetchedBatch } from '../../streams/task.ts';
+import type { Fetched } from '../../kafka/fetch.ts';
+import { Task } from '../../streams/task.ts';
 
 const record = (topic: string, offset: bigint): InputRecord => ({
   topic,
@@ -17,20 +18,21 @@ const record = (topic: string, offset: bigint): InputRecord => ({
   headers: {},
 });
 
-/** A batch of `topic` that covers [from, to); the records of `without` are markers or were aborted. */
+/** An answer of `topic` that covers [from, to); the records of `without` are markers or were aborted. */
 function batch(
   topic: string,
   from: number,
   to: number,
   options: { fetched?: number; highWatermark?: number; without?: readonly number[] } = {},
-): FetchedBatch {
+): Fetched {
   const offsets = Array.from({ length: to - from }, (_, at) => from + at);
   return {
     topic,
     partition: 2,
-    fetchedOffset: BigInt(options.fetched ?? from),
-    lastOffset: BigInt(to) - 1n,
+    fetchOffset: BigInt(options.fetched ?? from),
+    nextOffset: BigInt(to),
     highWatermark: BigInt(options.highWatermark ?? to),
+    lastStableOffset: BigInt(options.highWatermark ?? to),
     records: offsets
       .filter((offset) => options.without?.includes(offset) !== true)
       .map((offset) => record(topic, BigInt(offset))),
@@ -74,21 +76,15 @@ function drain(task: Task, limit = Infinity): string[][] {
 describe('a task accepts', () => {
   test('a batch that continues at its position', () => {
     const task = taskAt({ a: 5 });
-    assert.equal(task.accept(batch('a', 5, 7)), 'accepted');
-    assert.equal(task.accept(batch('a', 7, 8)), 'accepted');
+    assert.equal(task.accept(batch('a', 5, 7)), true);
+    assert.equal(task.accept(batch('a', 7, 8)), true);
     assert.equal(task.nextOffset('a'), 8n);
     assert.deepEqual(drain(task), [['a@5', 'a@6'], ['a@7']]);
   });
 
-  test('the new part of a batch that begins before its position', () => {
-    const task = taskAt({ a: 5 });
-    assert.equal(task.accept(batch('a', 3, 7)), 'accepted');
-    assert.deepEqual(drain(task), [['a@5', 'a@6']]);
-  });
-
   test('a batch of nothing but markers: its position moves without a record', () => {
     const task = taskAt({ a: 5 });
-    assert.equal(task.accept(batch('a', 5, 8, { without: [5, 6, 7] })), 'accepted');
+    assert.equal(task.accept(batch('a', 5, 8, { without: [5, 6, 7] })), true);
     assert.deepEqual(drain(task), [[]]);
     assert.deepEqual(task.uncommitted(), [{ topic: 'a', partition: 2, offset: 8n }]);
   });
@@ -102,26 +98,24 @@ describe('a task accepts', () => {
 });
 
 describe('a task does not accept', () => {
-  test('what it already has', () => {
+  test('an answer to a request from before a seek, from wherever it is', () => {
+    for (const [from, to] of [
+      [3, 5],
+      [3, 7],
+      [6, 8],
+    ] as const) {
+      const task = taskAt({ a: 5 });
+      assert.equal(task.accept(batch('a', from, to, { highWatermark: 9 })), false);
+      assert.equal(task.hasWork(), false);
+      assert.equal(task.nextOffset('a'), 5n);
+    }
+  });
+
+  test('the same answer twice', () => {
     const task = taskAt({ a: 5 });
-    assert.equal(task.accept(batch('a', 3, 5, { highWatermark: 9 })), 'known');
     task.accept(batch('a', 5, 7, { highWatermark: 9 }));
-    assert.equal(task.accept(batch('a', 5, 7, { highWatermark: 9 })), 'known');
+    assert.equal(task.accept(batch('a', 5, 7, { highWatermark: 9 })), false);
     assert.deepEqual(drain(task), [['a@5', 'a@6']]);
-  });
-
-  test('a batch that begins behind its position', () => {
-    const task = taskAt({ a: 5 });
-    assert.equal(task.accept(batch('a', 6, 8)), 'discontinuous');
-    assert.equal(task.hasWork(), false);
-    assert.equal(task.nextOffset('a'), 5n);
-  });
-
-  test('a batch of a log that ends before its position: it was truncated or created anew', () => {
-    const task = taskAt({ a: 5 });
-    assert.equal(task.accept(batch('a', 0, 3, { highWatermark: 3 })), 'discontinuous');
-    assert.equal(task.accept(batch('a', 5, 5, { highWatermark: 4 })), 'discontinuous');
-    assert.equal(task.hasWork(), false);
   });
 
   test('a topic that it does not read', () => {
@@ -178,9 +172,24 @@ describe('a task gives out', () => {
           seen.map((_, at) => BigInt(at)),
         );
         assert.equal(task.nextOffset('a'), BigInt(seen.length));
-        assert.equal(task.queuedBytes, 0);
+        assert.equal([...task.wanted()].length, 1);
       }),
     );
+  });
+});
+
+describe('a task wants', () => {
+  test('every partition whose queue has room, from behind what is queued', () => {
+    const task = taskAt({ a: 5, b: 7 });
+    const wanted = (): string[] => [...task.wanted()].map(({ topic, offset }) => `${topic}@${offset}`);
+    task.accept(batch('b', 7, 9));
+    assert.deepEqual(wanted(), ['a@5', 'b@9']);
+    task.accept(batch('a', 5, 1_005));
+    assert.deepEqual(wanted(), ['b@9']);
+    task.take(999);
+    assert.deepEqual(wanted(), ['b@9']);
+    drain(task);
+    assert.deepEqual(wanted().sort(), ['a@1005', 'b@9']);
   });
 });
 
@@ -233,8 +242,7 @@ describe('the positions of a task', () => {
     assert.equal(task.isDrained('b'), false);
     assert.deepEqual(task.uncommitted(), [{ topic: 'b', partition: 2, offset: 0n }]);
     assert.deepEqual(drain(task), [['b@0', 'b@1']]);
-    assert.equal(task.queuedBytes, 0);
-    assert.equal(task.accept(batch('a', 5, 6)), 'accepted');
+    assert.equal(task.accept(batch('a', 5, 6)), true);
     assert.deepEqual(drain(task), [['a@5']]);
   });
 });

@@ -42,7 +42,6 @@ function figures(
 ): Figure[] {
   const details = {
     records: runs[0]?.ours.records,
-    threads: options.threads,
     outputs_ours: runs.map(({ ours }) => ours.outputs),
     outputs_peer: runs.flatMap(({ peer }) => (peer === undefined ? [] : [peer.outputs])),
   };

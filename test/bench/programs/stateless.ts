@@ -3,7 +3,6 @@
  * from the first record in its source to the moment when the group's stable offsets cover all records.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { StreamWorkers, type ServedStreams } from '../../../streams/index.ts';
 import { kafkaClient, type Admin } from '../../../kafka/client.ts';
 import { topicNames } from '../../../schemas/topics.ts';
 import { committedRecords } from '../committed-offsets.ts';
@@ -14,13 +13,13 @@ import { answer, settings as given } from './settings.ts';
 import { vendorNames } from '../../../vendors/index.ts';
 
 const settings = given() as StatelessSettings;
-const { brokers, prefix, applicationId, threads, expect } = settings;
+const { brokers, prefix, applicationId, expect } = settings;
 const startedAtMs = monotonicMs() - performance.now();
 
 let isTold = false;
 process.once('SIGTERM', () => (isTold = true));
 
-const { streams, progress } = threads === 1 ? inline() : inThreads();
+const { streams, progress } = statelessStreams(settings);
 let failed: unknown;
 streams.failed.catch((error: unknown) => (failed = error));
 const admin = kafkaClient(
@@ -59,11 +58,10 @@ answer({
 async function untilDone(client: Admin): Promise<Progress> {
   for (;;) {
     if (failed !== undefined) throw failed as Error;
-    const now = await progress();
+    const now = progress;
     if (isTold) return now;
     if (expect === undefined || now.records < expect) {
-      // Threads are asked by messages, which cost something.
-      await sleep(threads === 1 ? 2 : 20);
+      await sleep(2);
       continue;
     }
     // Asked only when all has been processed, as the peer does.
@@ -73,29 +71,4 @@ async function untilDone(client: Admin): Promise<Progress> {
     )
       return now;
   }
-}
-
-function inline(): { streams: ServedStreams; progress: () => Promise<Progress> } {
-  const { streams: one, progress: own } = statelessStreams(settings, '1');
-  return { streams: one, progress: () => Promise.resolve(own) };
-}
-
-function inThreads(): { streams: ServedStreams; progress: () => Promise<Progress> } {
-  const workers = new StreamWorkers({
-    module: new URL('./stateless-thread.js', import.meta.url),
-    threads,
-    data: settings,
-    closeTimeoutMs: 20_000,
-  });
-  return {
-    streams: workers,
-    progress: async () => {
-      const all = (await workers.metrics()) as Progress[];
-      // The first record of any of them: the processor time is counted for the whole process in each.
-      const first = all
-        .flatMap((one) => one.first ?? [])
-        .reduce<Progress['first']>((a, b) => (a === null || b.atMs < a.atMs ? b : a), null);
-      return { records: all.reduce((sum, one) => sum + one.records, 0), first };
-    },
-  };
 }
