@@ -43,14 +43,17 @@ export interface RawRecord {
   readonly headers: RecordHeaders;
 }
 
-/** Record headers as a Kafka client delivers them; a header that was written more than once has several values. */
-export type RecordHeaders = Readonly<Record<string, string | Buffer | readonly Buffer[]>>;
+/**
+ * Record headers as a Kafka client delivers them; a header that was written more than once has several values, and a
+ * header need not have a value.
+ */
+export type RecordHeaders = Readonly<Record<string, string | Buffer | null | readonly (Buffer | null)[]>>;
 
-/** The text of a header, of its last value where it has several; undefined when it is absent. */
+/** The text of a header, of its last value where it has several; undefined when it is absent or has no value. */
 export function headerText(headers: RecordHeaders, name: string): string | undefined {
   const value = headers[name];
-  if (value === undefined || typeof value === 'string') return value;
-  const last = Buffer.isBuffer(value) ? value : value.at(-1);
+  if (typeof value === 'string') return value;
+  const last = value === null || value === undefined || Buffer.isBuffer(value) ? value : value.at(-1);
   return last?.toString('utf8');
 }
 

@@ -1,4 +1,4 @@
-import type { InputRecord, OutputRecord } from './record.ts';
+import { maxTimestamp, type InputRecord, type OutputRecord } from './record.ts';
 
 /** Every way in which the library itself fails. */
 export type StreamsErrorCode =
@@ -77,13 +77,16 @@ export const errorHeader = {
 
 const maxStackBytes = 4096;
 
-/** The dead letter of `record`: its key, value, headers and timestamp, and the failure in further headers. */
+/**
+ * The dead letter of `record`: its key, value, headers and timestamp, and the failure in further headers. It can be
+ * written whatever the record is: a timestamp that no client could write becomes the nearest that one can.
+ */
 export function deadLetter(topic: string, record: InputRecord, failure: RecordFailure): OutputRecord {
   const text = (value: string): Buffer => Buffer.from(value, 'utf8');
   return {
     topic,
     partition: record.partition,
-    timestamp: record.timestamp,
+    timestamp: Math.max(-maxTimestamp, Math.min(record.timestamp, maxTimestamp)),
     key: record.key,
     value: record.value,
     headers: {

@@ -12,7 +12,14 @@ import {
   type TopicMessages,
   type Transaction,
 } from '../kafka/client.ts';
-import { recordBytes, type GroupMembership, type OutputRecord, type PartitionOffset } from './record.ts';
+import {
+  recordBytes,
+  unwritable,
+  type GroupMembership,
+  type OutputRecord,
+  type PartitionOffset,
+} from './record.ts';
+import { RefusedError } from './refusals.ts';
 
 /** One send makes one batch per partition, whose size brokers limit: at most 1 MiB, or one record. */
 const maxPartitionBytes = 1024 * 1024;
@@ -71,6 +78,7 @@ export class TransactionalProducer implements TransactionalLog {
 
   async send(records: readonly OutputRecord[]): Promise<void> {
     const transaction = this.#open();
+    refuseUnwritable(records);
     for (const topicMessages of boundedSends(records)) {
       await this.#step(
         'send',
@@ -122,6 +130,16 @@ async function initialize(producer: Producer): Promise<void> {
   await producer.connect();
   // kafkajs requests the producer id at the first transaction; an empty one makes no further request.
   await (await producer.transaction()).abort();
+}
+
+// The client would throw a TypeError that names no record.
+function refuseUnwritable(records: readonly OutputRecord[]): void {
+  const refused = records.flatMap((record) => {
+    const reason = unwritable(record);
+    return reason === undefined ? [] : [{ record, reason }];
+  });
+  const [first] = refused;
+  if (first !== undefined) throw new RefusedError(first.reason, refused);
 }
 
 /** Groups `records` into sends of at most 1 MiB per partition, or one record; keeps the order within a partition. */

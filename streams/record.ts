@@ -3,7 +3,7 @@ import type { Headers, LogRecord } from '../kafka/record-batch.ts';
 export type { Headers } from '../kafka/record-batch.ts';
 
 /** Headers to write. A string is written as UTF-8: the producer encodes it in place, without a buffer for each. */
-export type OutputHeaders = Readonly<Record<string, string | Buffer | readonly Buffer[]>>;
+export type OutputHeaders = Readonly<Record<string, string | Buffer | null | readonly (Buffer | null)[]>>;
 
 /** A record of a source partition, or one that stands for a batch that cannot be decoded. */
 export type InputRecord = LogRecord;
@@ -62,14 +62,39 @@ export function recordBytes(record: {
   let bytes = 70 + (record.key?.length ?? 0) + (record.value?.length ?? 0);
   const { headers } = record;
   for (const name in headers) {
-    const value = headers[name] ?? '';
-    if (typeof value === 'string' || Buffer.isBuffer(value)) bytes += headerBytes(name, value);
-    else for (const one of value) bytes += headerBytes(name, one);
+    const value = headers[name];
+    if (!Array.isArray(value)) bytes += headerBytes(name, value as string | Buffer | null);
+    else for (const one of value as readonly (Buffer | null)[]) bytes += headerBytes(name, one);
   }
   return bytes;
 }
 
-function headerBytes(name: string, value: string | Buffer): number {
+function headerBytes(name: string, value: string | Buffer | null): number {
   // A UTF-16 unit is at most three bytes of UTF-8.
-  return name.length * 2 + 10 + (typeof value === 'string' ? value.length * 3 : value.length);
+  const valueBytes = value === null ? 0 : typeof value === 'string' ? value.length * 3 : value.length;
+  return name.length * 3 + 10 + valueBytes;
+}
+
+/** The last timestamp that a number holds exactly; the client writes no later one, and none before its negative. */
+export const maxTimestamp = Number.MAX_SAFE_INTEGER;
+
+/**
+ * Why no client can write a record: Kafka's name of the reason, undefined when one can. The types exclude most of it,
+ * but what a serde or an operator answers at run time may be anything.
+ */
+export function unwritable(record: OutputRecord): 'INVALID_RECORD' | 'INVALID_TIMESTAMP' | undefined {
+  const { timestamp, key, value, headers } = record;
+  if (!Number.isSafeInteger(timestamp)) return 'INVALID_TIMESTAMP';
+  if (!isBytes(key) || !isBytes(value)) return 'INVALID_RECORD';
+  for (const name in headers) {
+    const header: unknown = headers[name];
+    if (typeof header === 'string' || isBytes(header)) continue;
+    if (!Array.isArray(header) || !header.every((one) => typeof one === 'string' || isBytes(one)))
+      return 'INVALID_RECORD';
+  }
+  return undefined;
+}
+
+function isBytes(value: unknown): value is Buffer | null {
+  return value === null || Buffer.isBuffer(value);
 }

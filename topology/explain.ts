@@ -112,12 +112,15 @@ function readingsOf(
   }
 }
 
-/** The headers of an output as text; a repeated one is a list. */
-export function headersAsText(headers: OutputHeaders): Record<string, string | string[]> {
+/** The headers of an output as text, null where one has no value; a repeated one is a list. */
+export function headersAsText(
+  headers: OutputHeaders,
+): Record<string, string | null | readonly (string | null)[]> {
+  const text = (value: string | Buffer | null): string | null => value?.toString() ?? null;
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [
       name,
-      typeof value === 'string' || Buffer.isBuffer(value) ? value.toString() : value.map(String),
+      value === null || typeof value === 'string' || Buffer.isBuffer(value) ? text(value) : value.map(text),
     ]),
   );
 }

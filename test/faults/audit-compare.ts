@@ -124,7 +124,11 @@ function fingerprint({ timestamp, key, value, headers }: OutputRecord, isRefused
 function headerList(headers: OutputHeaders): unknown[] {
   return Object.entries(headers).map(([name, value]) => [
     name,
-    typeof value === 'string' || Buffer.isBuffer(value) ? base64(Buffer.from(value)) : value.map(base64),
+    value === null || Buffer.isBuffer(value)
+      ? base64(value)
+      : typeof value === 'string'
+        ? base64(Buffer.from(value))
+        : value.map(base64),
   ]);
 }
 

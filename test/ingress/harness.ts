@@ -256,6 +256,8 @@ export async function until(
   }
 }
 
-export function text(value: Buffer | string | (Buffer | string)[] | undefined | null): string | undefined {
+export function text(
+  value: Buffer | string | (Buffer | string | null)[] | undefined | null,
+): string | undefined {
   return value === undefined || value === null ? undefined : String(value);
 }
