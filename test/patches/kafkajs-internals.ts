@@ -95,6 +95,30 @@ export const createRetrier = require('kafkajs/src/retry') as (options: {
   readonly retries: number;
 }) => Retrier;
 
+/** The requests of one connection. */
+export const RequestQueue = require('kafkajs/src/network/requestQueue') as new (options: {
+  readonly maxInFlightRequests: number | null;
+  readonly requestTimeout: number;
+  readonly enforceRequestTimeout: boolean;
+  readonly clientId: string;
+  readonly broker: string;
+  readonly logger: Logger;
+}) => {
+  push(request: {
+    readonly entry: {
+      readonly correlationId: number;
+      readonly resolve: () => void;
+      readonly reject: (error: Error) => void;
+    };
+    readonly expectResponse: boolean;
+    readonly sendRequest: () => void;
+  }): void;
+  fulfillRequest(response: { correlationId: number; payload: Buffer; size: number }): void;
+  maybeThrottle(ms: number): void;
+  scheduleRequestTimeoutCheck(): void;
+  destroy(): void;
+};
+
 /** Throws the error of a response as the client does when it has decoded one. */
 export const parseProduceResponse = (
   require('kafkajs/src/protocol/requests/produce/v3/response') as {

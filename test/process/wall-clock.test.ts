@@ -1,9 +1,11 @@
 /** Issue 15, case 9: the wall clock steps, by an hour and back; durations must not notice. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createBreaker } from '../../ingress/breaker.ts';
 import { occasionalLog } from '../../process/occasional-log.ts';
 import { GroupMember } from '../../kafka/group.ts';
+import { Cluster } from '../streams/broker/cluster.ts';
 
 const hourMs = 3_600_000;
 
@@ -104,4 +106,30 @@ test('case 9: one trial decides after the pause; calls that come meanwhile follo
   const refused = breaker.run(() => Promise.reject(new Error('too large')));
   await Promise.all([assert.rejects(refused, /too large/), breaker.run(send)]);
   assert.deepEqual([breaker.state, sent], ['closed', 1]);
+});
+
+test('case 9: a wall clock that steps while a client is producing fails no request and loses nothing', async (t) => {
+  const cluster = await Cluster.open(t);
+  const [topic = ''] = await cluster.createTopics(['clock'], { partitions: 1 });
+  const producer = cluster.kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
+  cluster.after(() => producer.disconnect());
+  await producer.connect();
+  let timeOuts = 0;
+  producer.on(producer.events.REQUEST_TIMEOUT, () => (timeOuts += 1));
+  const { now } = Date;
+  let wall = 0;
+  t.mock.method(Date, 'now', () => now() + wall);
+  const sent = Array.from({ length: 20 }, (_, at) => `record ${at}`);
+  for (const [at, value] of sent.entries()) {
+    const acknowledged = producer.send({ topic, messages: [{ value }] });
+    for (let turn = 0; turn < at % 5; turn += 1) await nextTurn();
+    // A broker refuses what is more than an hour ahead.
+    wall += at % 2 === 0 ? hourMs / 2 : -hourMs / 2;
+    // As when the machine was suspended: timers fire before the answer is read.
+    for (const resumedAt = performance.now() + 120; performance.now() < resumedAt;);
+    await acknowledged;
+  }
+  assert.equal(timeOuts, 0);
+  const values = (await cluster.read([topic])).map(({ value }) => value?.toString());
+  assert.deepEqual(values, sent);
 });

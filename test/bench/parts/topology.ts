@@ -37,7 +37,7 @@ export async function topology(bench: Bench): Promise<Figure[]> {
 
 function figures(
   name: string,
-  { options }: Bench,
+  _: Bench,
   runs: readonly { ours: TopologyRun; peer: TopologyRun | undefined }[],
 ): Figure[] {
   const details = {
