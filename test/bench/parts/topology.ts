@@ -29,15 +29,12 @@ export async function topology(bench: Bench): Promise<Figure[]> {
   bench.runs.stores.push(...measured.map(({ ours }) => ours.stores));
   const beside = (which: 'stateless' | 'stores') =>
     measured.map(({ ours, peer }) => ({ ours: ours[which], peer }));
-  return [
-    ...figures('topology', bench, beside('stateless')),
-    ...figures('topology_stores', bench, beside('stores')),
-  ];
+  return [...figures('topology', beside('stateless')), ...figures('topology_stores', beside('stores'))];
 }
 
 function figures(
   name: string,
-  _: Bench,
+
   runs: readonly { ours: TopologyRun; peer: TopologyRun | undefined }[],
 ): Figure[] {
   const details = {
