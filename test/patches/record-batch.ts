@@ -23,6 +23,10 @@ export interface RecordBatch {
   readonly codec?: number;
   readonly compress?: (records: Buffer) => Promise<Buffer>;
   readonly transactional?: boolean;
+  /** Further bits of the attributes: 8 for timestamps of the broker, 32 for a control batch. */
+  readonly attributes?: number;
+  /** What the header says of their number. Default: the truth. */
+  readonly count?: number;
   readonly producerId?: bigint;
   readonly producerEpoch?: number;
   readonly firstSequence?: number;
@@ -56,14 +60,14 @@ export async function encodeBatch(batch: RecordBatch): Promise<Buffer> {
   const { records, codec = 0, producerId = -1n, firstTimestamp } = batch;
   const plain = Buffer.concat(records.map(record));
   const checked = Buffer.concat([
-    int16(codec + (batch.transactional === true ? 16 : 0)),
+    int16(codec | (batch.transactional === true ? 16 : 0) | (batch.attributes ?? 0)),
     int32(batch.lastOffsetDelta ?? records.length - 1),
     int64(firstTimestamp),
     int64(batch.maxTimestamp ?? firstTimestamp),
     int64(producerId),
     int16(batch.producerEpoch ?? 0),
     int32(batch.firstSequence ?? 0),
-    int32(records.length),
+    int32(batch.count ?? records.length),
     batch.compress === undefined ? plain : await batch.compress(plain),
   ]);
   const crc = Buffer.alloc(4);
