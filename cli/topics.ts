@@ -1,47 +1,54 @@
-import { kafkaVariables, kafkaConnection } from '../process/config.ts';
+import { Option } from 'commander';
+import { kafkaClient, type Admin } from '../kafka/client.ts';
+import { warnOfShortOffsetRetention } from '../kafka/offset-retention.ts';
+import {
+  applySettings,
+  isApplicable,
+  topicDifferences,
+  type TopicDifference,
+} from '../kafka/topic-settings.ts';
+import { checkTopics, createTopics, TopicError } from '../kafka/topics.ts';
+import { kafkaVariables, kafkaConnection, type Config } from '../process/config.ts';
+import { retentionMs, topicNames, topicSpecs } from '../schemas/topics.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
-import { kafkaClient } from '../kafka/client.ts';
-import { checkTopics, createTopics, TopicError } from '../kafka/topics.ts';
+import { vendorNames } from '../vendors/index.ts';
 import type { Command } from './command.ts';
 import { configured } from './environment.ts';
-import { topicNames, topicSpecs } from '../schemas/topics.ts';
-import { vendorNames } from '../vendors/index.ts';
 
 const variables = { ...kafkaVariables, ...applicationVariables };
+
+interface Options {
+  readonly check?: true;
+  readonly apply?: true;
+}
 
 /** `bridge topics`. */
 export function define(command: Command): void {
   command
     .description(
-      `Create every missing topic with explicit settings, the changelogs of the topology's stores included, and check the partition counts of the others.`,
+      `Create every missing topic with explicit settings, the changelogs of the topology's stores included, and compare those that exist: partition count, replication factor and each setting that the bridge relies on. Prints every difference; another partition count is a failure.`,
     )
-    .option('--check', 'create nothing; exit with 1 when a topic is missing or has another partition count')
+    .option('--check', 'change nothing; exit with 1 when a topic is missing or differs')
+    .addOption(
+      new Option(
+        '--apply',
+        'change the settings that differ; other settings of the topics stay. Partition counts and replication factors are not changed. Nobody else may change these topics meanwhile',
+      ).conflicts('check'),
+    )
     .environment(variables)
-    .does(({ check = false }: { check?: boolean }) => createOrCheck(check));
+    .does(run);
 }
 
-async function createOrCheck(check: boolean): Promise<number> {
+async function run(options: Options): Promise<number> {
   const config = configured(variables);
-  const specs = [
-    ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
-    ...changelogSpecs(applicationIdOf(config)),
-  ];
-  const names = specs.map(({ name }) => name);
   const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
   const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topics', log }).admin();
   try {
     await admin.connect();
-    if (check) await checkTopics(admin, names, config.TOPIC_PARTITIONS);
-    const created = check
-      ? []
-      : await createTopics(admin, specs, {
-          partitions: config.TOPIC_PARTITIONS,
-          replicationFactor: config.TOPIC_REPLICATION_FACTOR,
-        });
-    for (const name of names)
-      process.stdout.write(`${created.includes(name) ? 'created' : 'present'}  ${name}\n`);
-    return 0;
+    const warn = (_: object, message: string): void => void process.stderr.write(`warning: ${message}\n`);
+    await warnOfShortOffsetRetention(admin, retentionMs, { ...log, warn });
+    return await createOrCompare(admin, config, options);
   } catch (error) {
     if (error instanceof TopicError) throw error;
     const reason = error instanceof Error ? error.message : 'unknown failure';
@@ -51,4 +58,52 @@ async function createOrCheck(check: boolean): Promise<number> {
   } finally {
     await admin.disconnect();
   }
+}
+
+async function createOrCompare(
+  admin: Admin,
+  config: Config<typeof variables>,
+  { check, apply }: Options,
+): Promise<number> {
+  const specs = [
+    ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
+    ...changelogSpecs(applicationIdOf(config)),
+  ];
+  const names = specs.map(({ name }) => name);
+  const replicationFactor = config.TOPIC_REPLICATION_FACTOR;
+  const size = { partitions: config.TOPIC_PARTITIONS, replicationFactor };
+  const created = check === true ? [] : await createTopics(admin, specs, size);
+  const differences = await topicDifferences(admin, specs, replicationFactor);
+  const changing = apply === true ? differences.filter(isApplicable) : [];
+  await applySettings(admin, changing);
+  const remaining = differences.filter((difference) => !changing.includes(difference));
+  for (const difference of changing) print('changed', difference, 'was', 'is');
+  for (const difference of remaining) print('differs', difference, 'is', 'should be');
+  // After what differs, because a topic that is missing or has another partition count ends the command.
+  if (check === true) await checkTopics(admin, names, config.TOPIC_PARTITIONS);
+  const differing = new Set(differences.map(({ topic }) => topic));
+  for (const name of names.filter((topic) => !differing.has(topic)))
+    process.stdout.write(`${created.includes(name) ? 'created' : 'present'}  ${name}\n`);
+  if (remaining.length === 0) return 0;
+  process.stderr.write(`bridge topics: ${whatToDo(remaining)}\n`);
+  return check === true || apply === true ? 1 : 0;
+}
+
+function print(
+  verb: string,
+  { topic, setting, is, wanted }: TopicDifference,
+  now: string,
+  then: string,
+): void {
+  process.stdout.write(`${verb}  ${topic}: ${setting} ${now} ${is}, ${then} ${wanted}\n`);
+}
+
+function whatToDo(differences: readonly TopicDifference[]): string {
+  const applicable = differences.some(isApplicable) ? ['`bridge topics --apply` changes settings'] : [];
+  const replication = differences.every(isApplicable)
+    ? []
+    : [
+        'kafka-reassign-partitions.sh changes a replication factor, or set TOPIC_REPLICATION_FACTOR to what it is',
+      ];
+  return [...applicable, ...replication].join('; ');
 }

@@ -27,8 +27,10 @@ export type {
 
 export type { Compression };
 export const { AssignerProtocol: assignerProtocol, CompressionTypes } = kafkajs;
-/** The resource type of a topic, for its configuration. */
-export const topicResource = kafkajs.ConfigResourceTypes.TOPIC;
+/** The resource types of a topic and of a broker, for their configuration. */
+export const { TOPIC: topicResource, BROKER: brokerResource } = kafkajs.ConfigResourceTypes;
+/** The source of a setting that was set on the topic itself. */
+export const setOnTopic = kafkajs.ConfigSource.TOPIC_CONFIG;
 
 // The default partitioner is Java's murmur2, which is what we want; the warning says only that it changed once.
 process.env['KAFKAJS_NO_PARTITIONER_WARNING'] = '1';

@@ -7,13 +7,13 @@ export interface TopicSpec {
   readonly config: Readonly<Record<string, string>>;
 }
 
-/** A topic is missing or has another partition count than this deployment needs; the message says what to do. */
+/** A topic is missing, or is not as this deployment needs it; the message says what to do. */
 export class TopicError extends Error {
   override readonly name = 'TopicError';
   /** A missing topic can still be created; a partition count never changes, so only a restart helps. */
-  readonly code: 'TOO_FEW_BROKERS' | 'MISSING_TOPIC' | 'WRONG_PARTITION_COUNT';
-  constructor(code: TopicError['code'], message: string) {
-    super(message);
+  readonly code: 'TOO_FEW_BROKERS' | 'MISSING_TOPIC' | 'WRONG_PARTITION_COUNT' | 'REFUSED_SETTING';
+  constructor(code: TopicError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
 }
@@ -53,10 +53,10 @@ export async function createTopics(
         topic: name,
         numPartitions: partitions,
         replicationFactor,
-        configEntries: Object.entries({
-          ...config,
-          'min.insync.replicas': replicationFactor === 1 ? '1' : '2',
-        }).map(([configName, value]) => ({ name: configName, value })),
+        configEntries: Object.entries(settingsOf(config, replicationFactor)).map(([setting, value]) => ({
+          name: setting,
+          value,
+        })),
       })),
     });
   }
@@ -68,10 +68,15 @@ export async function createTopics(
   return created;
 }
 
+/** Every setting of a topic: those of its spec, and how many replicas must have a record before it is acknowledged. */
+export function settingsOf(config: TopicSpec['config'], replicationFactor: number): Record<string, string> {
+  return { ...config, 'min.insync.replicas': replicationFactor === 1 ? '1' : '2' };
+}
+
 const notYet = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION']);
 
-/** A broker serves a new topic only after the controller has announced it. */
-async function untilVisible(check: () => Promise<void>): Promise<void> {
+/** Repeats `check` for a while: a broker serves what was created or changed only once the controller has announced it. */
+export async function untilVisible(check: () => Promise<void>): Promise<void> {
   const deadline = performance.now() + 15_000;
   for (;;) {
     try {
@@ -108,16 +113,21 @@ export async function checkTopics(
   checkCounts(topics, await partitionCounts(admin, topics), partitions);
 }
 
-/** As checkTopics, over a connection that it opens and closes: for the start of a process. */
+/**
+ * As checkTopics, over a connection that it opens and closes: for the start of a process.
+ * @param also - what to ask besides over that connection.
+ */
 export async function checkTopicsOf(
   kafka: Kafka,
   topics: readonly string[],
   partitions: number,
+  also: (admin: Admin) => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
   const admin = kafka.admin();
   try {
     await admin.connect();
     await checkTopics(admin, topics, partitions);
+    await also(admin);
   } finally {
     await admin.disconnect();
   }

@@ -38,25 +38,32 @@ const MiB = 1024 * 1024;
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
 
+/** How long the raw topics, the priority topics and the dead letters keep a record. */
+export const retentionMs = 28 * dayMs;
+
 /** The name and settings of every topic but the changelogs. */
 export function topicSpecs(names: TopicNames): { name: string; config: Record<string, string> }[] {
-  const spec = (name: string, maxBytes: number, retentionMs: number, more: Record<string, string> = {}) => ({
+  const spec = (name: string, maxBytes: number, more: Record<string, string> = {}) => ({
     name,
     config: {
       'cleanup.policy': 'delete',
+      // A broker that compresses anew would choose a codec for every reader.
+      'compression.type': 'producer',
       'max.message.bytes': String(maxBytes),
+      // Timestamps are the time at which the ingress took a webhook, also downstream.
+      'message.timestamp.type': 'CreateTime',
       'retention.ms': String(retentionMs),
+      // Retention deletes whole segments: with a segment a week, the broker's default, 28 days become 35.
+      'segment.ms': String(dayMs),
       ...more,
     },
   });
   return [
-    ...Object.values(names.raw).map((name) => spec(name, 12 * MiB, 28 * dayMs)),
-    ...Object.values(names.priority).map((name) => spec(name, 4 * MiB, 7 * dayMs)),
+    ...Object.values(names.raw).map((name) => spec(name, 12 * MiB)),
+    ...Object.values(names.priority).map((name) => spec(name, 4 * MiB)),
     // A dead letter keeps the timestamp of its raw record, which may be the reason why another topic refused it.
-    spec(names.deadLetters, 16 * MiB, 28 * dayMs, {
-      'message.timestamp.after.max.ms': '9223372036854775807',
-    }),
+    spec(names.deadLetters, 16 * MiB, { 'message.timestamp.after.max.ms': '9223372036854775807' }),
     // A test body may be 64 KiB; its record batch is a little larger.
-    spec(names.test, 68 * 1024, hourMs),
+    spec(names.test, 68 * 1024, { 'retention.ms': String(hourMs), 'segment.ms': String(hourMs) }),
   ];
 }

@@ -15,6 +15,10 @@ export const changelogConfig: Readonly<Record<string, string>> = {
   'max.compaction.lag.ms': '86400000',
   'delete.retention.ms': '86400000',
   'max.message.bytes': String(4 * 1024 * 1024),
+  // A broker that compresses anew would choose a codec for the restore.
+  'compression.type': 'producer',
+  // Entries age by the timestamps of their records.
+  'message.timestamp.type': 'CreateTime',
 };
 
 /** The changelog topics of an application. Create them with the partition count of its source topics. */

@@ -1,6 +1,7 @@
 import { changelogTopic } from './changelogs.ts';
 import { deadLetter, stackFrames, StreamsError, type ErrorHandlers, type RecordFailure } from './errors.ts';
 import { Dropped, Rejected } from './outcome.ts';
+import type { BatchFault } from '../kafka/record-batch.ts';
 import type { InputRecord, OutputRecord, RecordContext } from './record.ts';
 import { SerdeError } from './serdes.ts';
 import { StateStore } from './store.ts';
@@ -70,6 +71,10 @@ export class RecordProcessor {
         'INVARIANT',
         `got a record of ${record.topic}, which the topology does not read`,
       );
+    if (record.fault !== undefined) {
+      this.#fail(...batchFailure(record, record.fault, source.node.name), outputs);
+      return;
+    }
     const start = outputs.length;
     this.#outputs = outputs;
     this.#input = record;
@@ -190,6 +195,29 @@ export class RecordProcessor {
         throw new StreamsError('INVARIANT', `source ${name} follows another operator`);
     }
   }
+}
+
+/** Bytes of a batch that its dead letter keeps: of those that a raw topic takes, all. */
+const maxBatchBytes = 12 * 1024 * 1024;
+
+/** A batch that cannot be decoded fails as one record, which stands for all of its offsets. */
+function batchFailure(
+  record: InputRecord,
+  { code, message, baseOffset, lastOffset }: BatchFault,
+  node: string,
+): [InputRecord, RecordFailure] {
+  const { topic, partition, offset, timestamp, key, headers } = record;
+  const value = record.value?.subarray(0, maxBatchBytes) ?? null;
+  return [
+    { topic, partition, offset, timestamp, key, value, headers },
+    {
+      seam: 'deserialization',
+      code,
+      message: `the batch of the offsets ${baseOffset} to ${lastOffset} cannot be decoded: ${message}`,
+      stack: operatorFrame(node),
+      node,
+    },
+  ];
 }
 
 // Carries the answer of reject() out of the call tree to process(), which handles failures.

@@ -9,11 +9,12 @@ import { applicationIdOf, changelogSpecs } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
 import { biometricStreams } from './instance.ts';
 import { kafkaClient } from '../kafka/client.ts';
+import { warnOfShortOffsetRetention } from '../kafka/offset-retention.ts';
 import type { StreamsOptions } from '../streams/index.ts';
 import { checkTopicsOf } from '../kafka/topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
 import { kafkaConnection } from '../process/config.ts';
-import { topicNames, type TopicNames } from '../schemas/topics.ts';
+import { retentionMs, topicNames, type TopicNames } from '../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 
 /** A thread that makes no step, or whose consumer is silent, for this long is stuck: both act every second. */
@@ -101,5 +102,7 @@ async function checkPartitions(
     topics.deadLetters,
     ...changelogSpecs(applicationIdOf(config)).map(({ name }) => name),
   ];
-  await checkTopicsOf(kafka, all, config.TOPIC_PARTITIONS);
+  await checkTopicsOf(kafka, all, config.TOPIC_PARTITIONS, (admin) =>
+    warnOfShortOffsetRetention(admin, retentionMs, log),
+  );
 }

@@ -1,6 +1,7 @@
 /** The process of `bridge sink`: its environment, start and stop. */
 import { join } from 'node:path';
 import { kafkaClient } from '../../kafka/client.ts';
+import { warnOfShortOffsetRetention } from '../../kafka/offset-retention.ts';
 import { startReader, type Reader } from '../../kafka/consume.ts';
 import { checkTopicsOf } from '../../kafka/topics.ts';
 import { migrateDatabase, migrations, type Migration } from '../../postgres/migrate.ts';
@@ -20,7 +21,7 @@ import { projectRoot } from '../../process/root.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { lookupSchemaId, subjectOf } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
-import { priorityTopics } from '../../schemas/topics.ts';
+import { priorityTopics, retentionMs } from '../../schemas/topics.ts';
 import { sinkMetrics } from './metrics.ts';
 import { createSink } from './sink.ts';
 
@@ -56,7 +57,9 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     for (const topic of topics) await lookupSchemaId(registry, subjectOf(topic));
     const groupId = `${config.TOPIC_PREFIX}postgres-sink`;
     const kafka = kafkaClient(kafkaConnection(config), { clientId: groupId, log });
-    await checkTopicsOf(kafka, topics, config.TOPIC_PARTITIONS);
+    await checkTopicsOf(kafka, topics, config.TOPIC_PARTITIONS, (admin) =>
+      warnOfShortOffsetRetention(admin, retentionMs, log),
+    );
     const pool = postgresPool(config, 'biometric-bridge-sink');
     service.onStop(() => pool.end());
     const applied = await migrateDatabase(pool, config.POSTGRES_URL, sinkMigrations());
