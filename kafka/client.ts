@@ -14,10 +14,14 @@ export type {
   AssignerProtocol,
   Batch,
   Consumer,
-  EachBatchPayload,
+  FetchedRecordSet,
+  Fetcher as RawFetcher,
+  GroupMember as RawGroupMember,
+  GroupMemberAssignment,
   IHeaders,
   Kafka,
   KafkaMessage,
+  Membership as RawMembership,
   Message,
   PartitionAssigner,
   Producer,
@@ -96,6 +100,14 @@ export function kafkaErrorType(error: unknown): string | undefined {
     if ('type' in link && typeof link.type === 'string') return link.type;
   }
   return undefined;
+}
+
+/**
+ * Whether an error of the client says that the same call can succeed later: a lost connection, a moved leader or
+ * coordinator, a broker that is not ready.
+ */
+export function isRetriable(error: unknown): boolean {
+  return causes(error).some((link) => 'retriable' in link && link.retriable === true);
 }
 
 /** The partition of a key among `partitions`: murmur2, as Kafka's own Java clients compute it. */

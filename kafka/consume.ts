@@ -1,17 +1,19 @@
-/** Reading topics as a member of a consumer group: membership, the loop over batches, and waiting for other servers. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { causes } from '../process/errors.ts';
+/** Reading topics as a member of a consumer group: takes over partitions, handles records, commits offsets. */
 import type { Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
-import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from './client.ts';
+import { kafkaClient, kafkaErrorType, type Admin, type KafkaConnection } from './client.ts';
+import { Fetcher, type Fetched } from './fetch.ts';
+import { GroupMember, type Assignment } from './group.ts';
+import { Progress, type Stall } from './progress.ts';
+import type { LogRecord } from './record-batch.ts';
+import { roundRobin } from './round-robin.ts';
 
-/** A part of a fetched batch: at most 1,000 records and 8 MiB, or one record. */
+/** A part of what was fetched of a partition: at most 1,000 records and 8 MiB, or one record. */
 export interface Chunk {
   readonly topic: string;
   readonly partition: number;
-  readonly messages: readonly KafkaMessage[];
-  /** Sends a heartbeat; call it about twice a second while handling the chunk. */
-  beat(): Promise<void>;
+  /** One with a `fault` stands for a batch that cannot be decoded. */
+  readonly records: readonly LogRecord[];
 }
 
 /** Handles a chunk completely before it resolves; resolves to false when the reader stops before that. */
@@ -19,240 +21,312 @@ export type HandleChunk = (chunk: Chunk) => Promise<boolean>;
 
 /** A running reader. */
 export interface Reader {
-  readonly membership: Membership;
+  /** Whether the reader has joined its group and not lost it since. */
+  isJoined(): boolean;
+  /** Partitions with waiting records and no commit for longer than `limitMs`. */
+  stalls(limitMs: number): Stall[];
+  /** Starts the clocks of stalls() anew: a server that the handler needs does not answer. */
+  excuse(): void;
+}
+
+interface ReaderOptions {
+  readonly groupId: string;
+  readonly topics: readonly string[];
+  /** The partition count of every topic. */
+  readonly partitions: number;
+  /** Partitions that are handled at the same time; the records of one stay in order. */
+  readonly concurrency: number;
+  readonly handle: HandleChunk;
+  readonly log: Logger;
 }
 
 /**
  * Joins a group and passes the committed records of `topics` to `handle`, from the group's position, or from the
- * beginning when it has none. A chunk's offset is committed after it was handled, so a crash repeats it: handling a
- * record twice must be harmless. The service fails when the consumer cannot continue, or `handle` rejects with an error
- * not of the client.
+ * beginning when it has none. The offset behind a chunk is committed after it was handled, so a crash repeats it:
+ * handling a record twice must be harmless. The service fails when the group refuses the reader, or `handle` rejects.
  */
 export async function startReader(
-  kafka: Kafka,
-  options: {
-    readonly groupId: string;
-    readonly topics: readonly string[];
-    /** Partitions that are handled at the same time; the records of one stay in order. */
-    readonly concurrency: number;
-    readonly handle: HandleChunk;
-  },
+  connection: KafkaConnection,
+  options: ReaderOptions,
   service: Service,
 ): Promise<Reader> {
-  const consumer = kafka.consumer({
-    groupId: options.groupId,
-    sessionTimeout: 10_000,
-    heartbeatInterval: 1_000,
-    rebalanceTimeout: 20_000,
-    // A fetch returns as soon as there is data; this is how long it waits when there is none.
-    maxWaitTimeInMs: 250,
-    allowAutoTopicCreation: false,
-    readUncommitted: false,
-  });
-  const membership = followMembership(consumer);
-  consumer.on(consumer.events.CRASH, ({ payload }) => {
-    // With `restart` the client recovers by itself.
-    if (!payload.restart) service.fail(payload.error);
-  });
-  service.onStop(() => consumer.disconnect());
-  await consumer.connect();
-  await consumer.subscribe({ topics: [...options.topics], fromBeginning: true });
-  await consumer.run({
-    autoCommit: false,
-    eachBatchAutoResolve: false,
-    partitionsConsumedConcurrently: options.concurrency,
-    eachBatch: async (payload) => {
-      try {
-        await handleBatch(payload, membership, service.stopping, options.handle);
-      } catch (error) {
-        // The client handles its own errors (rejoin, reconnect, restart); it would retry any other for ever.
-        if (!isClientError(error)) service.fail(error);
-        throw error;
-      }
-    },
-  });
-  return { membership };
+  const { groupId, log } = options;
+  const admin = kafkaClient(connection, { clientId: groupId, log }).admin();
+  service.onStop(() => admin.disconnect());
+  await admin.connect();
+  const reader = new GroupReader(connection, admin, options, service);
+  service.onStop(() => reader.close());
+  reader.start();
+  return reader;
 }
 
-/**
- * Handles a batch chunk by chunk, each in this order: 1 handle it, 2 commit its offset, 3 resolve it. Stops early when
- * the partition is no longer ours or `stop` is aborted.
- */
-export async function handleBatch(
-  payload: EachBatchPayload,
-  membership: Membership,
-  stop: AbortSignal,
-  handle: HandleChunk,
-): Promise<void> {
-  const { topic, partition } = payload.batch;
-  const claim = membership.claim(topic, partition);
-  if (claim === undefined) return;
-  const all = chunks(payload.batch.messages);
-  for (const [index, messages] of all.entries()) {
-    if (!(await handle({ topic, partition, messages, beat: () => payload.heartbeat() }))) return;
-    if (!claim.isCurrent()) return;
-    const last = messages.at(-1)?.offset ?? payload.batch.lastOffset();
-    // The last offset of a batch may be that of a transaction's marker, which is not a message.
-    const end = index === all.length - 1 ? payload.batch.lastOffset() : last;
-    const offset = String(BigInt(end) + 1n);
-    await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset }] }] });
-    if (!claim.isCurrent()) return;
-    payload.resolveOffset(last);
-    await payload.heartbeat();
-    if (stop.aborted || !payload.isRunning()) return;
+/** Queued bytes at which a partition is not fetched any more. */
+const maxQueuedBytes = 1024 * 1024;
+const sessionTimeoutMs = 10_000;
+const closeTimeoutMs = 5_000;
+const fetchLimits = { maxWaitMs: 250, maxBytes: 4 * 1024 * 1024, partitionMaxBytes: 1024 * 1024 };
+
+/** A partition from its assignment to the next rebalance. */
+interface OwnedPartition {
+  readonly topic: string;
+  readonly partition: number;
+  /** The next offset to fetch. */
+  position: bigint;
+  queuedBytes: number;
+  readonly queue: Fetched[];
+  /** Whether its records are being handled, or its log is asked where it begins. */
+  isBusy: boolean;
+  /** Whether the log does not have the position any more. */
+  isOutOfRange: boolean;
+  /** Whether the group has refused its offset: it waits for the next assignment. */
+  isOver: boolean;
+}
+
+function own(topic: string, partition: number, position: bigint): OwnedPartition {
+  const state = { isBusy: false, isOutOfRange: false, isOver: false };
+  return { topic, partition, position, queuedBytes: 0, queue: [], ...state };
+}
+
+class GroupReader implements Reader {
+  readonly #options: ReaderOptions;
+  readonly #service: Service;
+  readonly #admin: Admin;
+  readonly #member: GroupMember;
+  readonly #fetcher: Fetcher;
+  readonly #progress = new Progress();
+  /** The partitions of the present assignment, the one that was handled least recently first. */
+  readonly #owned = new Map<string, OwnedPartition>();
+  #handling = 0;
+
+  constructor(connection: KafkaConnection, admin: Admin, options: ReaderOptions, service: Service) {
+    const { groupId, topics, partitions, log } = options;
+    this.#options = options;
+    this.#service = service;
+    this.#admin = admin;
+    this.#member = new GroupMember(
+      connection,
+      { groupId, clientId: groupId, protocol: roundRobin(topics, partitions), sessionTimeoutMs, log },
+      {
+        onAssigned: (assignment) => {
+          this.#owned.clear();
+          this.#takeOver(assignment).catch(service.fail);
+        },
+        onLost: () => this.#owned.clear(),
+        onError: service.fail,
+      },
+    );
+    this.#fetcher = new Fetcher(
+      connection,
+      { clientId: `${groupId}-fetch`, log, ...fetchLimits },
+      {
+        positions: () => this.#wanted(),
+        onFetched: (fetched) => this.#queue(fetched),
+        onOutOfRange: (position) => {
+          const owned = this.#owned.get(nameOf(position));
+          if (owned === undefined || owned.position !== position.offset) return;
+          owned.isOutOfRange = true;
+          this.#work();
+        },
+        onError: service.fail,
+      },
+    );
+  }
+
+  start(): void {
+    this.#member.start();
+  }
+
+  async close(): Promise<void> {
+    this.#owned.clear();
+    await Promise.all([this.#member.close(closeTimeoutMs), this.#fetcher.close(closeTimeoutMs)]);
+  }
+
+  isJoined(): boolean {
+    return this.#member.assignment !== undefined;
+  }
+
+  stalls(limitMs: number): Stall[] {
+    if (!this.#fetcher.isReachable || !this.isJoined()) this.excuse();
+    return this.#progress.stalls(limitMs);
+  }
+
+  excuse(): void {
+    this.#progress.excuse();
+  }
+
+  async #takeOver(assignment: Assignment): Promise<void> {
+    const isWanted = (): boolean => this.#member.assignment === assignment && !this.#service.stopping.aborted;
+    const assigned = [...assignment.partitions].flatMap(([topic, partitions]) =>
+      partitions.map((partition) => ({ topic, partition })),
+    );
+    const committed = await this.#member.committed(assigned, isWanted);
+    const positions = new Map(committed.map((entry) => [nameOf(entry), entry.offset]));
+    for (const entry of assigned) {
+      if (!positions.has(nameOf(entry)) && isWanted())
+        positions.set(nameOf(entry), await this.#beginning(entry.topic, entry.partition));
+    }
+    if (!isWanted()) return;
+    for (const entry of assigned) {
+      const position = positions.get(nameOf(entry)) ?? 0n;
+      this.#owned.set(nameOf(entry), own(entry.topic, entry.partition, position));
+    }
+    this.#progress.assign(
+      [...this.#owned.values()].map(({ topic, partition, position }) => ({
+        topic,
+        partition,
+        committed: position,
+      })),
+    );
+    const { generationId } = assignment;
+    this.#options.log.info({ generation: generationId, partitions: assigned.length }, 'partitions assigned');
+    this.#fetcher.wake();
+  }
+
+  async #beginning(topic: string, partition: number): Promise<bigint> {
+    const bounds = await this.#admin.fetchTopicOffsets(topic);
+    return BigInt(bounds.find((bound) => bound.partition === partition)?.low ?? 0);
+  }
+
+  /** Goes on at the beginning of a log that no longer has the position, after what is queued. */
+  async #reset(owned: OwnedPartition): Promise<void> {
+    const { topic, partition, position } = owned;
+    const low = await this.#beginning(topic, partition);
+    this.#options.log.error(
+      { topic, partition, position: position.toString(), logStart: low.toString() },
+      'records were deleted before they were read, or the topic was created anew: continuing at its beginning',
+    );
+    owned.position = low;
+    owned.isOutOfRange = false;
+    owned.isBusy = false;
+  }
+
+  #wanted(): { positions: { topic: string; partition: number; offset: bigint }[]; isPartial: boolean } {
+    const positions = [...this.#owned.values()]
+      .filter(
+        ({ queuedBytes, isOutOfRange, isOver }) => queuedBytes < maxQueuedBytes && !isOutOfRange && !isOver,
+      )
+      .map(({ topic, partition, position }) => ({ topic, partition, offset: position }));
+    return { positions, isPartial: positions.length < this.#owned.size };
+  }
+
+  #queue(fetched: Fetched): void {
+    const { topic, partition, fetchOffset, nextOffset, records, lastStableOffset } = fetched;
+    const owned = this.#owned.get(nameOf(fetched));
+    if (owned?.position !== fetchOffset) return;
+    this.#progress.fetched(topic, partition, lastStableOffset);
+    if (nextOffset <= fetchOffset) return;
+    owned.position = nextOffset;
+    owned.queuedBytes += bytesOf(records);
+    owned.queue.push(fetched);
+    this.#work();
+  }
+
+  #work(): void {
+    for (const [name, owned] of this.#owned) {
+      if (this.#handling >= this.#options.concurrency || this.#service.stopping.aborted) return;
+      const isIdle = owned.queue.length === 0 && !owned.isOutOfRange;
+      if (owned.isBusy || owned.isOver || isIdle) continue;
+      // It goes to the end of the order, so that a busy partition does not starve the others.
+      this.#owned.delete(name);
+      this.#owned.set(name, owned);
+      this.#handling += 1;
+      owned.isBusy = true;
+      void (owned.queue.length > 0 ? this.#handle(owned) : this.#reset(owned))
+        .catch(this.#service.fail)
+        .finally(() => {
+          this.#handling -= 1;
+          this.#work();
+          this.#fetcher.wake();
+        });
+    }
+  }
+
+  async #handle(owned: OwnedPartition): Promise<void> {
+    const [fetched] = owned.queue;
+    if (fetched === undefined) return;
+    const isDone = await handleFetched(fetched, {
+      handle: this.#options.handle,
+      isCurrent: () => this.#owned.get(nameOf(owned)) === owned && !this.#service.stopping.aborted,
+      commit: (offset) => this.#commit(owned, offset),
+    });
+    owned.queue.shift();
+    owned.queuedBytes -= bytesOf(fetched.records);
+    owned.isBusy = false;
+    // The partition goes on with its next owner, or with the next assignment.
+    if (!isDone) owned.isOver = true;
+  }
+
+  /** @returns false when the group refuses the offset, because another generation has begun. */
+  async #commit({ topic, partition }: OwnedPartition, offset: bigint): Promise<boolean> {
+    try {
+      await this.#member.commit([{ topic, partition, offset }]);
+      this.#progress.committed(topic, partition, offset);
+      return true;
+    } catch (error) {
+      this.#options.log.info(
+        { topic, partition, reason: kafkaErrorType(error) ?? (error as Error).name },
+        'an offset was not committed: its records may come once more',
+      );
+      return !isRefusal(kafkaErrorType(error));
+    }
   }
 }
 
-/** Whether an error came from the client, which knows what to do about it. */
-export function isClientError(error: unknown): boolean {
-  return causes(error).some((link) => link.name.startsWith('KafkaJS'));
+function isRefusal(type: string | undefined): boolean {
+  return type === 'ILLEGAL_GENERATION' || type === 'UNKNOWN_MEMBER_ID' || type === 'REBALANCE_IN_PROGRESS';
+}
+
+/**
+ * Handles what was fetched chunk by chunk, each in this order: 1 handle it, 2 commit the offset behind it.
+ * @returns whether all of it was handled; false when the partition is no longer ours, or the reader stops.
+ */
+export async function handleFetched(
+  { topic, partition, records, nextOffset }: Fetched,
+  steps: {
+    readonly handle: HandleChunk;
+    readonly isCurrent: () => boolean;
+    readonly commit: (offset: bigint) => Promise<boolean>;
+  },
+): Promise<boolean> {
+  const all = chunks(records);
+  for (const [index, chunk] of all.entries()) {
+    if (!steps.isCurrent()) return false;
+    if (!(await steps.handle({ topic, partition, records: chunk }))) return false;
+    if (!steps.isCurrent()) return false;
+    // Markers and aborted records may follow the last record.
+    const offset = index === all.length - 1 ? nextOffset : (chunk.at(-1)?.offset ?? nextOffset) + 1n;
+    if (!(await steps.commit(offset))) return false;
+  }
+  // Nothing but markers and aborted records.
+  if (all.length === 0) return steps.isCurrent() && steps.commit(nextOffset);
+  return true;
 }
 
 const chunkRecords = 1_000;
 const chunkBytes = 8 * 1024 * 1024;
 
-function chunks(messages: readonly KafkaMessage[]): KafkaMessage[][] {
-  const all: KafkaMessage[][] = [];
-  let current: KafkaMessage[] = [];
+function chunks(records: readonly LogRecord[]): LogRecord[][] {
+  const all: LogRecord[][] = [];
+  let current: LogRecord[] = [];
   let bytes = 0;
-  for (const message of messages) {
-    const size = message.value?.length ?? 0;
+  for (const record of records) {
+    const size = record.value?.length ?? 0;
     if (current.length > 0 && (current.length === chunkRecords || bytes + size > chunkBytes)) {
       all.push(current);
       current = [];
       bytes = 0;
     }
-    current.push(message);
+    current.push(record);
     bytes += size;
   }
   if (current.length > 0) all.push(current);
   return all;
 }
 
-/** Which partitions a consumer holds, and whether it has held one without interruption. */
-export interface Membership {
-  /** Whether the consumer has joined its group and not lost it since. */
-  isJoined(): boolean;
-  /** Milliseconds since the client last showed life: a fetch, a heartbeat, a join, or a crash it recovers from. */
-  silentForMs(): number;
-  /**
-   * A claim on a partition that ends with the next rebalance; undefined when the partition is not ours. kafkajs also
-   * delivers batches that were fetched before a rejoin, and they write the same offsets: check `isCurrent` right before
-   * resolving or committing, with no await in between.
-   */
-  claim(topic: string, partition: number): { isCurrent(): boolean } | undefined;
+function bytesOf(records: readonly LogRecord[]): number {
+  return records.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0);
 }
 
-/** Follows the consumer's events from now on: call it before the consumer runs. */
-export function followMembership(consumer: Consumer): Membership {
-  let generation = 0;
-  let assignment: Readonly<Record<string, readonly number[]>> | undefined;
-  let aliveAt = performance.now();
-  const lose = (): void => {
-    generation += 1;
-    assignment = undefined;
-  };
-  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-    generation += 1;
-    assignment = payload.memberAssignment;
-  });
-  for (const event of ['REBALANCING', 'CRASH', 'STOP', 'DISCONNECT'] as const) {
-    consumer.on(consumer.events[event], lose);
-  }
-  for (const event of ['FETCH_START', 'HEARTBEAT', 'GROUP_JOIN', 'CRASH'] as const) {
-    consumer.on(consumer.events[event], () => {
-      aliveAt = performance.now();
-    });
-  }
-  return {
-    silentForMs: () => performance.now() - aliveAt,
-    isJoined: () => assignment !== undefined,
-    claim(topic, partition) {
-      if (assignment?.[topic]?.includes(partition) !== true) return undefined;
-      const claimed = generation;
-      return { isCurrent: () => generation === claimed };
-    },
-  };
+function nameOf({ topic, partition }: { topic: string; partition: number }): string {
+  return `${topic}-${partition}`;
 }
-
-/** Tracks the outages of a server; each is logged once at its beginning and once at its end. */
-export interface Outage {
-  isDown(): boolean;
-  wentDown(code: string): void;
-  cameBack(): void;
-}
-
-/** @param what - for the log: `the database`. */
-export function outage(
-  what: string,
-  log: Logger,
-  onChange: (isUp: boolean) => void = () => undefined,
-): Outage {
-  let since: number | undefined;
-  return {
-    isDown: () => since !== undefined,
-    wentDown(code) {
-      if (since !== undefined) return;
-      since = performance.now();
-      onChange(false);
-      log.warn({ code }, `${what} does not answer: holding the position until it does`);
-    },
-    cameBack() {
-      if (since === undefined) return;
-      log.info({ downSeconds: Math.round((performance.now() - since) / 1000) }, `${what} is back`);
-      since = undefined;
-      onChange(true);
-    },
-  };
-}
-
-/**
- * Waits for `work` and calls `beat` about twice a second meanwhile, so that a slow or absent server does not cost the
- * membership in the group. Rejects at once when `beat` does: `work` must be harmless when it completes later.
- */
-export async function whileBeating<T>(work: Promise<T>, beat: () => Promise<void>): Promise<T> {
-  const done = new AbortController();
-  const settled = work.then(
-    () => done.abort(),
-    () => done.abort(),
-  );
-  for (;;) {
-    await Promise.race([settled, sleep(beatMs, undefined, { signal: done.signal }).catch(() => undefined)]);
-    if (done.signal.aborted) return work;
-    await beat();
-  }
-}
-
-/**
- * Retries `attempt` until it succeeds, with growing pauses of at most 2 s. Only outages are retried: `codeOf` returns a
- * code for the log for them, and undefined for errors to rethrow.
- * @returns the result of `attempt`, or `undefined` when `stop` was aborted meanwhile.
- */
-export async function untilBack<T>(
-  attempt: () => Promise<T>,
-  options: {
-    outage: Outage;
-    codeOf: (error: unknown) => string | undefined;
-    beat: () => Promise<void>;
-    stop: AbortSignal;
-  },
-): Promise<{ value: T } | undefined> {
-  for (let pauseMs = 50; !options.stop.aborted; pauseMs = Math.min(pauseMs * 2, 2_000)) {
-    try {
-      const value = await whileBeating(attempt(), options.beat);
-      options.outage.cameBack();
-      return { value };
-    } catch (error) {
-      const code = options.codeOf(error);
-      if (code === undefined) throw error;
-      options.outage.wentDown(code);
-    }
-    await whileBeating(
-      sleep(pauseMs, undefined, { signal: options.stop }).catch(() => undefined),
-      options.beat,
-    );
-  }
-  return undefined;
-}
-
-const beatMs = 500;

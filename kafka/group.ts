@@ -70,7 +70,8 @@ export class GroupMember {
   readonly #hooks: GroupHooks;
   readonly #closing = new AbortController();
   #assignment: Assignment | undefined;
-  #answeredAt = performance.now();
+  #unassignedAt = performance.now();
+  #isReachable = true;
   #running: Promise<void> | undefined;
 
   constructor(connection: KafkaConnection, options: GroupOptions, hooks: GroupHooks) {
@@ -94,9 +95,14 @@ export class GroupMember {
     return this.#assignment;
   }
 
-  /** Milliseconds since the group's coordinator last answered. */
-  get silentForMs(): number {
-    return performance.now() - this.#answeredAt;
+  /** Whether the group's coordinator answered the last request: false during an outage. */
+  get isReachable(): boolean {
+    return this.#isReachable;
+  }
+
+  /** For how long the member has had no assignment; 0 while it has one. */
+  get unassignedMs(): number {
+    return this.#assignment === undefined ? performance.now() - this.#unassignedAt : 0;
   }
 
   /**
@@ -117,7 +123,7 @@ export class GroupMember {
           topics: groupedByTopic(open, ({ partition }) => ({ partition })),
           requireStable: true,
         });
-        this.#answeredAt = performance.now();
+        this.#isReachable = true;
         for (const { topic, partitions: entries } of answers) {
           for (const { partition, offset, error } of entries) {
             if (error !== undefined && !isTransient(error)) throw error;
@@ -145,7 +151,6 @@ export class GroupMember {
       offset: offset.toString(),
     }));
     await this.#membership.commitOffsets({ topics });
-    this.#answeredAt = performance.now();
   }
 
   /** Leaves the group and disconnects; stops waiting after `timeoutMs`. No hook is called after it. */
@@ -176,7 +181,8 @@ export class GroupMember {
         if (!isRebalance) this.#lose();
         if (type === 'UNKNOWN_MEMBER_ID' || type === 'FENCED_INSTANCE_ID') this.#membership.forget();
         else if (type !== 'ILLEGAL_GENERATION' && !isRebalance) {
-          if (!isRetriable(error)) this.#hooks.onError(error as Error);
+          if (isRetriable(error)) this.#isReachable = false;
+          else this.#hooks.onError(error as Error);
           failures += 1;
           await this.#pause(Math.min(pauseMs * 2 ** failures, 1_000));
         }
@@ -192,7 +198,7 @@ export class GroupMember {
       assign: (members) => protocol.assign(members),
     });
     if (this.#closing.signal.aborted) return;
-    this.#answeredAt = performance.now();
+    this.#isReachable = true;
     const { memberId, generationId, assignment } = joined;
     this.#assignment = { memberId, generationId, partitions: new Map(Object.entries(assignment)) };
     this.#hooks.onAssigned(this.#assignment);
@@ -207,8 +213,9 @@ export class GroupMember {
       try {
         await this.#membership.heartbeat();
         beatAt = performance.now();
-        this.#answeredAt = beatAt;
+        this.#isReachable = true;
       } catch (error) {
+        if (isRetriable(error)) this.#isReachable = false;
         const isOver = performance.now() - beatAt > this.#options.sessionTimeoutMs;
         const type = kafkaErrorType(error) ?? '';
         if (isOver || !isRetriable(error) || generationEnds.has(type)) throw error;
@@ -219,6 +226,7 @@ export class GroupMember {
   #lose(): void {
     if (this.#assignment === undefined) return;
     this.#assignment = undefined;
+    this.#unassignedAt = performance.now();
     this.#hooks.onLost();
   }
 

@@ -253,3 +253,13 @@ export function adminVariables(port: number) {
     }),
   } as const;
 }
+
+/** When the probe /livez of a process that reads topics fails. */
+export const stallVariables = {
+  STALL_MS: variable<number>({
+    schema: is.integer(1_000, 3_600_000),
+    default: 60_000,
+    description:
+      'milliseconds without a commit, while records wait and the brokers answer, after which /livez fails',
+  }),
+} as const;

@@ -28,6 +28,8 @@ export interface StreamsOptions {
   readonly reset?: boolean;
   /** How often stores are swept of expired entries. Default 60,000. */
   readonly sweepIntervalMs?: number;
+  /** How long nothing may move before stalls() tells of it, and the log. Default 60,000. */
+  readonly stallMs?: number;
   readonly log: StreamsLog;
   /** Default `noMetrics`. */
   readonly metrics?: StreamsMetrics;
@@ -59,6 +61,7 @@ export function streamsConfig(options: StreamsOptions): StreamsConfig {
     maxRecoveries: 30,
     reset: false,
     sweepIntervalMs: 60_000,
+    stallMs: 60_000,
     metrics: noMetrics,
     afterStep: () => undefined,
     ...options,

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { Stall } from '../kafka/progress.ts';
 import type { ProcessingListener } from './tally.ts';
 
 /** The states of a KafkaStreams, as in Kafka Streams. */
@@ -27,6 +28,8 @@ export interface StreamsMetrics extends ProcessingListener {
   /** A transaction failed and was settled; `reason` is Kafka's name of the error, or `unknown`. */
   onRecovery(reason: string): void;
   onState(state: State): void;
+  /** Called every second with what stands still: mostly nothing. */
+  onStalls(stalls: readonly Stall[]): void;
 }
 
 /** Reports nothing. */
@@ -43,6 +46,7 @@ export const noMetrics: StreamsMetrics = {
   onRebalance: () => undefined,
   onRecovery: () => undefined,
   onState: () => undefined,
+  onStalls: () => undefined,
 };
 
 const latencyBuckets = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];
@@ -93,6 +97,10 @@ function register(registry: Registry) {
     tasks: gauge('stream_tasks', 'Tasks assigned'),
     recoveries: counter('stream_recoveries_total', 'Transactions settled after a failure', ['reason']),
     state: gauge('stream_state', '1 for the current state', ['state']),
+    stalled: gauge('stream_stalled_seconds', 'For how long something that should move has not', [
+      ...place,
+      'reason',
+    ]),
   };
 }
 
@@ -134,6 +142,11 @@ export function promMetrics(registry: Registry): StreamsMetrics {
       if (last !== undefined) metrics.state.set({ state: last }, 0);
       metrics.state.set({ state }, 1);
       last = state;
+    },
+    onStalls: (stalls) => {
+      metrics.stalled.reset();
+      for (const { topic = '', partition = '', reason, stalledMs } of stalls)
+        metrics.stalled.set({ topic, partition: String(partition), reason }, stalledMs / 1_000);
     },
   };
 }

@@ -8,6 +8,8 @@ import { Bisection } from './bisection.ts';
 import type { Admin } from '../kafka/client.ts';
 import { Fetcher } from '../kafka/fetch.ts';
 import { GroupMember } from '../kafka/group.ts';
+import type { Stall } from '../kafka/progress.ts';
+import { Liveness } from './liveness.ts';
 import { committedPositions, type CommittedPosition } from './offsets.ts';
 import { RecordProcessor } from './processor.ts';
 import { TransactionalProducer } from './producer.ts';
@@ -65,7 +67,7 @@ export class StreamThread {
   #isSealed = false;
   #closing = false;
   #sweptAt = performance.now();
-  #beatAt = performance.now();
+  readonly #liveness = new Liveness();
   /** What to claim at the next join. Recoveries keep it, because they must not move tasks. */
   #claim = noClaim;
 
@@ -80,7 +82,7 @@ export class StreamThread {
       admin: options.admin,
       log,
       onRestore: (...progress) => {
-        this.#beat();
+        this.#liveness.restored();
         metrics.onRestore(...progress);
       },
     });
@@ -109,9 +111,14 @@ export class StreamThread {
     this.#wake.notify();
   }
 
-  /** Milliseconds since the loop last turned or the group's coordinator last answered, whichever is longer ago. */
-  get silentForMs(): number {
-    return Math.max(performance.now() - this.#beatAt, this.#member.silentForMs);
+  /** What has stood still for longer than `limitMs`, without a reason outside of this process. */
+  stalls(limitMs: number): Stall[] {
+    return this.#liveness.stalls(limitMs, {
+      isReachable: this.#member.isReachable && this.#fetcher.isReachable,
+      unassignedMs: this.#member.unassignedMs,
+      isRestoring: this.#restoring.size > 0,
+      isWaiting: (partition) => this.#tasks.get(partition)?.isRestored !== true,
+    });
   }
 
   /** Names the instance in client ids and in its transactional id. No part holds a colon, so that none collide. */
@@ -120,12 +127,8 @@ export class StreamThread {
     return `${applicationId}:${instanceId}`;
   }
 
-  #beat(): void {
-    this.#beatAt = performance.now();
-  }
-
   async #round(): Promise<void> {
-    this.#beat();
+    this.#liveness.step();
     let attempt: Attempt | undefined;
     try {
       // First of all: a new producer settles what an earlier one, or an earlier process, left open.
@@ -199,7 +202,9 @@ export class StreamThread {
         },
         onFetched: (fetched) => {
           if (this.#closing || !this.#isCurrent) return;
-          const task = this.#tasks.get(fetched.partition);
+          const { topic, partition, lastStableOffset } = fetched;
+          this.#liveness.progress.fetched(topic, partition, lastStableOffset);
+          const task = this.#tasks.get(partition);
           if (task?.isRestored === true && task.accept(fetched)) this.#wake.notify();
         },
         onOutOfRange: (position) => {
@@ -230,7 +235,11 @@ export class StreamThread {
   async #takeOver(join: Join): Promise<void> {
     const { generationId } = join.membership;
     const { log, metrics } = this.#config;
-    const isWanted = (): boolean => this.#join === join && !this.#closing;
+    const isWanted = (): boolean => {
+      // A wait for another member's open transaction is no standstill of this one.
+      this.#liveness.step();
+      return this.#join === join && !this.#closing;
+    };
     const [positions] = await Promise.all([
       committedPositions(
         this.#options.admin,
@@ -254,6 +263,9 @@ export class StreamThread {
     for (const { topic, partition, committed, position } of positions) {
       this.#tasks.get(partition)?.seek(topic, position, committed);
     }
+    this.#liveness.progress.assign(
+      positions.map(({ topic, partition, position }) => ({ topic, partition, committed: position })),
+    );
     const unread = positions.reduce(
       (sum, { committed, position, logEnd }) =>
         sum + (committed === undefined ? Number(logEnd - position) : 0),
@@ -325,6 +337,7 @@ export class StreamThread {
     const isOurs = (): boolean => !this.#closing && this.#tasks.has(task);
     const startedAt = performance.now();
     this.#restoring.add(task);
+    this.#liveness.restored();
     try {
       const records = await this.#restorer.restore(task, isOurs);
       if (!isOurs()) return;
@@ -375,7 +388,7 @@ export class StreamThread {
       commitIntervalMs: this.#config.commitIntervalMs,
       isOver: () => this.#closing || !this.#isCurrent,
       onChunk: () => {
-        this.#beat();
+        this.#liveness.step();
         this.#fetcher.wake();
       },
     });
@@ -400,6 +413,8 @@ export class StreamThread {
       oldestRecordAgeMs:
         attempt.oldestTimestamp === undefined ? undefined : Date.now() - attempt.oldestTimestamp,
     });
+    for (const { topic, partition, offset } of attempt.committing)
+      this.#liveness.progress.committed(topic, partition, offset);
     for (const task of attempt.tasks) {
       task.processor.tally.report(metrics);
       for (const { topic, partition, processed, highWatermark } of task.positions()) {

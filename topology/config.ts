@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   adminVariables,
+  stallVariables,
   is,
   kafkaVariables,
   processVariables,
@@ -47,6 +48,7 @@ export const topologyVariables = {
     description: 'JSON file of trigger rules to use instead of the built-in ones',
   }),
   ...adminVariables(9890),
+  ...stallVariables,
 } as const;
 
 export type TopologyConfig = Config<typeof topologyVariables>;

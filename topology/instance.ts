@@ -51,6 +51,7 @@ export function biometricStreams(
     instanceId: config.INSTANCE_ID,
     deadLetterTopic: topics.deadLetters,
     commitIntervalMs: config.COMMIT_INTERVAL_MS,
+    stallMs: config.STALL_MS,
     reset,
     log,
     metrics: withDeadLetterLog(promMetrics(registry), log),

@@ -11,14 +11,12 @@ import { biometricStreams } from './instance.ts';
 import { kafkaClient } from '../kafka/client.ts';
 import { warnOfShortOffsetRetention } from '../kafka/offset-retention.ts';
 import type { StreamsOptions } from '../streams/index.ts';
+import { stallReport } from '../kafka/progress.ts';
 import { checkTopicsOf } from '../kafka/topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
 import { kafkaConnection } from '../process/config.ts';
 import { retentionMs, topicNames, type TopicNames } from '../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
-
-/** A thread that makes no step, or whose consumer is silent, for this long is stuck: both act every second. */
-const stuckAfterMs = 60_000;
 
 /** The options of a start. */
 export interface StartOptions {
@@ -26,8 +24,6 @@ export interface StartOptions {
   readonly reset?: boolean;
   /** For tests, which shorten time-outs and hook into commits. */
   readonly streams?: Partial<StreamsOptions>;
-  /** Default 60,000. */
-  readonly stuckAfterMs?: number;
 }
 
 /** A running topology, and the port of its probes and metrics. */
@@ -54,18 +50,12 @@ export function startTopology(
       registry: metrics,
       ...(options.streams === undefined ? {} : { options: options.streams }),
     });
-    const limitMs = options.stuckAfterMs ?? stuckAfterMs;
     const admin = await startAdmin({
       port: config.ADMIN_PORT,
       host: config.ADMIN_HOST,
       metrics,
       probes: {
-        live: () => {
-          const silent = streams.silentForMs;
-          return silent !== undefined && silent > limitMs
-            ? `a stream thread has been silent for ${Math.round(silent)} ms`
-            : 'ok';
-        },
+        live: () => stallReport(streams.stalls()),
         ready: () => (streams.state === 'RUNNING' ? 'ok' : `state ${streams.state}`),
       },
     });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { kafkaClient } from '../../kafka/client.ts';
 import { warnOfShortOffsetRetention } from '../../kafka/offset-retention.ts';
 import { startReader, type Reader } from '../../kafka/consume.ts';
+import { stallReport } from '../../kafka/progress.ts';
 import { checkTopicsOf } from '../../kafka/topics.ts';
 import { migrateDatabase, migrations, type Migration } from '../../postgres/migrate.ts';
 import { postgresPool, postgresVariables } from '../../postgres/pool.ts';
@@ -13,6 +14,7 @@ import {
   kafkaVariables,
   processVariables,
   registryVariables,
+  stallVariables,
   type Config,
 } from '../../process/config.ts';
 import { startService, type Running } from '../../process/lifecycle.ts';
@@ -32,6 +34,7 @@ export const sinkVariables = {
   ...postgresVariables,
   ...processVariables,
   ...adminVariables(9891),
+  ...stallVariables,
 } as const;
 export type SinkConfig = Config<typeof sinkVariables>;
 
@@ -69,30 +72,31 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     const decoder = createDecoder((id) => registry.typeById(id));
     const sink = createSink({ pool, decoder, metrics, log, stop: service.stopping });
     const reading: { reader?: Reader } = {};
-    const startedAt = performance.now();
     const admin = await startAdmin({
       port: config.ADMIN_PORT,
       host: config.ADMIN_HOST,
       metrics: metrics.registry,
       probes: {
         live: () => {
-          // Before it has joined, the start itself is what may hang.
-          const silentMs = reading.reader?.membership.silentForMs() ?? performance.now() - startedAt;
-          const silentSeconds = Math.round(silentMs / 1000);
-          return silentSeconds < 120 ? 'ok' : `no fetch and no heartbeat for ${silentSeconds} s`;
+          // While the database is down nothing moves, and a restart would not help.
+          if (sink.state() !== 'ok') reading.reader?.excuse();
+          return stallReport(reading.reader?.stalls(config.STALL_MS) ?? []);
         },
         ready: () => {
           if (service.stopping.aborted) return 'stopping';
-          return reading.reader?.membership.isJoined() === true
-            ? sink.state()
-            : 'not in its consumer group yet';
+          return reading.reader?.isJoined() === true ? sink.state() : 'not in its consumer group yet';
         },
       },
     });
     service.onStop(() => admin.close());
     // A few partitions at a time, so that rows of one do not wait for the round trip of another.
     const concurrency = Math.min(4, config.PG_POOL_MAX_SIZE);
-    reading.reader = await startReader(kafka, { groupId, topics, concurrency, handle: sink.handle }, service);
+    const { handle } = sink;
+    reading.reader = await startReader(
+      kafkaConnection(config),
+      { groupId, topics, partitions: config.TOPIC_PARTITIONS, concurrency, handle, log },
+      service,
+    );
     log.info({ topics, admin: `http://${config.ADMIN_HOST}:${admin.port}` }, 'the sink is reading');
     return { adminPort: admin.port };
   });

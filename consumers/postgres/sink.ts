@@ -3,7 +3,9 @@ import type { Pool } from 'pg';
 import type { Logger } from '../../process/log.ts';
 import { DecodeError, UnknownSchemaId, type Decoder } from '../../schemas/codec.ts';
 import { RegistryError } from '../../schemas/registry.ts';
-import { outage, untilBack, type Chunk, type HandleChunk, type Outage } from '../../kafka/consume.ts';
+import type { Chunk, HandleChunk } from '../../kafka/consume.ts';
+import { outage, untilBack, type Outage } from '../../kafka/outage.ts';
+import type { LogRecord } from '../../kafka/record-batch.ts';
 import { DatabaseUnavailable, storeBatch } from './store.ts';
 import type { SinkMetrics } from './metrics.ts';
 import { rowOf, type Position, type Reject, type Row } from './upsert.ts';
@@ -37,7 +39,7 @@ export function createSink(parts: SinkParts): Sink {
   return {
     async handle(chunk) {
       const decoded = await decodeChunk(parts, chunk, registry);
-      return decoded !== undefined && (await store(parts, decoded, database, () => chunk.beat()));
+      return decoded !== undefined && (await store(parts, decoded, database));
     },
     state() {
       if (database.isDown()) return 'the database does not answer';
@@ -52,21 +54,20 @@ interface Decoded {
 }
 
 async function decodeChunk(parts: SinkParts, chunk: Chunk, registry: Outage): Promise<Decoded | undefined> {
-  const { topic, partition, messages } = chunk;
+  const { topic, partition, records } = chunk;
   const decoded: Decoded = { rows: [], rejects: [] };
-  for (const message of messages) {
-    const position = { topic, partition, offset: BigInt(message.offset) };
-    let outcome = decodeOne(parts.decoder, message.value, position);
+  for (const record of records) {
+    const position = { topic, partition, offset: record.offset };
+    let outcome = decodeOne(parts.decoder, record, position);
     if (typeof outcome === 'number') {
       const id = outcome;
       const prepared = await untilBack(() => prepare(parts.decoder, id), {
         outage: registry,
         codeOf: (error) => (error instanceof RegistryError ? error.code : undefined),
-        beat: () => chunk.beat(),
         stop: parts.stop,
       });
       if (prepared === undefined) return undefined;
-      outcome = prepared.value ? decodeOne(parts.decoder, message.value, position) : 'unknown_schema';
+      outcome = prepared.value ? decodeOne(parts.decoder, record, position) : 'unknown_schema';
     }
     if (typeof outcome === 'object') decoded.rows.push(outcome);
     else decoded.rejects.push({ ...position, reason: String(outcome) });
@@ -75,7 +76,9 @@ async function decodeChunk(parts: SinkParts, chunk: Chunk, registry: Outage): Pr
 }
 
 // Returns the row, the reason why there is none, or the id of a schema to load first.
-function decodeOne(decoder: Decoder, value: Buffer | null, position: Position): Row | string | number {
+function decodeOne(decoder: Decoder, { value, fault }: LogRecord, position: Position): Row | string | number {
+  // One row for the whole batch, at its first offset.
+  if (fault !== undefined) return fault.code.toLowerCase();
   if (value === null) return 'no_value';
   try {
     return rowOf(decoder.decode(value), position) ?? 'nul_in_key';
@@ -98,17 +101,11 @@ async function prepare(decoder: Decoder, id: number): Promise<boolean> {
 }
 
 // False when the sink stops before the database has stored the batch.
-async function store(
-  parts: SinkParts,
-  { rows, rejects }: Decoded,
-  database: Outage,
-  beat: () => Promise<void>,
-): Promise<boolean> {
+async function store(parts: SinkParts, { rows, rejects }: Decoded, database: Outage): Promise<boolean> {
   const stopTimer = parts.metrics.upsertSeconds.startTimer();
   const done = await untilBack(() => storeBatch(parts.pool, rows, rejects), {
     outage: database,
     codeOf: (error) => (error instanceof DatabaseUnavailable ? error.code : undefined),
-    beat,
     stop: parts.stop,
   });
   if (done === undefined) return false;

@@ -7,29 +7,33 @@ import { avroType, type AvroType } from '../../../schemas/avro.ts';
 import { biometricEventAvsc } from '../../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../../schemas/codec.ts';
 import { RegistryError } from '../../../schemas/registry.ts';
-import type { EachBatchPayload } from '../../../kafka/client.ts';
 import { anEvent } from '../../schemas/events.ts';
 import { capturedLog } from './log.ts';
-import { handleBatch, isClientError, type Membership } from '../../../kafka/consume.ts';
+import { handleFetched } from '../../../kafka/consume.ts';
 
-// The real client is not used because it cannot be interrupted at a chosen moment between two steps.
+// No real broker, because it cannot be interrupted at a chosen moment between two steps.
 interface Scene {
   steps: string[];
   /** Ends the claim of the sink, as a rebalance does. */
   rebalance(): void;
   /** Runs before the named step. */
-  on: Partial<Record<'upsert' | 'commit' | 'heartbeat', () => void>>;
+  on: Partial<Record<'upsert' | 'commit', () => void>>;
   run(events: number): Promise<void>;
 }
 
 const encode = createEncoder(1);
 
 function scene(
-  options: { assigned?: boolean; loadType?: () => Promise<AvroType>; stop?: AbortController } = {},
+  options: {
+    assigned?: boolean;
+    isRefused?: boolean;
+    loadType?: () => Promise<AvroType>;
+    stop?: AbortController;
+  } = {},
 ): Scene {
   const steps: string[] = [];
   const on: Scene['on'] = {};
-  let generation = 0;
+  let isOurs = options.assigned !== false;
   const pool = {
     query: () => {
       on.upsert?.();
@@ -45,56 +49,60 @@ function scene(
     log: capturedLog().log,
     stop,
   });
-  const membership: Membership = {
-    isJoined: () => true,
-    silentForMs: () => 0,
-    claim: () => {
-      const claimed = generation;
-      return options.assigned === false ? undefined : { isCurrent: () => generation === claimed };
-    },
-  };
   return {
     steps,
     on,
     rebalance: () => {
-      generation += 1;
+      isOurs = false;
     },
-    run(events) {
+    async run(events) {
       const value = encode(anEvent());
-      const messages = Array.from({ length: events }, (_, index) => ({ offset: String(10 + index), value }));
-      const payload = {
-        // The batch ends with the marker of a transaction.
-        batch: { topic: 't', partition: 0, messages, lastOffset: () => String(10 + events) },
-        heartbeat: () => {
-          on.heartbeat?.();
-          return Promise.resolve();
+      const records = Array.from({ length: events }, (_, index) => ({
+        topic: 't',
+        partition: 0,
+        offset: BigInt(10 + index),
+        timestamp: 0,
+        key: null,
+        value,
+        headers: {},
+      }));
+      // It ends with the marker of a transaction.
+      const nextOffset = BigInt(11 + events);
+      const bounds = {
+        fetchOffset: 10n,
+        nextOffset,
+        highWatermark: nextOffset,
+        lastStableOffset: nextOffset,
+      };
+      await handleFetched(
+        { topic: 't', partition: 0, records, ...bounds },
+        {
+          handle: sink.handle,
+          isCurrent: () => isOurs && !stop.aborted,
+          commit: (offset) => {
+            on.commit?.();
+            steps.push(`commit ${offset}`);
+            return Promise.resolve(options.isRefused !== true);
+          },
         },
-        commitOffsetsIfNecessary: ({ topics }: { topics: { partitions: { offset: string }[] }[] }) => {
-          on.commit?.();
-          steps.push(`commit ${topics[0]!.partitions[0]!.offset}`);
-          return Promise.resolve();
-        },
-        resolveOffset: (offset: string) => steps.push(`resolve ${offset}`),
-        isRunning: () => true,
-      } as unknown as EachBatchPayload;
-      return handleBatch(payload, membership, stop, sink.handle);
+      );
     },
   };
 }
 
-test('a batch is stored, then committed to its very end, then resolved', async () => {
+test('what was fetched is stored, then committed to its very end', async () => {
   const { run, steps } = scene();
   await run(3);
-  assert.deepEqual(steps, ['upsert', 'commit 14', 'resolve 12']);
+  assert.deepEqual(steps, ['upsert', 'commit 14']);
 });
 
 test('a large batch is stored in chunks of a thousand, each committed before the next', async () => {
   const { run, steps } = scene();
   await run(2001);
   assert.deepEqual(steps, [
-    ...['upsert', 'commit 1010', 'resolve 1009'],
-    ...['upsert', 'commit 2010', 'resolve 2009'],
-    ...['upsert', 'commit 2012', 'resolve 2010'],
+    ...['upsert', 'commit 1010'],
+    ...['upsert', 'commit 2010'],
+    ...['upsert', 'commit 2012'],
   ]);
 });
 
@@ -111,11 +119,16 @@ test('a rebalance during the upsert leaves the offset to the new owner', async (
   assert.deepEqual(it.steps, ['upsert']);
 });
 
-test("a rebalance during the commit leaves the new owner's position alone", async () => {
+test('a refused offset leaves the rest to the new owner', async () => {
+  const it = scene({ isRefused: true });
+  await it.run(2001);
+  assert.deepEqual(it.steps, ['upsert', 'commit 1010']);
+});
+
+test('markers alone move the position', async () => {
   const it = scene();
-  it.on.commit = it.rebalance;
-  await it.run(1);
-  assert.deepEqual(it.steps, ['upsert', 'commit 12']);
+  await it.run(0);
+  assert.deepEqual(it.steps, ['commit 11']);
 });
 
 test('a stopped sink ends after the current chunk', async () => {
@@ -123,7 +136,7 @@ test('a stopped sink ends after the current chunk', async () => {
   const it = scene({ stop });
   it.on.commit = () => stop.abort();
   await it.run(2500);
-  assert.deepEqual(it.steps, ['upsert', 'commit 1010', 'resolve 1009']);
+  assert.deepEqual(it.steps, ['upsert', 'commit 1010']);
 });
 
 test(
@@ -141,13 +154,6 @@ test(
     });
     await it.run(1);
     assert.equal(attempts, 3);
-    assert.deepEqual(it.steps, ['upsert', 'commit 12', 'resolve 10']);
+    assert.deepEqual(it.steps, ['upsert', 'commit 12']);
   },
 );
-
-test('an error of the client is distinguished from a bug, even when it is wrapped', () => {
-  const client = Object.assign(new Error('The group is rebalancing'), { name: 'KafkaJSProtocolError' });
-  assert.equal(isClientError(client), true);
-  assert.equal(isClientError(new Error('wrapped', { cause: client })), true);
-  assert.equal(isClientError(new TypeError('a bug')), false);
-});

@@ -166,7 +166,7 @@ describe('state on a real broker', () => {
 });
 
 describe('an instance', () => {
-  test('whose loop is stuck grows silent, however lively its consumer is', async (t) => {
+  test('whose loop is stuck says so, with the partition in which records wait, and is well again afterwards', async (t) => {
     const counting = await Counting.create(t);
     let release = (): void => undefined;
     const { streams } = await counting.start({
@@ -175,8 +175,17 @@ describe('an instance', () => {
     });
     t.after(() => release());
     await counting.append(['a']);
-    await until('silence', () => Promise.resolve((streams.silentForMs ?? 0) > 2_500 || undefined));
+    const reasons = await until('a standstill', () => {
+      const found = streams.stalls(2_000).map(({ topic, reason }) => [topic === counting.from, reason]);
+      return found.length === 2 ? found : undefined;
+    });
+    assert.deepEqual(reasons, [
+      [false, 'the stream thread makes no step'],
+      [true, 'records wait and nothing is committed'],
+    ]);
     release();
-    await until('life', () => Promise.resolve((streams.silentForMs ?? Infinity) < 1_500 || undefined));
+    await until('life', () => (streams.stalls(1_500).length === 0 ? true : undefined));
+    await counting.drained();
+    assert.deepEqual(await counting.counted(), ['a 1']);
   });
 });

@@ -1,40 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { outage, untilBack, whileBeating } from '../../kafka/consume.ts';
+import { outage, untilBack } from '../../kafka/outage.ts';
 import { capturedLog } from '../consumers/postgres/log.ts';
 
 const never = new AbortController().signal;
-const nothing = (): Promise<void> => Promise.resolve();
-
-test('heartbeats continue during long work', { timeout: 20_000 }, async () => {
-  let beats = 0;
-  let finish: (value: string) => void = () => undefined;
-  const work = new Promise<string>((resolve) => {
-    finish = resolve;
-  });
-  const result = await whileBeating(work, () => {
-    beats += 1;
-    if (beats === 3) finish('done');
-    return nothing();
-  });
-  assert.equal(result, 'done');
-  assert.equal(beats, 3);
-});
-
-test(
-  'a failed heartbeat ends the wait at once, and a later failure of the work has no effect',
-  { timeout: 20_000 },
-  async () => {
-    const later = new AbortController();
-    const work = sleep(60_000, undefined, { signal: later.signal });
-    await assert.rejects(
-      whileBeating(work, () => Promise.reject(new Error('rebalancing'))),
-      /rebalancing/,
-    );
-    later.abort();
-  },
-);
 
 test('an outage is logged once when it begins and once when it ends', { timeout: 20_000 }, async () => {
   const { log, lines } = capturedLog();
@@ -48,7 +17,6 @@ test('an outage is logged once when it begins and once when it ends', { timeout:
   const options = {
     outage: database,
     codeOf: (error: unknown) => (error as Error).message,
-    beat: nothing,
     stop: never,
   };
   assert.deepEqual(await untilBack(work, options), { value: 'stored' });
@@ -65,7 +33,6 @@ test('a failure that is not an outage is rethrown', async () => {
   const options = {
     outage: outage('the database', log),
     codeOf: () => undefined,
-    beat: nothing,
     stop: never,
   };
   await assert.rejects(
@@ -85,7 +52,7 @@ test('a stop ends the wait without an error', { timeout: 20_000 }, async () => {
       if (attempts === 5) stop.abort();
       return Promise.reject(new Error('down'));
     },
-    { outage: outage('the database', log), codeOf: () => 'down', beat: nothing, stop: stop.signal },
+    { outage: outage('the database', log), codeOf: () => 'down', stop: stop.signal },
   );
   assert.equal(result, undefined);
 });

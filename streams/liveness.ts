@@ -1,0 +1,46 @@
+import { Progress, type Stall } from '../kafka/progress.ts';
+
+/** What a stream thread tells of itself when it is asked for what stands still. */
+interface Circumstances {
+  /** Whether brokers answer: an outage is no reason to restart. */
+  readonly isReachable: boolean;
+  /** Milliseconds without an assignment. */
+  readonly unassignedMs: number;
+  /** Whether a task is being restored, and the partitions that have no task ready. */
+  readonly isRestoring: boolean;
+  readonly isWaiting: (partition: number) => boolean;
+}
+
+/** Tells what stands still in a stream thread: its loop, a restore, its membership, or a partition with records. */
+export class Liveness {
+  readonly progress = new Progress();
+  #steppedAt = performance.now();
+  #restoredAt = performance.now();
+
+  /** The loop made a step. */
+  step(): void {
+    this.#steppedAt = performance.now();
+  }
+
+  /** A restore has begun or read something. */
+  restored(): void {
+    this.#restoredAt = performance.now();
+  }
+
+  /** What has stood still for longer than `limitMs`. */
+  stalls(limitMs: number, circumstances: Circumstances): Stall[] {
+    const { isReachable, unassignedMs, isRestoring, isWaiting } = circumstances;
+    const now = performance.now();
+    if (!isReachable) {
+      this.progress.excuse();
+      this.restored();
+    }
+    this.progress.excuse(isWaiting);
+    const process: Stall[] = [
+      { reason: 'the stream thread makes no step', stalledMs: now - this.#steppedAt },
+      { reason: 'a restore makes no progress', stalledMs: isRestoring ? now - this.#restoredAt : 0 },
+      { reason: 'the group gives no assignment', stalledMs: isReachable ? unassignedMs : 0 },
+    ];
+    return [...process.filter(({ stalledMs }) => stalledMs > limitMs), ...this.progress.stalls(limitMs)];
+  }
+}
