@@ -156,14 +156,14 @@ export class GroupMember {
   /** Leaves the group and disconnects; stops waiting after `timeoutMs`. No hook is called after it. */
   async close(timeoutMs: number): Promise<void> {
     this.#closing.abort();
-    // A join that is under way can take as long as the slowest member: the leave does not wait for it.
-    const left = this.#membership.leave().catch(() => undefined);
-    await settlesWithin(left, timeoutMs);
-    await settlesWithin(
-      this.#membership.disconnect().catch(() => undefined),
-      1_000,
-    );
-    if (this.#running !== undefined) await settlesWithin(this.#running, 1_000);
+    const left = async (): Promise<void> => {
+      // Ends a rejoin that is under way; a first join has no member to leave yet, and leaves when it is answered.
+      await this.#membership.leave();
+      await this.#running;
+    };
+    await settlesWithin(left(), timeoutMs);
+    // Ends whatever still waits for an answer.
+    await settlesWithin(this.#membership.disconnect(), 1_000);
   }
 
   async #run(): Promise<void> {
@@ -193,11 +193,15 @@ export class GroupMember {
   async #join(): Promise<void> {
     const { protocol } = this.#options;
     await this.#membership.connect();
+    if (this.#closing.signal.aborted) return;
     const joined = await this.#membership.join({
       protocol: { name: protocol.name, metadata: protocol.metadata() },
       assign: (members) => protocol.assign(members),
     });
-    if (this.#closing.signal.aborted) return;
+    if (this.#closing.signal.aborted) {
+      await this.#membership.leave();
+      return;
+    }
     this.#isReachable = true;
     const { memberId, generationId, assignment } = joined;
     this.#assignment = { memberId, generationId, partitions: new Map(Object.entries(assignment)) };
