@@ -33,6 +33,7 @@ export class KafkaProxy {
   readonly #sockets = new Set<Socket>();
   readonly #target: number;
   #armed: Armed | undefined;
+  #damage: { readonly text: string; times: number } | undefined;
 
   private constructor(target: number) {
     this.#target = target;
@@ -60,6 +61,13 @@ export class KafkaProxy {
     await new Promise<void>((done) => {
       this.#armed = { fault, then, done };
     });
+  }
+
+  /** Changes a bit of `text` in the next `times` answers that hold it; answers how many times are left. */
+  damages(text: string, times: number): () => number {
+    const damage = { text, times };
+    this.#damage = damage;
+    return () => damage.times;
   }
 
   async close(): Promise<void> {
@@ -111,6 +119,7 @@ export class KafkaProxy {
           return;
         }
         this.#replacePort(answer);
+        this.#damageText(answer);
         client.write(answer);
       }),
     );
@@ -120,6 +129,15 @@ export class KafkaProxy {
     const { then, done } = this.#armed ?? {};
     this.#armed = then === undefined ? undefined : { fault: then, then: undefined, done: () => undefined };
     done?.();
+  }
+
+  #damageText(answer: Buffer): void {
+    const damage = this.#damage;
+    if (damage === undefined || damage.times === 0) return;
+    const at = answer.indexOf(damage.text);
+    if (at === -1) return;
+    answer.writeUInt8(answer.readUInt8(at) ^ 1, at);
+    damage.times -= 1;
   }
 
   #replacePort(answer: Buffer): void {
