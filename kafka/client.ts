@@ -4,6 +4,7 @@ import kafkajs, {
   type Kafka,
   type KafkaConfig,
   type LogEntry,
+  type PartitionError,
   type SASLOptions,
 } from 'kafkajs';
 import { causes } from '../process/errors.ts';
@@ -24,6 +25,7 @@ export type {
   Membership as RawMembership,
   Message,
   PartitionAssigner,
+  PartitionError,
   Producer,
   TopicMessages,
   Transaction,
@@ -108,6 +110,17 @@ export function kafkaErrorType(error: unknown): string | undefined {
  */
 export function isRetriable(error: unknown): boolean {
   return causes(error).some((link) => 'retriable' in link && link.retriable === true);
+}
+
+/**
+ * What brokers have answered for each partition of a send that failed; empty when it failed for another reason. Its texts
+ * about single records may quote them: pass none of them on.
+ */
+export function partitionErrors(error: unknown): readonly PartitionError[] {
+  for (const link of causes(error)) {
+    if ('partitionErrors' in link) return link.partitionErrors as readonly PartitionError[];
+  }
+  return [];
 }
 
 /** The partition of a key among `partitions`: murmur2, as Kafka's own Java clients compute it. */

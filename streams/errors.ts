@@ -16,6 +16,8 @@ export type StreamsErrorCode =
   | 'UNUSABLE_CLUSTER'
   /** An error handler answered `fail` for a record: fix what the message names, then start again. */
   | 'HANDLER_FAILED'
+  /** The broker refuses a batch for a reason that lies in none of its records: fix what its text names. */
+  | 'BATCH_REFUSED'
   /** The allowed number of recoveries passed without a commit: see the cause. */
   | 'RECOVERIES_EXHAUSTED'
   /** An assumption of the code does not hold; continuing could lose or repeat records. */

@@ -4,10 +4,12 @@ import { StreamsError } from './errors.ts';
 import {
   compressionOf,
   kafkaClient,
+  partitionErrors,
   type Compression,
   type KafkaConnection,
   type KafkaLog,
   type Message,
+  type PartitionError,
   type Producer,
   type TopicMessages,
   type Transaction,
@@ -19,9 +21,10 @@ import {
   type OutputRecord,
   type PartitionOffset,
 } from './record.ts';
-import { RefusedError } from './refusals.ts';
+import { RefusedError, type RefusedRecord } from './refusals.ts';
+import type { TopicLimits } from './topic-limits.ts';
 
-/** One send makes one batch per partition, whose size brokers limit: at most 1 MiB, or one record. */
+/** One send makes one batch per partition, whose size brokers limit too: at most 1 MiB, or one record. */
 const maxPartitionBytes = 1024 * 1024;
 /** After a process dies, readers wait for its open transaction at most this long, plus the broker's scan interval. */
 const transactionTimeoutMs = 10_000;
@@ -33,19 +36,21 @@ const transactionTimeoutMs = 10_000;
 export class TransactionalProducer implements TransactionalLog {
   readonly #producer: Producer;
   readonly #compression: Compression;
+  readonly #limits: TopicLimits;
   #transaction: Transaction | undefined;
   /** Settles with the last call so far: a call may continue after its time-out. */
   #calls: Promise<unknown> = Promise.resolve();
 
-  private constructor(producer: Producer, compression: Compression) {
+  private constructor(producer: Producer, compression: Compression, limits: TopicLimits) {
     this.#producer = producer;
     this.#compression = compression;
+    this.#limits = limits;
   }
 
   /** Connects, fences every older producer of the same transactional id and aborts its open transaction. */
   static async open(
     connection: KafkaConnection,
-    options: { transactionalId: string; log: KafkaLog },
+    options: { transactionalId: string; log: KafkaLog; limits: TopicLimits },
   ): Promise<TransactionalProducer> {
     // A separate client: one shared with the consumer would mark offsets as committed before they are.
     const producer = kafkaClient(connection, {
@@ -60,7 +65,7 @@ export class TransactionalProducer implements TransactionalLog {
       transactionTimeout: transactionTimeoutMs,
       allowAutoTopicCreation: false,
     });
-    const opened = new TransactionalProducer(producer, compressionOf(connection));
+    const opened = new TransactionalProducer(producer, compressionOf(connection), options.limits);
     try {
       const initialized = initialize(producer);
       opened.#calls = initialized;
@@ -76,15 +81,32 @@ export class TransactionalProducer implements TransactionalLog {
     this.#transaction = await this.#step('begin', this.#producer.transaction({ consumerGroupId: groupId }));
   }
 
+  /**
+   * Appends `records`, in their order within each partition.
+   * @throws RefusedError naming those that the broker refuses, or none when a batch of several is too large: `limits`
+   *   then know more. StreamsError BATCH_REFUSED when the reason lies in no record.
+   */
   async send(records: readonly OutputRecord[]): Promise<void> {
     const transaction = this.#open();
     refuseUnwritable(records);
-    for (const topicMessages of boundedSends(records)) {
-      await this.#step(
-        'send',
-        transaction.sendBatch({ acks: -1, compression: this.#compression, topicMessages }),
-      );
+    const refused: RefusedRecord[] = [];
+    let type: string | undefined;
+    for (const topicMessages of boundedSends(records, (topic) => this.#limits.of(topic))) {
+      try {
+        await this.#step(
+          'send',
+          transaction.sendBatch({ acks: -1, compression: this.#compression, topicMessages }),
+        );
+      } catch (error) {
+        const refusals = partitionErrors(error).filter(isRefusal);
+        if (refusals.length === 0 && type === undefined) throw error;
+        if (refusals.length === 0) break;
+        type ??= refusals[0]?.type;
+        // The rest is sent all the same: this transaction is lost, and the next one should know every refused record.
+        for (const refusal of refusals) refused.push(...refusedRecords(refusal, this.#limits));
+      }
     }
+    if (type !== undefined) throw new RefusedError(type, refused);
   }
 
   async sendOffsets(offsets: readonly PartitionOffset[], membership: GroupMembership): Promise<void> {
@@ -142,14 +164,66 @@ function refuseUnwritable(records: readonly OutputRecord[]): void {
   if (first !== undefined) throw new RefusedError(first.reason, refused);
 }
 
-/** Groups `records` into sends of at most 1 MiB per partition, or one record; keeps the order within a partition. */
-export function* boundedSends(records: readonly OutputRecord[]): Generator<TopicMessages[]> {
+/** The broker judges a batch by its size after compression, and says so of the batch only. */
+const sizes = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE']);
+/** Reasons that lie in the topic or the client. */
+const batchReasons = new Set([
+  'UNSUPPORTED_COMPRESSION_TYPE',
+  'UNSUPPORTED_FOR_MESSAGE_FORMAT',
+  'POLICY_VIOLATION',
+]);
+const refusals = new Set([...sizes, ...batchReasons, 'INVALID_TIMESTAMP', 'INVALID_RECORD']);
+
+/** Whether the broker refuses the batch for good: sending it again cannot help. */
+function isRefusal({ type }: PartitionError): boolean {
+  return type !== undefined && refusals.has(type);
+}
+
+/**
+ * The records that are the reason of a refusal: those that the broker names (KIP-467), or the only one of its batch. None
+ * when several are too large together, from which `limits` learn.
+ * @throws StreamsError BATCH_REFUSED when the reason lies in no record.
+ */
+export function refusedRecords(refusal: PartitionError, limits: TopicLimits): RefusedRecord[] {
+  const { type: reason = '', topic, partition, recordErrors, errorMessage } = refusal;
+  const sent = refusal.messages as unknown as readonly OutputRecord[];
+  const [only] = sent;
+  limits.expire();
+  if (recordErrors.length > 0) {
+    return recordErrors.flatMap(({ batchIndex }) => {
+      const record = sent[batchIndex];
+      return record === undefined ? [] : [{ record, reason }];
+    });
+  }
+  if (sizes.has(reason) && sent.length > 1) {
+    const bytes = sent.reduce((sum, record) => sum + recordBytes(record), 0);
+    limits.lower(topic, Math.min(bytes, limits.of(topic)));
+    return [];
+  }
+  if (only !== undefined && sent.length === 1 && !batchReasons.has(reason)) return [{ record: only, reason }];
+  throw new StreamsError(
+    'BATCH_REFUSED',
+    `the broker refuses what is written to ${topic}-${partition} (${reason}) for a reason that lies in no record: ` +
+      `${errorMessage ?? 'it gives none'}; fix it, then start again`,
+  );
+}
+
+/**
+ * Groups `records` into sends of at most 1 MiB per partition or what its topic takes in one batch, or one record; keeps
+ * the order within a partition. A record that may be too large for its topic is alone in its batch, so that the
+ * broker's answer is about it.
+ * @param limitOf - the most that a batch of several records may take in a topic.
+ */
+export function* boundedSends(
+  records: readonly OutputRecord[],
+  limitOf: (topic: string) => number,
+): Generator<TopicMessages[]> {
   let topics = new Map<string, SendOfTopic>();
   for (const record of records) {
     const size = recordBytes(record);
     let of = topics.get(record.topic);
     const before = of?.bytes.get(record.partition) ?? 0;
-    if (before > 0 && before + size > maxPartitionBytes) {
+    if (before > 0 && before + size > Math.min(maxPartitionBytes, limitOf(record.topic))) {
       yield asTopicMessages(topics);
       topics = new Map();
       of = undefined;

@@ -9,7 +9,6 @@ const refusals = new Set([
   'RECORD_LIST_TOO_LARGE',
   'INVALID_TIMESTAMP',
   'INVALID_RECORD',
-  'CORRUPT_MESSAGE',
 ]);
 /** The group has a newer generation: it refuses this member's offsets, and the next join says which tasks it keeps. */
 const lostMembership = new Set([

@@ -1,6 +1,7 @@
 import { joinOf, noClaim, taskProtocol, type Join } from './assignor.ts';
 import { Attempt } from './attempt.ts';
 import { commit, type CommitStep } from './commit.ts';
+import { changelogSpecs } from './changelogs.ts';
 import { closeTimeoutMs, type StreamsConfig } from './config.ts';
 import { StreamsError } from './errors.ts';
 import { PositionResets } from './position-resets.ts';
@@ -15,6 +16,7 @@ import { RecordProcessor } from './processor.ts';
 import { TransactionalProducer } from './producer.ts';
 import { partitionName } from './record.ts';
 import { RecoveryPolicy } from './recovery.ts';
+import { TopicLimits } from './topic-limits.ts';
 import { Restorer } from './restore.ts';
 import { Signal } from './signal.ts';
 import { Task } from './task.ts';
@@ -43,6 +45,7 @@ export class StreamThread {
   readonly #topology: Topology;
   readonly #options: ThreadOptions;
   readonly #bisection = new Bisection();
+  readonly #limits = new TopicLimits();
   readonly #tasks = new TaskSet(this.#bisection);
   /** Tasks whose stores are being filled. */
   readonly #restoring = new Set<Task>();
@@ -157,9 +160,18 @@ export class StreamThread {
     return this.#joined !== undefined && this.#join === this.#joined;
   }
 
-  #openProducer(): Promise<TransactionalProducer> {
+  async #openProducer(): Promise<TransactionalProducer> {
     const { connection, log } = this.#config;
-    return TransactionalProducer.open(connection, { transactionalId: this.#id, log });
+    await this.#limits.read(this.#options.admin, this.#outputTopics);
+    return TransactionalProducer.open(connection, { transactionalId: this.#id, log, limits: this.#limits });
+  }
+
+  /** The topics that transactions write to, as far as the topology names them. */
+  get #outputTopics(): string[] {
+    const { applicationId, deadLetterTopic } = this.#config;
+    const changelogs = changelogSpecs(this.#topology, applicationId).map(({ name }) => name);
+    const { sinkTopics } = this.#topology;
+    return [...sinkTopics, ...changelogs, ...(deadLetterTopic === undefined ? [] : [deadLetterTopic])];
   }
 
   #newMember(): GroupMember {

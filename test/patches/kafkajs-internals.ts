@@ -191,6 +191,23 @@ const produceRequest = (
   }
 ).protocol({ version: 7 });
 
+const produceProtocol = require('kafkajs/src/protocol/requests/produce') as {
+  readonly versions: readonly string[];
+  readonly protocol: (of: { version: number }) => (produce: object) => {
+    readonly response: { readonly decode: (bytes: Buffer) => Promise<ProduceResponse> };
+  };
+};
+
+/** The versions of a produce request that the client can speak. */
+export function produceRequestVersions(): readonly string[] {
+  return produceProtocol.versions;
+}
+
+/** Decodes what a broker has answered to a produce request of that version. */
+export function decodeProduceResponse(version: number, bytes: Buffer): Promise<ProduceResponse> {
+  return produceProtocol.protocol({ version })({}).response.decode(bytes);
+}
+
 const createRequest = require('kafkajs/src/protocol/request') as (request: {
   readonly correlationId: number;
   readonly clientId: string;
