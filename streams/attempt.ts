@@ -1,6 +1,6 @@
-import type { Bisection } from './bisection.ts';
 import type { Join } from './assignor.ts';
 import type { GroupMembership, InputRecord, OutputRecord, PartitionOffset } from './record.ts';
+import { Origins, type Origin, type RefusedRecord, type Refusals } from './refusals.ts';
 import type { Task } from './task.ts';
 import type { TaskSet } from './task-set.ts';
 
@@ -18,7 +18,7 @@ const flushRecords = 10_000;
 export interface AttemptOptions {
   readonly join: Join;
   readonly tasks: TaskSet;
-  readonly bisection: Bisection;
+  readonly refusals: Refusals;
   /** A transaction takes in records for at most this long. */
   readonly commitIntervalMs: number;
   /** Whether to take in no more records: the assignment has changed, or the thread closes. */
@@ -36,12 +36,12 @@ export class Attempt {
   records = 0;
   /** Time spent in operators. */
   processMs = 0;
-  first: InputRecord | undefined;
   oldestTimestamp: number | undefined;
   /** The offsets to commit; empty until commit() asked for them. */
   committing: readonly PartitionOffset[] = [];
   /** Whether the request that commits it was about to be sent: before that it cannot have taken effect. */
   mayHaveLanded = false;
+  readonly #origins = new Origins();
   readonly #options: AttemptOptions;
 
   constructor(options: AttemptOptions) {
@@ -58,7 +58,7 @@ export class Attempt {
    * assignment has changed. Processes lazily: records are taken in while earlier outputs are being sent.
    */
   *outputs(): Iterable<readonly OutputRecord[]> {
-    const { tasks, bisection, commitIntervalMs, isOver, onChunk } = this.#options;
+    const { tasks, commitIntervalMs, isOver, onChunk } = this.#options;
     for (const task of tasks.dirty) this.tasks.add(task);
     for (let isFirst = true; ; isFirst = false) {
       const outputs: OutputRecord[] = [];
@@ -68,10 +68,9 @@ export class Attempt {
       onChunk();
       yield outputs;
       const isLate = performance.now() - this.startedAt >= commitIntervalMs;
-      const isFull = this.records >= bisection.limit;
       // The first chunk is sent only once the transaction has begun: records fetched meanwhile still join it.
       const isDrained = (ended && !isFirst) || !tasks.hasRecords;
-      if (isDrained || isLate || isFull || isOver()) return;
+      if (isDrained || isLate || isOver()) return;
     }
   }
 
@@ -108,10 +107,16 @@ export class Attempt {
     return this.committing.filter(({ partition }) => partition === task.partition);
   }
 
+  /** The input record that is to blame for a refused record. */
+  originOf(refused: RefusedRecord): Origin | undefined {
+    const task = [...this.tasks].find(({ partition }) => partition === refused.record.partition);
+    return this.#origins.of(refused, task?.stores ?? []);
+  }
+
   /** @returns whether no record is left. Time ends a chunk and never changes an output. */
   #processChunk(outputs: OutputRecord[]): boolean {
-    const { tasks, bisection } = this.#options;
-    const until = Math.min(this.records + chunkRecords, bisection.limit);
+    const { tasks } = this.#options;
+    const until = this.records + chunkRecords;
     const startedAt = performance.now();
     while (this.records < until && performance.now() - startedAt < chunkMs) {
       const taken = tasks.take(Math.min(clockRecords, until - this.records));
@@ -124,10 +129,10 @@ export class Attempt {
 
   #process({ processor }: Task, record: InputRecord, outputs: OutputRecord[]): void {
     this.records += 1;
-    this.first ??= record;
     this.oldestTimestamp = Math.min(this.oldestTimestamp ?? record.timestamp, record.timestamp);
-    const refusal = this.#options.bisection.refusalOf(record);
+    const refusal = this.#options.refusals.of(record);
     if (refusal === undefined) processor.process(record, outputs);
     else processor.refuse(record, refusal, outputs);
+    this.#origins.note(record, outputs);
   }
 }

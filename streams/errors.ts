@@ -104,6 +104,40 @@ export function deadLetter(topic: string, record: InputRecord, failure: RecordFa
   };
 }
 
+/** The refusal of a dead letter: Kafka's name of the reason, and when, in epoch milliseconds. */
+export interface RefusedLetter {
+  readonly reason: string;
+  readonly atMs: number;
+}
+
+/** Longer keys are left out of the smallest dead letter. */
+const maxKeyBytes = 1024;
+
+/**
+ * The smallest dead letter of `record`, for a dead-letter topic that has refused the whole one: what failed and where
+ * the record is, without its value and headers, and with a timestamp that the topic takes.
+ */
+export function smallestDeadLetter(
+  topic: string,
+  record: InputRecord,
+  failure: RecordFailure,
+  refused: RefusedLetter,
+): OutputRecord {
+  const { key, timestamp } = record;
+  const without = `without value and headers, because the broker refused the whole dead letter: ${refused.reason}`;
+  return deadLetter(
+    topic,
+    {
+      ...record,
+      key: key === null || key.length > maxKeyBytes ? null : key,
+      value: null,
+      headers: {},
+      timestamp: refused.reason === 'INVALID_TIMESTAMP' ? refused.atMs : timestamp,
+    },
+    { ...failure, message: `${failure.message}; ${without}` },
+  );
+}
+
 /**
  * The frames of an error's stack, with file names but no directories: a dead letter does not reveal where the program
  * is installed, and is the same on every machine. The message before the frames may quote the record, even in lines

@@ -1,8 +1,17 @@
 import { changelogTopic } from './changelogs.ts';
-import { deadLetter, stackFrames, StreamsError, type ErrorHandlers, type RecordFailure } from './errors.ts';
+import {
+  deadLetter,
+  smallestDeadLetter,
+  stackFrames,
+  StreamsError,
+  type ErrorHandlers,
+  type RecordFailure,
+  type RefusedLetter,
+} from './errors.ts';
 import { Dropped, Rejected } from './outcome.ts';
 import type { BatchFault } from '../kafka/record-batch.ts';
 import type { InputRecord, OutputRecord, RecordContext } from './record.ts';
+import type { Refusal } from './refusals.ts';
 import { SerdeError } from './serdes.ts';
 import { StateStore } from './store.ts';
 import { Tally } from './tally.ts';
@@ -22,6 +31,8 @@ export interface ProcessorOptions {
   readonly applicationId: string;
   readonly handlers: ErrorHandlers;
   readonly deadLetterTopic: string | undefined;
+  /** The bytes that a topic takes for sure: larger store entries are sent with the outputs. Default: any number. */
+  readonly limitOf?: (topic: string) => number;
 }
 
 /**
@@ -36,6 +47,7 @@ export class RecordProcessor {
   readonly #sources = new Map<string, Source>();
   readonly #handlers: ErrorHandlers;
   readonly #deadLetterTopic: string | undefined;
+  readonly #limitOf: (topic: string) => number;
   #outputs: OutputRecord[] = [];
   #input: InputRecord | undefined;
   // The operator that runs, for failures: a field is cheaper than a stack frame for each operator.
@@ -44,8 +56,9 @@ export class RecordProcessor {
   constructor(
     topology: Topology,
     partition: number,
-    { applicationId, handlers, deadLetterTopic }: ProcessorOptions,
+    { applicationId, handlers, deadLetterTopic, limitOf = () => Infinity }: ProcessorOptions,
   ) {
+    this.#limitOf = limitOf;
     this.#handlers = handlers;
     this.#deadLetterTopic = deadLetterTopic;
     this.tally = new Tally(`0_${partition}`);
@@ -79,7 +92,7 @@ export class RecordProcessor {
     this.#outputs = outputs;
     this.#input = record;
     this.#current = source.node.name;
-    for (const store of this.stores) store.onRecord(record.timestamp);
+    for (const store of this.stores) store.onRecord(record.timestamp, record);
     let seam: RecordFailure['seam'] = 'deserialization';
     try {
       const key = source.node.key.deserialize(record.key);
@@ -89,6 +102,8 @@ export class RecordProcessor {
       const { topic, partition, offset, timestamp, headers } = record;
       source.forward(value, { topic, partition, offset, timestamp, key, headers });
       this.tally.keep();
+      for (const store of this.stores)
+        for (const write of store.largeWrites(this.#limitOf(store.changelog))) outputs.push(write);
     } catch (error) {
       if (error instanceof StreamsError) throw error;
       outputs.length = start;
@@ -98,21 +113,26 @@ export class RecordProcessor {
     }
   }
 
-  /** Handles a record whose output the broker refused; `code` is Kafka's name of the reason. */
-  refuse(record: InputRecord, code: string, outputs: OutputRecord[]): void {
+  /** Handles a record whose output, or store entry, the broker refused. */
+  refuse(record: InputRecord, { reason: code, letter }: Refusal, outputs: OutputRecord[]): void {
     const node = this.#sources.get(record.topic)?.node.name ?? record.topic;
     const message = `the broker refused an output of this record: ${code}`;
-    this.#fail(record, { seam: 'production', code, message, stack: operatorFrame(node), node }, outputs);
+    const failure = { seam: 'production', code, message, stack: operatorFrame(node), node } as const;
+    this.#fail(record, failure, outputs, letter);
   }
 
-  #fail(record: InputRecord, failure: RecordFailure, outputs: OutputRecord[]): void {
+  #fail(record: InputRecord, failure: RecordFailure, outputs: OutputRecord[], refused?: RefusedLetter): void {
     const response = this.#handlers[failure.seam](failure, record);
     if (response === 'continue') {
       this.tally.dropped(failure.node, failure.code);
       this.tally.keep();
     } else if (response === 'deadLetter' && this.#deadLetterTopic !== undefined) {
       this.tally.deadLettered(failure.node, failure.code);
-      outputs.push(deadLetter(this.#deadLetterTopic, record, failure));
+      outputs.push(
+        refused === undefined
+          ? deadLetter(this.#deadLetterTopic, record, failure)
+          : smallestDeadLetter(this.#deadLetterTopic, record, failure, refused),
+      );
     } else {
       const place = `${record.topic}-${record.partition} offset ${record.offset}, operator ${failure.node}`;
       throw new StreamsError(

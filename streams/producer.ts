@@ -180,8 +180,8 @@ function isRefusal({ type }: PartitionError): boolean {
 }
 
 /**
- * The records that are the reason of a refusal: those that the broker names (KIP-467), or the only one of its batch. None
- * when several are too large together, from which `limits` learn.
+ * The records that are the reason of a refusal: those that the broker names (KIP-467), or one that was alone because it
+ * may be too large. None when a batch is too large that seemed to fit, from which `limits` learn.
  * @throws StreamsError BATCH_REFUSED when the reason lies in no record.
  */
 export function refusedRecords(refusal: PartitionError, limits: TopicLimits): RefusedRecord[] {
@@ -195,9 +195,13 @@ export function refusedRecords(refusal: PartitionError, limits: TopicLimits): Re
       return record === undefined ? [] : [{ record, reason }];
     });
   }
-  if (sizes.has(reason) && sent.length > 1) {
+  if (sizes.has(reason)) {
     const bytes = sent.reduce((sum, record) => sum + recordBytes(record), 0);
-    limits.lower(topic, Math.min(bytes, limits.of(topic)));
+    if (only !== undefined && sent.length === 1 && bytes > limits.of(topic))
+      return [{ record: only, reason }];
+    // Half, so that after a few refusals each record is alone in its batch; less than a single one has, so that it counts
+    // as one that may be too large.
+    limits.lower(topic, sent.length > 1 ? bytes >> 1 : bytes - 1);
     return [];
   }
   if (only !== undefined && sent.length === 1 && !batchReasons.has(reason)) return [{ record: only, reason }];

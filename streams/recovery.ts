@@ -1,15 +1,9 @@
 import { StreamsError } from './errors.ts';
+import { RefusedError } from './refusals.ts';
 import { kafkaErrorType } from '../kafka/client.ts';
 
 /** Recoveries further apart than this are counted separately. */
 const quietMs = 600_000;
-/** Refusals of a record: sending it again cannot help. */
-const refusals = new Set([
-  'MESSAGE_TOO_LARGE',
-  'RECORD_LIST_TOO_LARGE',
-  'INVALID_TIMESTAMP',
-  'INVALID_RECORD',
-]);
 /** The group has a newer generation: it refuses this member's offsets, and the next join says which tasks it keeps. */
 const lostMembership = new Set([
   'ILLEGAL_GENERATION',
@@ -50,12 +44,12 @@ export class RecoveryPolicy {
    * @throws the error itself when it is a StreamsError, which repeating does not fix; StreamsError
    *   RECOVERIES_EXHAUSTED.
    */
-  judge(error: unknown, inTransaction: boolean): Failure {
+  judge(error: unknown): Failure {
     if (error instanceof StreamsError) throw error;
     const reason = kafkaErrorType(error) ?? (error instanceof Error ? error.name : 'unknown');
     const kind = lostMembership.has(reason)
       ? 'expelled'
-      : inTransaction && refusals.has(reason)
+      : error instanceof RefusedError
         ? 'refused'
         : 'broken';
     if (performance.now() - this.#lastAt > quietMs) this.#recoveries = 0;

@@ -1,6 +1,6 @@
 import { ByteMap } from './byte-map.ts';
 import { StreamsError } from './errors.ts';
-import type { OutputRecord } from './record.ts';
+import { recordBytes, type InputRecord, type OutputRecord } from './record.ts';
 import type { Serde } from './serdes.ts';
 
 /**
@@ -44,6 +44,12 @@ interface Write {
   readonly timestamp: number;
   /** The number of the record that wrote it, counted by onRecord(). */
   readonly record: number;
+  /** That record; undefined when none is known. */
+  readonly origin: InputRecord | undefined;
+  /** The record that the timestamp is from; undefined when none of the transaction. */
+  readonly timestampOrigin: InputRecord | undefined;
+  /** Whether largeWrites() has answered it. */
+  isSent: boolean;
   /** The key's write before that record; undefined when there was none. */
   before: Write | undefined;
 }
@@ -65,6 +71,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   #record = 0;
   #swept = 0;
   #recordTimestamp = 0;
+  #origin: InputRecord | undefined;
   #last: Key | undefined;
 
   constructor(spec: StoreSpec, changelog: string, partition: number) {
@@ -100,8 +107,9 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     if (exists) this.#write(named, undefined);
   }
 
-  /** Attributes the writes up to the next call to a record with this timestamp. */
-  onRecord(timestamp: number): void {
+  /** Attributes the writes up to the next call to a record with this timestamp, which is `origin` if it is given. */
+  onRecord(timestamp: number, origin?: InputRecord): void {
+    this.#origin = origin;
     this.#recordTimestamp = Math.min(Math.max(0, timestamp), maxTimestamp);
     this.#record += 1;
     this.#touched.length = 0;
@@ -122,10 +130,36 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     return this.#overlay.size > 0;
   }
 
-  /** The changelog records of the overlay, one per key. */
+  /**
+   * The changelog records of the current record's writes that have more than `bytes`, when all of the record has
+   * succeeded. They are sent with its outputs: if the broker refuses one, it is known which record is to blame, and not
+   * only which was the last to write the entry.
+   */
+  *largeWrites(bytes: number): Generator<OutputRecord> {
+    for (const name of this.#touched) {
+      const write = this.#overlay.get(name);
+      if (write === undefined || recordBytes(this.#changelogRecord(write)) <= bytes) continue;
+      write.isSent = true;
+      yield this.#changelogRecord(write);
+    }
+  }
+
+  /** The changelog records of the overlay, one per key; those of largeWrites() are not among them. */
   *flush(): Generator<OutputRecord> {
-    for (const { key, value = null, timestamp } of this.#overlay.values())
-      yield { topic: this.changelog, partition: this.#partition, timestamp, key, value, headers: noHeaders };
+    for (const write of this.#overlay.values()) if (!write.isSent) yield this.#changelogRecord(write);
+  }
+
+  #changelogRecord({ key, value, timestamp }: Write): OutputRecord {
+    const { changelog: topic } = this;
+    return { topic, partition: this.#partition, timestamp, key, value: value ?? null, headers: noHeaders };
+  }
+
+  /**
+   * The record that a changelog record has its timestamp from, and the one that was the last to write its entry;
+   * undefined when it was none of the transaction.
+   */
+  originsOf({ topic, key }: OutputRecord): Pick<Write, 'origin' | 'timestampOrigin'> | undefined {
+    return topic !== this.changelog || key === null ? undefined : this.#overlay.get(nameOf(key));
   }
 
   /** Makes the overlay the state, after the transaction was committed. */
@@ -195,12 +229,17 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   #write({ name, bytes }: Key, value: Buffer | undefined): void {
     const last = this.#overlay.get(name);
     const isAgain = last?.record === this.#record;
+    // A late record does not make an entry older. The changelog carries the result, so a restore agrees.
+    const before = value === undefined ? 0 : this.#timestampOf(last, bytes);
+    const isLate = this.#recordTimestamp < before;
     const write = {
       key: bytes,
       value,
-      // A late record does not make an entry older. The changelog carries the result, so a restore agrees.
-      timestamp: Math.max(this.#recordTimestamp, value === undefined ? 0 : this.#timestampOf(last, bytes)),
+      timestamp: isLate ? before : this.#recordTimestamp,
       record: this.#record,
+      origin: this.#origin,
+      timestampOrigin: isLate ? last?.timestampOrigin : this.#origin,
+      isSent: false,
       before: isAgain ? last.before : last,
     };
     // Only the current record can be taken back: older writes would pile up.
@@ -247,7 +286,8 @@ const noHeaders = {};
 
 /** A write that belongs to no record, so that none takes it back. */
 function deletion(key: Buffer, timestamp: number): Write {
-  return { key, value: undefined, timestamp, record: 0, before: undefined };
+  const none = { origin: undefined, timestampOrigin: undefined, before: undefined };
+  return { key, value: undefined, timestamp, record: 0, isSent: false, ...none };
 }
 
 /** The year 10889, because a broker may be configured to accept any timestamp. */

@@ -1,4 +1,3 @@
-import type { Bisection } from './bisection.ts';
 import type { FetchPosition } from '../kafka/fetch.ts';
 import type { InputRecord } from './record.ts';
 import type { Task } from './task.ts';
@@ -6,11 +5,6 @@ import type { Task } from './task.ts';
 /** The tasks of a thread, which take turns. */
 export class TaskSet {
   readonly #tasks = new Map<number, Task>();
-  readonly #bisection: Bisection;
-
-  constructor(bisection: Bisection) {
-    this.#bisection = bisection;
-  }
 
   get(partition: number): Task | undefined {
     return this.#tasks.get(partition);
@@ -47,8 +41,7 @@ export class TaskSet {
 
   /** Whether a record may be taken. */
   get hasRecords(): boolean {
-    for (const task of this.#tasks.values())
-      if (task.isRestored && task.hasWork(this.#mayTake(task))) return true;
+    for (const task of this.#tasks.values()) if (task.isRestored && task.hasWork()) return true;
     return false;
   }
 
@@ -66,7 +59,7 @@ export class TaskSet {
   take(limit: number): { task: Task; records: readonly InputRecord[] } | undefined {
     for (const [partition, task] of this.#tasks) {
       if (!task.isRestored) continue;
-      const records = task.take(limit, this.#mayTake(task));
+      const records = task.take(limit);
       if (records === undefined) continue;
       // It goes to the end of the order, so that a busy task does not starve the others.
       this.#tasks.delete(partition);
@@ -74,9 +67,5 @@ export class TaskSet {
       return { task, records };
     }
     return undefined;
-  }
-
-  #mayTake({ partition }: Task): (topic: string) => boolean {
-    return (topic) => this.#bisection.mayTake(topic, partition);
   }
 }

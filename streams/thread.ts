@@ -5,7 +5,6 @@ import { changelogSpecs } from './changelogs.ts';
 import { closeTimeoutMs, type StreamsConfig } from './config.ts';
 import { StreamsError } from './errors.ts';
 import { PositionResets } from './position-resets.ts';
-import { Bisection } from './bisection.ts';
 import type { Admin } from '../kafka/client.ts';
 import { Fetcher } from '../kafka/fetch.ts';
 import { GroupMember } from '../kafka/group.ts';
@@ -17,6 +16,7 @@ import { TransactionalProducer } from './producer.ts';
 import { partitionName } from './record.ts';
 import { RecoveryPolicy } from './recovery.ts';
 import { TopicLimits } from './topic-limits.ts';
+import { RefusedError, Refusals } from './refusals.ts';
 import { Restorer } from './restore.ts';
 import { Signal } from './signal.ts';
 import { Task } from './task.ts';
@@ -44,9 +44,9 @@ export class StreamThread {
   readonly #config: StreamsConfig;
   readonly #topology: Topology;
   readonly #options: ThreadOptions;
-  readonly #bisection = new Bisection();
+  readonly #refusals = new Refusals();
   readonly #limits = new TopicLimits();
-  readonly #tasks = new TaskSet(this.#bisection);
+  readonly #tasks = new TaskSet();
   /** Tasks whose stores are being filled. */
   readonly #restoring = new Set<Task>();
   readonly #restorer: Restorer;
@@ -270,7 +270,7 @@ export class StreamThread {
       if (this.#tasks.get(partition) === undefined) this.#tasks.add(this.#newTask(partition));
     }
     this.#claim = { generation: generationId, tasks: join.tasks };
-    this.#bisection.onAssignment(positions);
+    this.#refusals.onAssignment(positions);
     this.#resets.clear();
     for (const { topic, partition, committed, position } of positions) {
       this.#tasks.get(partition)?.seek(topic, position, committed);
@@ -300,7 +300,8 @@ export class StreamThread {
 
   #newTask(partition: number): Task {
     const { sourceTopics } = this.#topology;
-    return new Task(partition, sourceTopics, new RecordProcessor(this.#topology, partition, this.#config));
+    const options = { ...this.#config, limitOf: (topic: string) => this.#limits.of(topic) };
+    return new Task(partition, sourceTopics, new RecordProcessor(this.#topology, partition, options));
   }
 
   #remove(task: Task): void {
@@ -396,7 +397,7 @@ export class StreamThread {
     return new Attempt({
       join,
       tasks: this.#tasks,
-      bisection: this.#bisection,
+      refusals: this.#refusals,
       commitIntervalMs: this.#config.commitIntervalMs,
       isOver: () => this.#closing || !this.#isCurrent,
       onChunk: () => {
@@ -416,7 +417,7 @@ export class StreamThread {
       this.#seal('foldIn');
     }
     this.#policy.onCommit();
-    this.#bisection.onCommit(attempt.committing);
+    this.#refusals.onCommit(attempt.committing);
     const { metrics } = this.#config;
     metrics.onCommit({
       records: attempt.records,
@@ -453,17 +454,15 @@ export class StreamThread {
    */
   async #recover(error: unknown, attempt: Attempt | undefined): Promise<void> {
     const { log, metrics } = this.#config;
-    const { reason, kind, pauseMs, recoveries } = this.#policy.judge(error, attempt !== undefined);
+    const { reason, kind, pauseMs, recoveries } = this.#policy.judge(error);
     metrics.onRecovery(reason);
     if (kind === 'expelled')
       log.info({ reason }, 'a rebalance overtook the transaction: aborting and repeating it');
     else log.warn({ reason, recoveries }, 'transaction failed, recovering');
     if (attempt !== undefined) {
       this.#unsettled = attempt;
-      if (kind === 'refused') {
-        const ends = [...attempt.tasks].flatMap((task) => task.uncommitted());
-        this.#bisection.narrow({ records: attempt.records, first: attempt.first, ends }, reason);
-      }
+      if (error instanceof RefusedError)
+        this.#refusals.add(error, (refused) => attempt.originOf(refused), Date.now());
     }
     if (kind === 'expelled') this.#refusedJoin = this.#joined;
     this.#joined = undefined;

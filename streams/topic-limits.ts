@@ -11,7 +11,7 @@ export class TopicLimits {
   readonly #learnt = new Map<string, number>();
   #isStale = true;
 
-  /** Bytes that a batch of several records may take in a topic, before compression. */
+  /** Bytes that a batch may have before compression so that a topic takes it for sure. */
   of(topic: string): number {
     return this.#learnt.get(topic) ?? this.#configured.get(topic) ?? defaultMessageBytes;
   }
@@ -21,13 +21,9 @@ export class TopicLimits {
     this.#isStale = true;
   }
 
-  /**
-   * Learns that a batch of several records with together `bytes` before compression is too large, although it was
-   * within the limit. The limit was lowered, or may not be read, or compression made the batch larger.
-   */
+  /** Learns that a topic takes fewer bytes than it seemed: its limit was lowered, or may not be read. */
   lower(topic: string, bytes: number): void {
-    // Half, so that after a few refusals each record is alone in its batch.
-    this.#learnt.set(topic, bytes >> 1);
+    this.#learnt.set(topic, bytes);
   }
 
   /** Reads the limits of `topics`, at start and after expire(). Those that cannot be read stay as they were. */

@@ -16,6 +16,8 @@ import {
   type Serde,
 } from '../../streams/index.ts';
 import { deadLetterAlways } from '../../streams/errors.ts';
+import { unwritable } from '../../streams/record.ts';
+import type { Refusal } from '../../streams/refusals.ts';
 import { RecordProcessor } from '../../streams/processor.ts';
 import { headerText } from '../../schemas/raw-record.ts';
 
@@ -273,7 +275,7 @@ describe('an error handler', () => {
       applicationId: 'app',
       handlers,
       deadLetterTopic: 'dlq',
-    }).refuse(record, 'MESSAGE_TOO_LARGE', []);
+    }).refuse(record, { reason: 'MESSAGE_TOO_LARGE' }, []);
     assert.deepEqual(
       seen.map(([name, { seam, code, node }, of]) => [name, seam, code, node, of === record]),
       [
@@ -282,6 +284,63 @@ describe('an error handler', () => {
         ['production', 'production', 'MESSAGE_TOO_LARGE', 'raw', true],
       ],
     );
+  });
+});
+
+describe('a record whose output the broker refused', () => {
+  const refuse = (refusal: Refusal, of: InputRecord): OutputRecord => {
+    const builder = new StreamsBuilder();
+    builder.stream('raw', 'in', { key: serdes.utf8, value: serdes.utf8 }).to('out', 'out', out);
+    const options = { applicationId: 'app', handlers: deadLetterAlways, deadLetterTopic: 'dlq' };
+    const outputs: OutputRecord[] = [];
+    new RecordProcessor(builder.build(), 3, options).refuse(of, refusal, outputs);
+    assert.equal(outputs.length, 1);
+    return outputs[0]!;
+  };
+  const large = { ...record, value: Buffer.alloc(50), headers: { from: Buffer.from('x'), gone: null } };
+
+  test('is a dead letter with all of it', () => {
+    const letter = refuse({ reason: 'INVALID_RECORD' }, large);
+    assert.deepEqual(
+      [letter.key, letter.value, letter.timestamp, letter.headers['from'], letter.headers['gone']],
+      [large.key, large.value, large.timestamp, Buffer.from('x'), null],
+    );
+    assert.equal(
+      headerText(letter.headers, errorHeader.message),
+      'the broker refused an output of this record: INVALID_RECORD',
+    );
+  });
+
+  test('is one without value and headers where the broker refused that too, with the place to read them', () => {
+    const letter = refuse(
+      { reason: 'INVALID_RECORD', letter: { reason: 'MESSAGE_TOO_LARGE', atMs: 9 } },
+      large,
+    );
+    assert.deepEqual([letter.key, letter.value, letter.timestamp], [large.key, null, large.timestamp]);
+    assert.deepEqual(new Set(Object.keys(letter.headers)), new Set(Object.values(errorHeader)));
+    assert.equal(headerText(letter.headers, errorHeader.exception), 'INVALID_RECORD');
+    assert.equal(headerText(letter.headers, errorHeader.offset), String(large.offset));
+    assert.match(
+      headerText(letter.headers, errorHeader.message) ?? '',
+      /: INVALID_RECORD; without value and headers, .*: MESSAGE_TOO_LARGE$/,
+    );
+  });
+
+  test('is one of the time of the refusal where the broker refused its timestamp', () => {
+    const refusal = { reason: 'INVALID_TIMESTAMP', letter: { reason: 'INVALID_TIMESTAMP', atMs: 9 } };
+    assert.equal(refuse(refusal, large).timestamp, 9);
+    assert.equal(refuse(refusal, { ...large, key: Buffer.alloc(2_000) }).key, null);
+  });
+
+  test('can be written whatever it is', () => {
+    for (const timestamp of [0, -1, -(2 ** 63), 2 ** 63, Number.MAX_SAFE_INTEGER + 1]) {
+      const strange = { ...record, timestamp, key: null, value: null, headers: { '': [null, null] } };
+      for (const letter of [undefined, { reason: 'MESSAGE_TOO_LARGE', atMs: 9 }])
+        assert.equal(
+          unwritable(refuse({ reason: 'INVALID_RECORD', ...(letter && { letter }) }, strange)),
+          undefined,
+        );
+    }
   });
 });
 

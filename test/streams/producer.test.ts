@@ -86,9 +86,19 @@ describe('the answer of a broker', () => {
 
   test('is about the only record of its batch', () => {
     for (const reason of ['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE', 'INVALID_RECORD']) {
-      const refused = refusedRecords(answer(reason, records.slice(0, 1)), new TopicLimits());
+      const limits = new TopicLimits();
+      limits.lower('a', 10);
+      const refused = refusedRecords(answer(reason, records.slice(0, 1)), limits);
       assert.deepEqual(refused, [{ record: records[0], reason }]);
     }
+  });
+
+  test('names no record that seemed to fit, which counts as large from then on', () => {
+    const limits = new TopicLimits();
+    const large = answer('MESSAGE_TOO_LARGE', records.slice(0, 1));
+    assert.deepEqual(refusedRecords(large, limits), []);
+    assert.ok(recordBytes(records[0]!) > limits.of('a'));
+    assert.equal(refusedRecords(large, limits).length, 1);
   });
 
   test('names none of several that are too large together, and lowers what the next batch may take', () => {
@@ -130,8 +140,8 @@ describe('the limits of topics', () => {
     assert.deepEqual([limits.of('a'), limits.of('b'), limits.of('c')], [3_000, 5_000, 1_048_588]);
     await limits.read(admin({ a: '1' }), ['a', 'b']);
     assert.equal(limits.of('a'), 3_000);
-    limits.lower('a', 2_000);
-    limits.lower('b', 2_000);
+    limits.lower('a', 1_000);
+    limits.lower('b', 1_000);
     limits.expire();
     await limits.read(admin({ a: '3000', b: '4000' }), ['a', 'b']);
     assert.deepEqual([limits.of('a'), limits.of('b')], [1_000, 4_000]);

@@ -277,10 +277,29 @@ describe('an instance that cannot go on', { timeout: 60_000 }, () => {
     assert.notDeepEqual(await cluster.lag([from]), []);
   });
 
-  test('a record whose dead letter is refused as well stops it, naming the record', async (t) => {
+  test('a record whose dead letter is refused as well is one without value and headers', async (t) => {
     const cluster = await Cluster.open(t);
     const [from = ''] = await cluster.createTopics(['in']);
-    const config = { 'max.message.bytes': '1000' };
+    const [to = ''] = await cluster.createTopics(['out'], { config: { 'max.message.bytes': '500' } });
+    const [dead = ''] = await cluster.createTopics(['dlq'], { config: { 'max.message.bytes': '1000' } });
+    const large = { topic: from, partition: 2, key: Buffer.from('u'), value: Buffer.alloc(5_000) };
+    await cluster.append([
+      { ...large, headers: { from: Buffer.from('x') } },
+      { ...large, value: Buffer.from('m1') },
+    ]);
+    await cluster.start(traced(from, to), { deadLetterTopic: dead });
+    await cluster.drained([from]);
+    assert.deepEqual(values(await cluster.read([to])), ['m1']);
+    const [letter, ...more] = await cluster.read([dead]);
+    assert.deepEqual([String(letter?.key), letter?.value, more], ['u', null, []]);
+    assert.equal(headerText(letter?.headers ?? {}, '__streams.errors.exception'), 'MESSAGE_TOO_LARGE');
+    assert.equal(headerText(letter?.headers ?? {}, '__streams.errors.offset'), '0');
+  });
+
+  test('a record whose smallest dead letter is refused as well stops it, naming the record', async (t) => {
+    const cluster = await Cluster.open(t);
+    const [from = ''] = await cluster.createTopics(['in']);
+    const config = { 'max.message.bytes': '300' };
     const [to = '', dead = ''] = await cluster.createTopics(['out', 'dlq'], { config });
     await cluster.append([{ topic: from, partition: 2, value: Buffer.alloc(5_000) }]);
     const { streams } = await cluster.start(traced(from, to), { deadLetterTopic: dead });
