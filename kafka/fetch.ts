@@ -143,7 +143,7 @@ export class Fetcher {
     this.#isClosed = true;
     clearTimeout(this.#timer);
     // A call on a client that is being closed would reopen its connections.
-    const pending = [...this.#requests.values(), this.#refreshing];
+    const pending = [...this.#requests.values(), this.#refreshing ?? Promise.resolve()];
     await settlesWithin(
       Promise.allSettled(pending).then(() => this.#client.disconnect()),
       timeoutMs,
@@ -175,7 +175,6 @@ export class Fetcher {
         for (const answer of partitions) {
           const position = asked.get(nameOf({ topic, partition: answer.partition }));
           if (position !== undefined) await this.#take(nodeId, position, answer);
-          if (this.#isClosed) return;
         }
       }
     } catch (error) {
@@ -184,6 +183,7 @@ export class Fetcher {
   }
 
   async #take(nodeId: string, position: FetchPosition, answer: FetchedRecordSet): Promise<void> {
+    if (this.#isClosed) return;
     const { topic, partition, offset } = position;
     if (answer.error !== undefined) {
       if (answer.error.type === 'OFFSET_OUT_OF_RANGE') this.#hooks.onOutOfRange(position);

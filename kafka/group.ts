@@ -116,7 +116,7 @@ export class GroupMember {
   ): Promise<Position[]> {
     const committed: Position[] = [];
     let open = partitions;
-    while (open.length > 0 && isWanted() && !this.#closing.signal.aborted) {
+    while (open.length > 0 && isWanted() && !this.#isClosing()) {
       const unstable: { topic: string; partition: number }[] = [];
       try {
         const answers = await this.#membership.fetchOffsets({
@@ -168,13 +168,13 @@ export class GroupMember {
 
   async #run(): Promise<void> {
     let failures = 0;
-    while (!this.#closing.signal.aborted) {
+    while (!this.#isClosing()) {
       try {
         await this.#join();
         failures = 0;
         await this.#beat();
       } catch (error) {
-        if (this.#closing.signal.aborted) return;
+        if (this.#isClosing()) return;
         const type = kafkaErrorType(error);
         const isRebalance = type === 'REBALANCE_IN_PROGRESS';
         // While it rejoins it may commit what it had: the group says when that is over.
@@ -193,12 +193,12 @@ export class GroupMember {
   async #join(): Promise<void> {
     const { protocol } = this.#options;
     await this.#membership.connect();
-    if (this.#closing.signal.aborted) return;
+    if (this.#isClosing()) return;
     const joined = await this.#membership.join({
       protocol: { name: protocol.name, metadata: protocol.metadata() },
       assign: (members) => protocol.assign(members),
     });
-    if (this.#closing.signal.aborted) {
+    if (this.#isClosing()) {
       await this.#membership.leave();
       return;
     }
@@ -211,9 +211,9 @@ export class GroupMember {
   /** Sends heartbeats until the group says that this generation is over, or has not answered for a session. */
   async #beat(): Promise<void> {
     let beatAt = performance.now();
-    while (!this.#closing.signal.aborted) {
+    while (!this.#isClosing()) {
       await this.#pause(heartbeatMs);
-      if (this.#closing.signal.aborted) return;
+      if (this.#isClosing()) return;
       try {
         await this.#membership.heartbeat();
         beatAt = performance.now();
@@ -225,6 +225,10 @@ export class GroupMember {
         if (isOver || !isRetriable(error) || generationEnds.has(type)) throw error;
       }
     }
+  }
+
+  #isClosing(): boolean {
+    return this.#closing.signal.aborted;
   }
 
   #lose(): void {

@@ -1,26 +1,20 @@
-import { joinOf, noClaim, taskProtocol, type Join } from './assignor.ts';
+import { joinOf, taskProtocol, type Join } from './assignor.ts';
 import { Attempt } from './attempt.ts';
 import { commit, type CommitStep } from './commit.ts';
 import { changelogSpecs } from './changelogs.ts';
 import { closeTimeoutMs, type StreamsConfig } from './config.ts';
-import { StreamsError } from './errors.ts';
+import { Ownership } from './ownership.ts';
 import { PositionResets } from './position-resets.ts';
 import type { Admin } from '../kafka/client.ts';
 import { Fetcher } from '../kafka/fetch.ts';
 import { GroupMember } from '../kafka/group.ts';
 import type { Stall } from '../kafka/progress.ts';
 import { Liveness } from './liveness.ts';
-import { committedPositions, type CommittedPosition } from './offsets.ts';
-import { RecordProcessor } from './processor.ts';
 import { TransactionalProducer } from './producer.ts';
-import { partitionName } from './record.ts';
 import { RecoveryPolicy } from './recovery.ts';
 import { TopicLimits } from './topic-limits.ts';
 import { RefusedError, Refusals } from './refusals.ts';
-import { Restorer } from './restore.ts';
 import { Signal } from './signal.ts';
-import { Task } from './task.ts';
-import { TaskSet } from './task-set.ts';
 import type { Topology } from './topology.ts';
 
 /**
@@ -46,11 +40,8 @@ export class StreamThread {
   readonly #options: ThreadOptions;
   readonly #refusals = new Refusals();
   readonly #limits = new TopicLimits();
-  readonly #tasks = new TaskSet();
-  /** Tasks whose stores are being filled. */
-  readonly #restoring = new Set<Task>();
-  readonly #restorer: Restorer;
-  readonly #resets = new PositionResets(this.#tasks);
+  readonly #owned: Ownership;
+  readonly #resets: PositionResets;
   readonly #policy: RecoveryPolicy;
   /** Wakes the loop: records, a join, a restored task, a failure, a close. */
   readonly #wake = new Signal();
@@ -71,26 +62,23 @@ export class StreamThread {
   #closing = false;
   #sweptAt = performance.now();
   readonly #liveness = new Liveness();
-  /** What to claim at the next join. Recoveries keep it, because they must not move tasks. */
-  #claim = noClaim;
 
   constructor(topology: Topology, config: StreamsConfig, options: ThreadOptions) {
-    const { connection, log, metrics, maxRecoveries } = config;
     this.#topology = topology;
     this.#config = config;
     this.#options = options;
-    this.#policy = new RecoveryPolicy(maxRecoveries);
-    this.#restorer = new Restorer(connection, {
-      clientId: `${this.#id}-restore`,
-      admin: options.admin,
-      log,
-      onRestore: (...progress) => {
-        this.#liveness.restored();
-        metrics.onRestore(...progress);
-      },
-    });
+    this.#policy = new RecoveryPolicy(config.maxRecoveries);
     this.#member = this.#newMember();
     this.#fetcher = this.#newFetcher();
+    this.#owned = new Ownership(topology, config, {
+      ...options,
+      member: this.#member,
+      limits: this.#limits,
+      liveness: this.#liveness,
+      onRestored: () => this.#onTasksReady(),
+      onFailure: (error) => this.#fail(error),
+    });
+    this.#resets = new PositionResets(this.#owned.tasks);
   }
 
   /** Runs until close(); rejects when it cannot continue. */
@@ -102,7 +90,7 @@ export class StreamThread {
       await Promise.all([
         this.#member.close(closeTimeoutMs),
         this.#fetcher.close(closeTimeoutMs),
-        this.#restorer.close(closeTimeoutMs),
+        this.#owned.close(closeTimeoutMs),
         this.#producer?.close(closeTimeoutMs),
       ]);
     }
@@ -119,8 +107,8 @@ export class StreamThread {
     return this.#liveness.stalls(limitMs, {
       isReachable: this.#member.isReachable && this.#fetcher.isReachable,
       unassignedMs: this.#member.unassignedMs,
-      isRestoring: this.#restoring.size > 0,
-      isWaiting: (partition) => this.#tasks.get(partition)?.isRestored !== true,
+      isRestoring: this.#owned.isRestoring,
+      isWaiting: (partition) => this.#owned.tasks.get(partition)?.isRestored !== true,
     });
   }
 
@@ -145,7 +133,7 @@ export class StreamThread {
         await this.#resetPositions();
       } else {
         this.#sweep();
-        if (this.#joined !== undefined && this.#isCurrent && this.#tasks.hasWork) {
+        if (this.#joined !== undefined && this.#isCurrent && this.#owned.tasks.hasWork) {
           attempt = this.#attempt(this.#joined);
           await this.#transact(this.#producer, attempt);
         } else await this.#wake.wait(1_000);
@@ -179,7 +167,7 @@ export class StreamThread {
     const protocol = taskProtocol({
       topics: this.#topology.sourceTopics,
       partitions: this.#options.partitions,
-      claim: () => this.#claim,
+      claim: () => this.#owned.claim,
     });
     return new GroupMember(
       connection,
@@ -209,14 +197,14 @@ export class StreamThread {
           // What is fetched between the last outputs and the commit would only be processed by the next transaction: it
           // is fetched at once then, and not record by record with a round trip each.
           if (this.#closing || !this.#isCurrent || this.#isSealed) return { positions: [] };
-          const { positions, isPartial } = this.#tasks.wanted();
+          const { positions, isPartial } = this.#owned.tasks.wanted();
           return { positions: positions.filter((position) => !this.#resets.has(position)), isPartial };
         },
         onFetched: (fetched) => {
           if (this.#closing || !this.#isCurrent) return;
           const { topic, partition, lastStableOffset } = fetched;
           this.#liveness.progress.fetched(topic, partition, lastStableOffset);
-          const task = this.#tasks.get(partition);
+          const task = this.#owned.tasks.get(partition);
           if (task?.isRestored === true && task.accept(fetched)) this.#wake.notify();
         },
         onOutOfRange: (position) => {
@@ -239,164 +227,41 @@ export class StreamThread {
     this.#fetcher.wake();
   }
 
-  /**
-   * Takes over the tasks of `join`: every partition starts at the group's committed offset, once no open transaction
-   * can change it. Also the second half of every recovery: the same offsets say whether a failed transaction was
-   * committed.
-   */
   async #takeOver(join: Join): Promise<void> {
-    const { generationId } = join.membership;
-    const { log, metrics } = this.#config;
     const isWanted = (): boolean => {
       // A wait for another member's open transaction is no standstill of this one.
       this.#liveness.step();
       return this.#join === join && !this.#closing;
     };
-    const [positions] = await Promise.all([
-      committedPositions(
-        this.#options.admin,
-        this.#member,
-        this.#topology.sourceTopics,
-        join.tasks,
-        isWanted,
-      ),
-      generationId === this.#claim.generation ? undefined : this.#options.checkPartitions(),
-    ]);
+    const positions = await this.#owned.takeOver(join, this.#unsettled, isWanted);
     // A newer assignment has arrived: the next round takes it over.
-    if (!isWanted()) return;
-    for (const task of this.#tasks) if (!join.tasks.includes(task.partition)) this.#remove(task);
-    this.#settle(join, positions);
-    for (const partition of join.tasks) {
-      if (this.#tasks.get(partition) === undefined) this.#tasks.add(this.#newTask(partition));
-    }
-    this.#claim = { generation: generationId, tasks: join.tasks };
+    if (positions === undefined) return;
+    this.#unsettled = undefined;
     this.#refusals.onAssignment(positions);
     this.#resets.clear();
-    for (const { topic, partition, committed, position } of positions) {
-      this.#tasks.get(partition)?.seek(topic, position, committed);
-    }
-    this.#liveness.progress.assign(
-      positions.map(({ topic, partition, position }) => ({ topic, partition, committed: position })),
-    );
-    const unread = positions.reduce(
-      (sum, { committed, position, logEnd }) =>
-        sum + (committed === undefined ? Number(logEnd - position) : 0),
-      0,
-    );
-    if (unread > 0) {
-      log.warn(
-        { records: unread },
-        'partitions without a committed offset: reading them from their beginning',
-      );
-    }
     this.#joined = join;
     this.#refusedJoin = undefined;
-    metrics.onRebalance(join.tasks.length);
-    const restored = [...this.#tasks].filter(({ isRestored }) => isRestored);
-    log.info({ generation: generationId, tasks: join.tasks, kept: restored.length }, 'tasks assigned');
-    for (const task of restored) this.#admit(task);
-    this.#restoreTasks();
+    this.#onTasksReady();
   }
 
-  #newTask(partition: number): Task {
-    const { sourceTopics } = this.#topology;
-    const options = { ...this.#config, limitOf: (topic: string) => this.#limits.of(topic) };
-    return new Task(partition, sourceTopics, new RecordProcessor(this.#topology, partition, options));
-  }
-
-  #remove(task: Task): void {
-    this.#tasks.remove(task);
-    const { metrics } = this.#config;
-    for (const { topic, partition } of task.positions()) metrics.onRevoked(topic, partition);
-    for (const store of task.stores) metrics.onStoreClosed(store.name, task.partition);
-  }
-
-  /** Settles each task by the committed offsets, which no transaction of this thread can change any more. */
-  #settle(join: Join, positions: readonly CommittedPosition[]): void {
-    const attempt = this.#unsettled;
-    this.#unsettled = undefined;
-    // Equal offsets mean that the attempt was committed only if nobody else can have committed them: it got to its end,
-    // and no generation has passed in which the task may have been another member's.
-    const mayHaveLanded =
-      attempt?.mayHaveLanded === true && join.membership.generationId <= attempt.membership.generationId + 1;
-    const committed = new Map(positions.map((p) => [partitionName(p.topic, p.partition), p.committed]));
-    const outcomes = new Set<string>();
-    for (const task of this.#tasks) {
-      const attempted = mayHaveLanded ? attempt.committingOf(task) : [];
-      const outcome = task.settle(attempted, (topic) => committed.get(partitionName(topic, task.partition)));
-      if (outcome === 'landed') task.processor.tally.report(this.#config.metrics);
-      else task.processor.tally.forget();
-      if (outcome === 'lost') this.#remove(task);
-      if (attempted.length > 0) outcomes.add(outcome);
-    }
-    if (attempt?.join === join && outcomes.has('landed') && outcomes.has('lost')) {
-      throw new StreamsError(
-        'INVARIANT',
-        `a transaction of group ${join.membership.groupId} is half committed: it has the offsets of some tasks but not of others`,
-      );
-    }
-  }
-
-  /** Restores the stores of new tasks; the other tasks continue meanwhile. */
-  #restoreTasks(): void {
-    const unrestored = [...this.#tasks].filter(({ isRestored }) => !isRestored);
-    for (const task of unrestored) if (!this.#restoring.has(task)) void this.#restore(task);
-    if (unrestored.length === 0) this.#options.onState('RUNNING');
+  /** The tasks that are restored can be fetched. */
+  #onTasksReady(): void {
+    if (this.#isCurrent && this.#failure === undefined && !this.#owned.isRestoring) this.#options.onState('RUNNING');
     this.#fetcher.wake();
-  }
-
-  async #restore(task: Task): Promise<void> {
-    const { log } = this.#config;
-    const isOurs = (): boolean => !this.#closing && this.#tasks.has(task);
-    const startedAt = performance.now();
-    this.#restoring.add(task);
-    this.#liveness.restored();
-    try {
-      const records = await this.#restorer.restore(task, isOurs);
-      if (!isOurs()) return;
-      this.#admit(task);
-      task.isRestored = true;
-      this.#reportStores(task);
-      const durationMs = Math.round(performance.now() - startedAt);
-      log.info({ task: task.id, records, durationMs }, 'task restored');
-      if (this.#isCurrent) this.#restoreTasks();
-    } catch (error) {
-      // A half-filled store is useless: the next takeover creates the task anew.
-      this.#tasks.remove(task);
-      this.#fail(error instanceof Error ? error : new Error('restore failed'));
-    } finally {
-      this.#restoring.delete(task);
-      this.#wake.notify();
-    }
-  }
-
-  /** Refuses a task with state but no position (the group's offsets are lost); with `reset`, deletes the state. */
-  #admit(task: Task): void {
-    if (!task.isUncommitted || task.stores.every(({ size }) => size === 0)) return;
-    const { applicationId, reset, log } = this.#config;
-    if (!reset) {
-      throw new StreamsError(
-        'STATE_WITHOUT_OFFSETS',
-        `task ${task.id} has state in its changelogs, but group ${applicationId} has no committed offset of any of its source ` +
-          'partitions: reading them from the beginning would apply every record to the state a second time. Restore the ' +
-          "group's offsets, or start with --reset to delete the state and rebuild it from what the topics hold",
-      );
-    }
-    log.warn({ task: task.id }, 'reset: deleting the state of the task');
-    for (const store of task.stores) store.clear(Date.now());
+    this.#wake.notify();
   }
 
   #sweep(): void {
     if (performance.now() - this.#sweptAt < this.#config.sweepIntervalMs) return;
     this.#sweptAt = performance.now();
-    for (const task of this.#tasks)
+    for (const task of this.#owned.tasks)
       if (task.isRestored) for (const store of task.stores) store.sweep(Date.now(), sweepEntries);
   }
 
   #attempt(join: Join): Attempt {
     return new Attempt({
       join,
-      tasks: this.#tasks,
+      tasks: this.#owned.tasks,
       refusals: this.#refusals,
       commitIntervalMs: this.#config.commitIntervalMs,
       isOver: () => this.#closing || !this.#isCurrent,
@@ -433,7 +298,7 @@ export class StreamThread {
       for (const { topic, partition, processed, highWatermark } of task.positions()) {
         metrics.onLag(topic, partition, highWatermark > processed ? highWatermark - processed : 0n);
       }
-      this.#reportStores(task);
+      this.#owned.reportStores(task);
     }
   }
 
@@ -441,11 +306,6 @@ export class StreamThread {
   #seal(step: CommitStep): void {
     this.#isSealed = step === 'outputs' || step === 'changelogs';
     if (!this.#isSealed) this.#fetcher.wake();
-  }
-
-  #reportStores(task: Task): void {
-    const { metrics } = this.#config;
-    for (const { name, size, bytes } of task.stores) metrics.onStore(name, task.partition, size, bytes);
   }
 
   /**

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { changelogConfig } from '../../../streams/changelogs.ts';
-import { until } from '../until.ts';
-import { Cluster, type Started } from './cluster.ts';
+import { soon, until } from '../until.ts';
+import { Cluster, type Appended, type Started } from './cluster.ts';
 import { Flow } from './flow.ts';
 import { assertOnceEach, traced, tracedAndCounted } from './traced.ts';
 
@@ -117,5 +117,93 @@ describe('several instances of an application', { timeout: 120_000 }, () => {
     await cluster.drained([from]);
     await first.streams.close();
     assertOnceEach(await cluster.read([to]), sent);
+  });
+
+  test("case 6: an instance recovers beside another one's open transaction, without waiting for its end", async (t) => {
+    const cluster = await Cluster.open(t);
+    const [from = '', to = ''] = await cluster.createTopics(['in', 'out']);
+    const groupId = `${cluster.prefix}app`;
+    let hangs: (() => void) | undefined;
+    let release = (): void => undefined;
+    const hanging = new Promise<void>((resolve) => (hangs = resolve));
+    let mayHang = false;
+    const first = await cluster.start(traced(from, to), {
+      instanceId: 'first',
+      // Its offsets are in the transaction then, which stays open.
+      afterStep: (step) => {
+        if (!mayHang || step !== 'offsets') return;
+        hangs?.();
+        return new Promise<void>((resolve) => (release = resolve));
+      },
+    });
+    t.after(() => release());
+    let fails = false;
+    const second = await cluster.start(traced(from, to), {
+      instanceId: 'second',
+      afterStep: (step) => {
+        if (!fails || step !== 'outputs') return;
+        fails = false;
+        throw new Error('broken');
+      },
+    });
+    const [ofFirst = [], ofSecond = []] = await spread([first, second], [2, 2]);
+    const record = (partition: number): Appended => ({ topic: from, partition, value: Buffer.from('m0') });
+    mayHang = true;
+    await cluster.append(ofFirst.map(record));
+    await soon('the transaction that hangs', hanging);
+    fails = true;
+    await cluster.append(ofSecond.map(record));
+    await until('the offsets of the other instance', async () => {
+      const behind = await cluster.lag([from]);
+      return ofSecond.some((partition) => behind.some((name) => name.startsWith(`${from}-${partition} `)))
+        ? undefined
+        : true;
+    });
+    assert.equal(fails, false);
+    const asking = cluster.kafka.membership({ groupId, sessionTimeout: 10_000, rebalanceTimeout: 10_000 });
+    cluster.after(() => asking.disconnect());
+    await asking.connect();
+    const topics = [{ topic: from, partitions: ofFirst.map((partition) => ({ partition })) }];
+    const [answer] = await asking.fetchOffsets({ topics, requireStable: true });
+    assert.deepEqual(
+      answer?.partitions.map(({ error }) => error?.type),
+      ofFirst.map(() => 'UNSTABLE_OFFSET_COMMIT'),
+      'the transaction had ended before the other instance recovered',
+    );
+    mayHang = false;
+    release();
+    await cluster.drained([from]);
+    await Promise.all([first.streams.close(), second.streams.close()]);
+    assert.equal((await cluster.read([to])).length, 4);
+  });
+
+  test("case 6: a close does not wait for another member's open transaction", async (t) => {
+    const cluster = await Cluster.open(t);
+    const [from = '', to = ''] = await cluster.createTopics(['in', 'out']);
+    const groupId = `${cluster.prefix}app`;
+    // Somebody's transaction holds the offsets of every partition back, for as long as its timeout.
+    const producer = cluster.kafka.producer({
+      transactionalId: `${cluster.prefix}hangs`,
+      transactionTimeout: 60_000,
+      idempotent: true,
+      maxInFlightRequests: 1,
+    });
+    cluster.after(() => producer.disconnect());
+    await producer.connect();
+    const transaction = await producer.transaction();
+    const partitions = [0, 1, 2, 3].map((partition) => ({ partition, offset: '0' }));
+    await transaction.sendOffsets({ consumerGroupId: groupId, topics: [{ topic: from, partitions }] });
+    const { streams } = await cluster.start(traced(from, to));
+    await until('its membership', async () => {
+      const { groups } = await cluster.admin.describeGroups([groupId]);
+      return groups[0]?.state === 'Stable' || undefined;
+    });
+    assert.equal(streams.state, 'REBALANCING');
+    const startedAt = performance.now();
+    await streams.close();
+    const tookMs = performance.now() - startedAt;
+    assert.equal(streams.state, 'NOT_RUNNING');
+    assert.ok(tookMs < 10_000, `the close took ${Math.round(tookMs)} ms`);
+    await transaction.abort();
   });
 });
