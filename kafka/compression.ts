@@ -1,8 +1,9 @@
 /** Decompresses the records of a batch, with each of the codecs that Kafka has, and never to more than a limit. */
 import { gunzipSync } from 'node:zlib';
-import { Decompress as ZstdStream } from 'fzstd';
-import lz4 from 'lz4-napi';
 import snappy from 'snappy';
+import { decompressLz4 } from './codecs/lz4.ts';
+import { Broken, TooLarge } from './codecs/output.ts';
+import { decompressZstd } from './codecs/zstd.ts';
 
 /** What a batch may decompress to. 9 kB of zstd can become 300 MB: it is refused before the memory is taken. */
 export const maxDecompressedBytes = 64 * 1024 * 1024;
@@ -26,7 +27,7 @@ export function decompress(codec: number, bytes: Buffer): Buffer | CompressionFa
   if (name === undefined) return { code: 'UNKNOWN_CODEC', message: `codec ${codec} is none of Kafka's` };
   if (name === 'none') return bytes;
   try {
-    return decompressors[name](bytes);
+    return decompressors[name](bytes, maxDecompressedBytes);
   } catch (error) {
     if (error instanceof TooLarge) {
       const message = `its ${name} data decompresses to more than ${maxDecompressedBytes} bytes`;
@@ -37,14 +38,16 @@ export function decompress(codec: number, bytes: Buffer): Buffer | CompressionFa
   }
 }
 
-const decompressors = { gzip: gunzip, snappy: unsnappy, lz4: unlz4, zstd: unzstd } as const;
+const decompressors = {
+  gzip: gunzip,
+  snappy: unsnappy,
+  lz4: decompressLz4,
+  zstd: decompressZstd,
+} as const;
 
-class TooLarge extends Error {}
-class Broken extends Error {}
-
-function gunzip(bytes: Buffer): Buffer {
+function gunzip(bytes: Buffer, limit: number): Buffer {
   try {
-    return gunzipSync(bytes, { maxOutputLength: maxDecompressedBytes });
+    return gunzipSync(bytes, { maxOutputLength: limit });
   } catch (error) {
     if (error instanceof RangeError && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE')
       throw new TooLarge();
@@ -67,7 +70,7 @@ export function compressSnappy(bytes: Buffer): Buffer {
 }
 
 /** Of either framing: xerial as Java and Go write it, or one raw block as librdkafka does. */
-function unsnappy(bytes: Buffer): Buffer {
+function unsnappy(bytes: Buffer, limit: number): Buffer {
   const blocks: Buffer[] = [];
   if (bytes.subarray(0, 8).equals(xerialMagic)) {
     for (let at = 16; at < bytes.length;) {
@@ -83,7 +86,7 @@ function unsnappy(bytes: Buffer): Buffer {
   let total = 0;
   for (const block of blocks) {
     total += snappyLength(block);
-    if (total > maxDecompressedBytes) throw new TooLarge();
+    if (total > limit) throw new TooLarge();
   }
   const [only] = blocks;
   if (only !== undefined && blocks.length === 1) return uncompressSnappy(only);
@@ -104,20 +107,4 @@ function snappyLength(block: Buffer): number {
 function uncompressSnappy(block: Buffer): Buffer {
   const bytes = snappy.uncompressSync(block);
   return typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
-}
-
-function unlz4(bytes: Buffer): Buffer {
-  return lz4.decompressFrameSync(bytes);
-}
-
-function unzstd(bytes: Buffer): Buffer {
-  const chunks: Uint8Array[] = [];
-  let total = 0;
-  const stream = new ZstdStream((chunk) => {
-    total += chunk.length;
-    if (total > maxDecompressedBytes) throw new TooLarge();
-    chunks.push(chunk);
-  });
-  stream.push(bytes, true);
-  return Buffer.concat(chunks, total);
 }
