@@ -135,8 +135,7 @@ class RecordSetDecoder {
     this.#at += behindLength + length;
     const batch = bytes.subarray(start, this.#at);
     if (magic !== 2) {
-      this.#addUntrusted('UNSUPPORTED_FORMAT', `its format is ${magic}, and only 2 is known`, batch);
-      return this.#looksLikeBatch(this.#at);
+      return this.#addUntrusted('UNSUPPORTED_FORMAT', `its format is ${magic}, and only 2 is known`, batch);
     }
     return this.#decodeFormat2({
       bytes: batch,
@@ -161,8 +160,9 @@ class RecordSetDecoder {
       return true;
     }
     this.#beginAborted(last);
+    const isFollowed = this.#isFollowed();
     // By its header only: what was aborted is nobody's loss, whatever is wrong with it.
-    if (this.#isAborted(batch)) this.#next = this.#behindUntrusted(bytes) + 1n;
+    if (this.#isAborted(batch)) this.#next = this.#lastUntrusted(bytes) + 1n;
     else
       this.#addUntrusted(
         'CORRUPT_BATCH',
@@ -171,7 +171,7 @@ class RecordSetDecoder {
       );
     // It might have been the marker that ends a transaction. The next answer begins behind it, and with the
     // transactions that are aborted there.
-    return this.#aborted.size === 0 && this.#looksLikeBatch(this.#at);
+    return isFollowed && this.#aborted.size === 0;
   }
 
   #decodeIntact(batch: Batch, last: bigint): void {
@@ -240,34 +240,38 @@ class RecordSetDecoder {
     this.#addUntrusted('CUT_BATCH', 'its end is missing', bytes);
   }
 
-  /** Adds the fault of a batch whose header may be wrong. */
-  #addUntrusted(code: BatchFaultCode, message: string, bytes: Buffer): void {
-    this.#addFault(code, message, bytes, this.#behindUntrusted(bytes));
+  /**
+   * Adds the fault of a batch whose header may be wrong.
+   * @returns whether a batch follows that can be decoded.
+   */
+  #addUntrusted(code: BatchFaultCode, message: string, bytes: Buffer): boolean {
+    const isFollowed = this.#isFollowed();
+    this.#addFault(code, message, bytes, this.#lastUntrusted(bytes));
+    return isFollowed;
   }
 
-  /** The last offset to pass over with a batch whose header may be wrong. Rather one too few: they are fetched again. */
-  #behindUntrusted(bytes: Buffer): bigint {
-    const at = this.#at;
-    const set = this.#set.bytes;
-    if (this.#looksLikeBatch(at)) return set.readBigInt64BE(at) - 1n;
-    const base = bytes.length < recordsAt ? -1n : bytes.readBigInt64BE(0);
-    if (base < this.#next - plausibleDistance || base > this.#next + plausibleDistance) return this.#next;
-    // Two fields that agree, as they do until compaction takes records out.
+  /** The last offset to pass over with a batch whose header may be wrong. Rather one too few: it is fetched again. */
+  #lastUntrusted(bytes: Buffer): bigint {
+    if (this.#isFollowed()) return this.#set.bytes.readBigInt64BE(this.#at) - 1n;
+    if (bytes.length < recordsAt) return this.#next;
+    const base = bytes.readBigInt64BE(0);
     const delta = bytes.readInt32BE(lastOffsetDeltaAt);
+    // Two fields that agree, as they do until compaction takes records out.
     const last = bytes.readInt32BE(countAt) - 1 === delta ? base + BigInt(delta) : base;
-    return last > this.#next ? last : this.#next;
+    return last > this.#next && last - this.#next < plausibleDistance ? last : this.#next;
   }
 
-  /** Whether there is a header at that place that can be the next one's. */
-  #looksLikeBatch(at: number): boolean {
+  /** Whether a header follows that can be the next one's. */
+  #isFollowed(): boolean {
     const { bytes } = this.#set;
+    const at = this.#at;
     if (bytes.length - at < behindMagic) return false;
     const distance = bytes.readBigInt64BE(at) - this.#next;
     return (
       bytes.readInt8(at + magicAt) === 2 &&
       bytes.readInt32BE(at + lengthAt) >= recordsAt - behindLength &&
       distance > 0n &&
-      distance <= plausibleDistance
+      distance < plausibleDistance
     );
   }
 

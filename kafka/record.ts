@@ -230,14 +230,15 @@ function readBytes(bytes: Buffer, end: number): Buffer | null {
 function skipHeaders(bytes: Buffer, end: number): void {
   const count = readVarint(bytes);
   if (count < 0) at = nowhere;
-  for (let i = 0; i < count && at < end; i++) {
+  for (let i = 0; i < count; i++) {
+    // Ends the loop too, however many headers are claimed.
+    if (at >= end) at = nowhere;
+    if (at === nowhere) return;
     const name = readVarint(bytes);
     at = name < 0 ? nowhere : at + name;
     const value = readVarint(bytes);
     if (value < -1) at = nowhere;
     else if (value > 0) at += value;
-    if (at > end) at = nowhere;
-    else if (at === end && i < count - 1) at = nowhere;
   }
 }
 

@@ -24,54 +24,20 @@ function lengthCodes(first: number, bits: readonly number[]): { bits: Uint8Array
   }
   return { bits: Uint8Array.from(bits), base };
 }
-const zeros = (count: number): number[] => new Array<number>(count).fill(0);
-const literalCodes = lengthCodes(0, [
-  ...zeros(16),
-  1,
-  1,
-  1,
-  1,
-  2,
-  2,
+const literalCodes = lengthCodes(
+  0,
+  [
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+    15, 16,
+  ],
+);
+const matchCodes = lengthCodes(
   3,
-  3,
-  4,
-  6,
-  7,
-  8,
-  9,
-  10,
-  11,
-  12,
-  13,
-  14,
-  15,
-  16,
-]);
-const matchCodes = lengthCodes(3, [
-  ...zeros(32),
-  1,
-  1,
-  1,
-  1,
-  2,
-  2,
-  3,
-  3,
-  4,
-  4,
-  5,
-  7,
-  8,
-  9,
-  10,
-  11,
-  12,
-  13,
-  14,
-  15,
-  16,
-]);
+  [
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1,
+    1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+  ],
+);
 
 const literalTable = fseTable(
   6,

@@ -1,51 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { decodeRecordSet, type DecodedRecordSet, type RecordSet } from '../../kafka/record-batch.ts';
-import { encodeBatch, type BatchRecord, type RecordBatch } from '../patches/record-batch.ts';
-
-/** Decodes batches as one answer of a fetch that asked for offset 0. */
-function decode(bytes: Buffer | readonly Buffer[], options: Partial<RecordSet> = {}): DecodedRecordSet {
-  const all = Buffer.isBuffer(bytes) ? bytes : Buffer.concat(bytes);
-  return decodeRecordSet({
-    topic: 'topic',
-    partition: 3,
-    fetchOffset: 0n,
-    bytes: all,
-    abortedTransactions: [],
-    ...options,
-  });
-}
-
-/** A batch of records with these values, one an offset. */
-function batch(firstOffset: bigint, values: string, more: Partial<RecordBatch> = {}): Promise<Buffer> {
-  const records = values
-    .split('')
-    .map((value, offsetDelta): BatchRecord => ({ offsetDelta, timestampDelta: 0n, value }));
-  return encodeBatch({ firstOffset, firstTimestamp: 1_000n, records, ...more });
-}
-
-/** The marker that ends a transaction. */
-function marker(firstOffset: bigint, producerId: bigint, kind: 'abort' | 'commit'): Promise<Buffer> {
-  const key = Buffer.from([0, 0, 0, kind === 'abort' ? 0 : 1]);
-  const records = [{ offsetDelta: 0, timestampDelta: 0n, key, value: Buffer.alloc(6) }];
-  return encodeBatch({
-    firstOffset,
-    firstTimestamp: 0n,
-    records,
-    producerId,
-    transactional: true,
-    attributes: 32,
-  });
-}
-
-/** Values by offset, and where to go on. */
-function summary({ records, nextOffset }: DecodedRecordSet): { records: string[]; nextOffset: bigint } {
-  return {
-    records: records.map(({ offset, value, fault }) => `${offset} ${fault?.code ?? String(value)}`),
-    nextOffset,
-  };
-}
+import { encodeBatch } from '../patches/record-batch.ts';
+import { batch, decode, marker, summary } from './record-sets.ts';
 
 test('a record has its topic, partition, offset, timestamp, key, value and headers', async () => {
   const { records, nextOffset } = decode(
