@@ -34,7 +34,21 @@ test('each changed byte of a batch is noticed, and never moves the reader past t
     const { records, nextOffset } = decode(answer, { fetchOffset: 10n });
     // Neither the first offset nor the epoch of the leader is under the checksum.
     if (at >= 8 && (at < 12 || at >= 16)) assert.ok(records[0]!.fault !== undefined, `byte ${at}`);
-    if (at >= 8) assert.ok(nextOffset > 10n && nextOffset <= 14n, `byte ${at}: ${nextOffset}`);
+    assert.ok(nextOffset > 10n && nextOffset <= 14n, `byte ${at}: ${nextOffset}`);
+  }
+});
+
+test('a first offset that does not fit is a fault, though no checksum covers it', async () => {
+  const at = async (base: bigint): Promise<Buffer[]> => [
+    await batch(0n, 'abc'),
+    changed(await batch(3n, 'def'), (copy) => copy.writeBigInt64BE(base)),
+    await batch(6n, 'g'),
+  ];
+  // Before the batch before it, into it, into the batch behind it, behind that one, and where no log ends.
+  for (const base of [-3n, 0n, 2n, 4n, 100n, 2n ** 62n]) {
+    const place = base === 4n ? 4 : 3;
+    const expected = { records: ['0 a', '1 b', '2 c', `${place} CORRUPT_BATCH`, '6 g'], nextOffset: 7n };
+    assert.deepEqual(summary(decode(await at(base))), expected, `first offset ${base}`);
   }
 });
 
