@@ -162,10 +162,7 @@ class RecordSetDecoder {
     const isFollowed = this.#isFollowed();
     // By its header only: what was aborted is nobody's loss, whatever is wrong with it.
     if (this.#isAborted(batch)) this.#next = this.#lastUntrusted(bytes) + 1n;
-    else {
-      const message = isIntact ? 'its offsets are wrong' : 'its checksum is wrong';
-      this.#addUntrusted('CORRUPT_BATCH', message, bytes);
-    }
+    else this.#addUntrusted('CORRUPT_BATCH', `its ${isIntact ? 'offsets are' : 'checksum is'} wrong`, bytes);
     // It might have been the marker that ends a transaction. The next answer begins behind it, and with the
     // transactions that are aborted there.
     return isFollowed && this.#aborted.size === 0;
