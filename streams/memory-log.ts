@@ -1,15 +1,40 @@
 import type { TransactionalLog } from './commit.ts';
-import { partitionName, type Headers, type OutputRecord, type PartitionOffset } from './record.ts';
+import type { TopicSpec } from '../kafka/topics.ts';
+import {
+  partitionName,
+  unwritable,
+  type Headers,
+  type OutputHeaders,
+  type OutputRecord,
+  type PartitionOffset,
+} from './record.ts';
+import { RefusedError, type RefusedRecord } from './refusals.ts';
+import { defaultMessageBytes } from './topic-limits.ts';
 
-/** Topics in memory with one transactional producer: the test driver's replacement of a broker. */
+/** Kafka's default of message.timestamp.after.max.ms. */
+const defaultAheadMs = 3_600_000;
+
+/**
+ * Topics in memory with one transactional producer: the test driver's replacement of a broker. It refuses what a broker
+ * refuses: records that are larger than their topic takes, or too far ahead, or have no key in a compacted topic, and
+ * those that no client can write.
+ */
 export class MemoryLog implements TransactionalLog {
   /** Committed offsets by partition name. */
   readonly offsets = new Map<string, bigint>();
   readonly #committed = new Map<string, OutputRecord<Headers>[]>();
+  /** The settings of topics that differ from Kafka's defaults, by topic. */
+  readonly #configs: ReadonlyMap<string, TopicSpec['config']>;
+  readonly #now: () => number;
   /** The records of the last committed transaction, in the order in which they were sent. */
   lastCommitted: readonly OutputRecord<Headers>[] = [];
   #records: OutputRecord<Headers>[] = [];
   #pending: readonly PartitionOffset[] = [];
+
+  constructor(topics: readonly TopicSpec[], now: () => number) {
+    this.#configs = new Map(topics.map(({ name, config }) => [name, config]));
+    this.#now = now;
+  }
 
   begin(): Promise<void> {
     this.settle();
@@ -17,6 +42,12 @@ export class MemoryLog implements TransactionalLog {
   }
 
   send(records: readonly OutputRecord[]): Promise<void> {
+    const refused = records.flatMap((record): RefusedRecord[] => {
+      const reason = this.#refusalOf(record);
+      return reason === undefined ? [] : [{ record, reason }];
+    });
+    const [first] = refused;
+    if (first !== undefined) return Promise.reject(new RefusedError(first.reason, refused));
     // No spread: a test may send more records than a call takes arguments.
     for (const record of records) this.#records.push(written(record));
     return Promise.resolve();
@@ -51,6 +82,53 @@ export class MemoryLog implements TransactionalLog {
   read(topic: string, partition: number): readonly OutputRecord<Headers>[] {
     return this.#committed.get(partitionName(topic, partition)) ?? [];
   }
+
+  /** The bytes of a batch that a topic takes. */
+  limitOf(topic: string): number {
+    return Number(this.#configs.get(topic)?.['max.message.bytes'] ?? defaultMessageBytes);
+  }
+
+  /** In the order in which client and broker look. */
+  #refusalOf(record: OutputRecord): string | undefined {
+    const reason = unwritable(record);
+    if (reason !== undefined) return reason;
+    const config = this.#configs.get(record.topic) ?? {};
+    if (encodedBatchBytes(record) > this.limitOf(record.topic)) return 'MESSAGE_TOO_LARGE';
+    const aheadMs = Number(config['message.timestamp.after.max.ms'] ?? defaultAheadMs);
+    if (record.timestamp - this.#now() > aheadMs) return 'INVALID_TIMESTAMP';
+    const isCompacted = config['cleanup.policy']?.split(',').includes('compact') ?? false;
+    return isCompacted && record.key === null ? 'INVALID_RECORD' : undefined;
+  }
+}
+
+/** The bytes of a batch that holds only this record, without compression: what a broker compares with its limit. */
+export function encodedBatchBytes({ key, value, headers }: OutputRecord): number {
+  const list = headerList(headers);
+  // Attributes, the distances of timestamp and offset, key, value and headers.
+  let body = 3 + sizedBytes(key) + sizedBytes(value) + varintBytes(list.length);
+  for (const [name, header] of list) body += sizedBytes(name) + sizedBytes(header);
+  // The header of a batch has 61 bytes.
+  return 61 + varintBytes(body) + body;
+}
+
+function headerList(headers: OutputHeaders): [string, string | Buffer | null][] {
+  return Object.entries(headers).flatMap(([name, value]) => {
+    const values = Array.isArray(value) ? (value as readonly (Buffer | null)[]) : [value];
+    return values.map((one): [string, string | Buffer | null] => [name, one as string | Buffer | null]);
+  });
+}
+
+function sizedBytes(bytes: string | Buffer | null): number {
+  // Null has the length -1, which takes one byte.
+  const length = bytes === null ? 0 : Buffer.byteLength(bytes);
+  return varintBytes(length) + length;
+}
+
+/** A varint has seven bits a byte, and one bit for the sign. */
+function varintBytes(value: number): number {
+  let size = 1;
+  for (let rest = value * 2; rest > 127; rest = Math.floor(rest / 128)) size += 1;
+  return size;
 }
 
 /** The record with its headers as bytes, as a log holds them. */

@@ -1,9 +1,12 @@
+import { changelogSpecs } from './changelogs.ts';
 import { commit, type CommitStep } from './commit.ts';
+import type { TopicSpec } from '../kafka/topics.ts';
 import { deadLetterAlways, type ErrorHandlers } from './errors.ts';
 import { MemoryLog } from './memory-log.ts';
 import { noMetrics } from './metrics.ts';
 import { RecordProcessor, type ProcessorOptions } from './processor.ts';
 import { seededRandom } from './random.ts';
+import { Origins, RefusedError, Refusals } from './refusals.ts';
 import {
   partitionName,
   type GroupMembership,
@@ -50,10 +53,14 @@ const steps: readonly CommitStep[] = ['begin', 'outputs', 'changelogs', 'offsets
 
 /**
  * Runs a topology without a broker: bytes in, bytes out, through the same processor, tasks, stores and commit function
- * as on a cluster, over topics in memory with transactions. Only committed output can be read.
+ * as on a cluster, over topics in memory with transactions, which refuse what a broker refuses. Only committed output can
+ * be read.
  */
 export class TopologyTestDriver {
-  /** The mocked wall clock, epoch milliseconds: the timestamp of inputs that have none, and the time of punctuate(). */
+  /**
+   * The mocked wall clock, epoch milliseconds: the timestamp of inputs that have none, the time of punctuate(), and the
+   * broker's; with 0 the broker has the real one.
+   */
   nowMs: number;
   /** Values dropped in committed transactions, by `operator/reason`. */
   readonly dropped = new Map<string, number>();
@@ -61,8 +68,9 @@ export class TopologyTestDriver {
   readonly #partitions: number;
   readonly #options: ProcessorOptions;
   readonly #inputs = new Map<string, InputRecord[]>();
-  readonly #log = new MemoryLog();
+  readonly #log: MemoryLog;
   #tasks: Task[] = [];
+  #refusals = new Refusals();
 
   constructor(
     topology: Topology,
@@ -71,13 +79,18 @@ export class TopologyTestDriver {
       nowMs?: number;
       deadLetterTopic?: string;
       handlers?: Partial<ErrorHandlers>;
+      /** The settings of output topics and changelogs, as for creating them; Kafka's defaults, and `changelogSpecs`. */
+      topics?: readonly TopicSpec[];
     } = {},
   ) {
     this.#topology = topology;
     this.#partitions = options.partitions ?? 1;
     this.nowMs = options.nowMs ?? 0;
+    const topics = [...changelogSpecs(topology, applicationId), ...(options.topics ?? [])];
+    this.#log = new MemoryLog(topics, () => this.#brokerNow);
     this.#options = {
       applicationId,
+      limitOf: (topic) => this.#log.limitOf(topic),
       handlers: { ...deadLetterAlways, ...options.handlers },
       deadLetterTopic: options.deadLetterTopic,
     };
@@ -105,12 +118,21 @@ export class TopologyTestDriver {
   }
 
   /**
-   * Processes what was appended, in one transaction.
+   * Processes what was appended, in one transaction; one of which something is refused is repeated, as by an instance.
    * @returns how many records were processed.
    * @throws SimulatedCrash after a crash or failure that was asked for; process() can then be called again.
    */
   async process(options: ProcessOptions = {}): Promise<number> {
+    for (;;) {
+      const processed = await this.#transact(options);
+      if (processed !== undefined) return processed;
+    }
+  }
+
+  /** Answers undefined when something was refused. */
+  async #transact(options: ProcessOptions): Promise<number | undefined> {
     this.#fetch();
+    const origins = new Origins();
     const touched = new Set(this.#tasks.filter(({ isDirty }) => isDirty));
     let processed = 0;
     let offsets: readonly PartitionOffset[] = [];
@@ -121,7 +143,12 @@ export class TopologyTestDriver {
         const outputs: OutputRecord[] = [];
         for (const { task, records } of this.#taken(options)) {
           touched.add(task);
-          for (const record of records) task.processor.process(record, outputs);
+          for (const record of records) {
+            const refusal = this.#refusals.of(record);
+            if (refusal === undefined) task.processor.process(record, outputs);
+            else task.processor.refuse(record, refusal, outputs);
+            origins.note(record, outputs);
+          }
           processed += records.length;
         }
         return [outputs];
@@ -141,11 +168,13 @@ export class TopologyTestDriver {
           throw new SimulatedCrash(`ended after ${step}`);
       });
     } catch (error) {
+      if (error instanceof RefusedError) return this.#refuse(error, origins, offsets);
       if (error instanceof SimulatedCrash && options.failAfter !== undefined)
         this.#recover(attempt.mayHaveLanded ? offsets : []);
       else this.restart();
       throw error;
     }
+    this.#refusals.onCommit(offsets);
     for (const task of touched) this.#count(task);
     return processed;
   }
@@ -190,6 +219,7 @@ export class TopologyTestDriver {
   /** Does what a new process does: settles the open transaction, restores stores, starts at the committed offsets. */
   restart(): void {
     this.#log.settle();
+    this.#refusals = new Refusals();
     this.#tasks = Array.from({ length: this.#partitions }, (_, partition) => {
       const processor = new RecordProcessor(this.#topology, partition, this.#options);
       const task = new Task(partition, this.#topology.sourceTopics, processor);
@@ -212,6 +242,25 @@ export class TopologyTestDriver {
   storeEntries(store: string, partition = 0): [Buffer, Buffer, number][] {
     const found = this.#tasks[partition]?.stores.find(({ name }) => name === store);
     return found === undefined ? [] : [...found.entries()];
+  }
+
+  get #brokerNow(): number {
+    return this.nowMs === 0 ? Date.now() : this.nowMs;
+  }
+
+  #refuse(error: RefusedError, origins: Origins, attempted: readonly PartitionOffset[]): undefined {
+    const storesOf = (partition: number) => this.#tasks[partition]?.stores ?? [];
+    try {
+      this.#refusals.add(
+        error,
+        (refused) => origins.of(refused, storesOf(refused.record.partition)),
+        this.#brokerNow,
+      );
+    } catch (fault) {
+      this.restart();
+      throw fault;
+    }
+    this.#recover(attempted);
   }
 
   // What a running instance does after a failure: the offsets say what became of the transaction.

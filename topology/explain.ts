@@ -18,7 +18,7 @@ import {
 } from '../streams/index.ts';
 import type { VendorName } from '../vendors/index.ts';
 import type { TriggerRule } from './triggers.ts';
-import type { TopicNames } from '../schemas/topics.ts';
+import { topicSpecs, type TopicNames } from '../schemas/topics.ts';
 
 /** A webhook as a raw topic stores it. */
 export interface Delivery {
@@ -66,7 +66,10 @@ export async function explain(
     biometricEvent: writeOnly(createEncoder(schemaId)),
     build: buildId({ version: version(), rules, schemaId }),
   });
-  const driver = new TopologyTestDriver(topology, { deadLetterTopic: topics.deadLetters });
+  const driver = new TopologyTestDriver(topology, {
+    deadLetterTopic: topics.deadLetters,
+    topics: topicSpecs(topics),
+  });
   const topic = topics.raw[vendor];
   const explanations: Explanation[] = [];
   for (const [at, delivery] of deliveries.entries()) {

@@ -5,6 +5,7 @@ import { lookupSchemaId, subjectOf } from '../../schemas/contract.ts';
 import type { SchemaRegistry } from '../../schemas/registry.ts';
 import { biometrics } from '../../topology/biometrics.ts';
 import { buildId } from '../../topology/headers.ts';
+import type { TopicSpec } from '../../kafka/topics.ts';
 import {
   SerdeError,
   TopologyTestDriver,
@@ -57,7 +58,7 @@ export async function deployedTopology(
 export async function recompute(
   topology: Topology,
   raw: readonly InputRecord[],
-  options: { partitions: number; deadLetterTopic: string },
+  options: { partitions: number; deadLetterTopic: string; topics: readonly TopicSpec[] },
 ): Promise<TopologyTestDriver> {
   const driver = new TopologyTestDriver(topology, options);
   for (const record of raw) {

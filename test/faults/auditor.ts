@@ -11,7 +11,7 @@ import { changelogTopic } from '../../streams/changelogs.ts';
 import { errorHeader } from '../../streams/errors.ts';
 import { type InputRecord, type OutputRecord } from '../../streams/index.ts';
 import { kafkaClient, type Admin } from '../../kafka/client.ts';
-import { topicNames } from '../../schemas/topics.ts';
+import { topicNames, topicSpecs } from '../../schemas/topics.ts';
 import {
   compacted,
   compareEntries,
@@ -91,7 +91,11 @@ async function audit(settings: AuditorSettings, admin: Admin): Promise<AuditFigu
 
   const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: settings.registryUrl });
   const topology = await deployedTopology(registry, names, isRefused);
-  const driver = await recompute(topology, raw, { partitions, deadLetterTopic: names.deadLetters });
+  const driver = await recompute(topology, raw, {
+    partitions,
+    deadLetterTopic: names.deadLetters,
+    topics: topicSpecs(names),
+  });
   const expected = await trace(outputTopics.flatMap((topic) => driver.output(topic)));
   const different = compareOutputs(expected, actual, isRefused);
   const state = new Findings();

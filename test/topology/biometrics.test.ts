@@ -15,6 +15,7 @@ import {
   writeOnly,
   type DriverInput,
 } from '../../streams/index.ts';
+import { topicSpecs } from '../../schemas/topics.ts';
 import { vendorNames } from '../../vendors/index.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { dayMs, receivedAt, topics } from './support.ts';
@@ -29,6 +30,7 @@ function driver(partitions = 1): TopologyTestDriver {
     partitions,
     nowMs: receivedAt,
     deadLetterTopic: topics.deadLetters,
+    topics: topicSpecs(topics),
   });
 }
 
@@ -135,7 +137,11 @@ test('a record whose event cannot be written leaves no trace in the stores', asy
     }),
     build: 'b',
   });
-  const bridge = new TopologyTestDriver(topology, { nowMs: receivedAt, deadLetterTopic: topics.deadLetters });
+  const bridge = new TopologyTestDriver(topology, {
+    nowMs: receivedAt,
+    deadLetterTopic: topics.deadLetters,
+    topics: topicSpecs(topics),
+  });
   await bridge.pipe({ topic: topics.raw.oura, value: body() });
   assert.equal(bridge.output(topics.deadLetters).length, 1);
   for (const store of ['points', 'revisions', 'baselines', 'alerts'])
@@ -159,6 +165,7 @@ test('the same logs yield the same events and state, in any order of topics and 
   const run = async (seed?: number): Promise<string[]> => {
     const bridge = driver();
     bridge.append(...month);
+    bridge.nowMs = receivedAt + 31 * dayMs;
     await (seed === undefined ? bridge.process() : bridge.processRandomly(seed));
     const events = Object.values(topics.priority)
       .flatMap((topic) => bridge.output(topic))

@@ -4,7 +4,7 @@ import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometrics } from '../../topology/biometrics.ts';
 import { TopologyTestDriver, writeOnly } from '../../streams/index.ts';
-import { topicNames } from '../../schemas/topics.ts';
+import { topicNames, topicSpecs } from '../../schemas/topics.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { rawRecord, receivedAt, webhookCases } from './cases.ts';
 import { expectCases } from './expect-cases.ts';
@@ -24,6 +24,7 @@ test('each webhook of the table has the expected outcome in the test driver', as
     partitions: 4,
     nowMs: receivedAt,
     deadLetterTopic: names.deadLetters,
+    topics: topicSpecs(names),
   });
   driver.append(...webhookCases.map((webhook) => rawRecord(webhook, (device) => names.raw[device])));
   await driver.process();

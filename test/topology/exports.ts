@@ -8,6 +8,7 @@ import { errorHeader, TopologyTestDriver, writeOnly } from '../../streams/index.
 import { defaultRules } from '../../topology/triggers.ts';
 import { topics } from './support.ts';
 import { headerText } from '../../schemas/raw-record.ts';
+import { topicSpecs } from '../../schemas/topics.ts';
 
 const { decode, prepare } = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
 await prepare(7);
@@ -47,7 +48,11 @@ export class ExportsDriver extends TopologyTestDriver {
       biometricEvent: writeOnly(encode),
       build: 'b',
     });
-    super(topology, { nowMs: takenAt, deadLetterTopic: topics.deadLetters });
+    super(topology, {
+      nowMs: takenAt,
+      deadLetterTopic: topics.deadLetters,
+      topics: topicSpecs(topics),
+    });
   }
 
   /** Sends a body and answers the events that come of it. */
@@ -55,6 +60,7 @@ export class ExportsDriver extends TopologyTestDriver {
     body: unknown,
     { key = 'hk-user-7', headers, at = takenAt }: Arrival = {},
   ): Promise<BiometricEvent[]> {
+    this.nowMs = Math.max(this.nowMs, at);
     const all = headers ?? { scheme: 'bearer', received_at: String(at) };
     const [offset] = this.append({
       topic: topics.raw.healthkit,

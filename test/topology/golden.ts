@@ -11,6 +11,7 @@ import { createDecoder, createEncoder } from '../../schemas/codec.ts';
 import { biometrics } from '../../topology/biometrics.ts';
 import { collectorScheme, rawHeader, headerText } from '../../schemas/raw-record.ts';
 import { errorHeader, TopologyTestDriver, writeOnly, type DriverInput } from '../../streams/index.ts';
+import { topicSpecs } from '../../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { topics } from './support.ts';
@@ -112,7 +113,10 @@ await prepare(7);
 /** Runs raw records through the real topology in the test driver. */
 export async function outcomeOf(records: readonly DriverInput[]): Promise<Outcome> {
   const topology = biometrics({ topics, rules: defaultRules, biometricEvent: writeOnly(encode), build: 'b' });
-  const driver = new TopologyTestDriver(topology, { deadLetterTopic: topics.deadLetters });
+  const driver = new TopologyTestDriver(topology, {
+    deadLetterTopic: topics.deadLetters,
+    topics: topicSpecs(topics),
+  });
   driver.append(...records);
   await driver.process();
   return {

@@ -6,6 +6,7 @@ import { rawHeader } from '../../schemas/raw-record.ts';
 import { noMeasurements, type Reading } from '../../vendors/reading.ts';
 import { newestRevision, revisionsStore } from '../../topology/revisions.ts';
 import {
+  changelogSpecs,
   serdes,
   StreamsBuilder,
   TopologyTestDriver,
@@ -104,7 +105,14 @@ export class ReadingsDriver extends TopologyTestDriver {
       .to('route', 'events', {
         value: writeOnly<BiometricEvent>((event) => Buffer.from(JSON.stringify(event))),
       });
-    super(builder.build(), { deadLetterTopic: 'dead' });
+    const topology = builder.build();
+    // Tests send readings of any year.
+    const config = { 'message.timestamp.after.max.ms': '9223372036854775807' };
+    const changelogs = changelogSpecs(topology, 'test-driver').map(({ name }) => name);
+    super(topology, {
+      deadLetterTopic: 'dead',
+      topics: ['events', ...changelogs].map((name) => ({ name, config })),
+    });
   }
 
   /** Every event so far. */
