@@ -72,9 +72,9 @@ function fail(message) {
 }
 
 const [major, minor] = process.versions.node.split('.').map(Number);
-if (major < 20 || (major === 20 && minor < 12) || major === 21) {
+if (major < 20 || (major === 20 && minor < 19) || major === 21) {
   fail(
-    `Node.js 20.12, or 22 or newer, is needed; this is ${process.version}. Install a newer one and start again.`,
+    `Node.js 24 is recommended, 20.19 or 22 the oldest that works; this is ${process.version}. Install a newer one and start again.`,
   );
 }
 const [command, ...args] = process.argv.slice(2);
@@ -95,10 +95,11 @@ const script = {
   test: ['test/run.ts', 'test'],
   faults: ['test/run.ts', 'faults'],
   edge: ['test/run.ts', 'edge'],
+  node: ['test/on-node.ts'],
   bench: ['test/bench/main.ts'],
 }[command];
 if (script === undefined)
-  fail('usage: node local/bootstrap.mjs prepare|install|start|test|faults|edge|bench [arguments]');
+  fail('usage: node local/bootstrap.mjs prepare|install|start|test|faults|edge|node|bench [arguments]');
 const [file, ...first] = script;
 process.argv = [process.execPath, join(root, file), ...first, ...args];
 const { register } = await import('tsx/esm/api');

@@ -2,13 +2,13 @@
  * `npm test`, `npm run test:faults` and `npm run test:edge`: starts a stack of its own with fresh data on free ports, runs
  * test files against it, and stops it again, also when it is interrupted.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startStack } from '../local/stack.ts';
-import { projectRoot } from '../process/root.ts';
+import { build } from './build.ts';
 import { edgeSeed } from './edge/settings.ts';
 import { faultSeed } from './faults/settings.ts';
 
@@ -119,25 +119,6 @@ async function main(): Promise<number> {
     rmSync(reports, { recursive: true });
     await stack.stop();
   }
-}
-
-/** Builds the product for the processes that tests start; types are checked elsewhere. Answers the built `bridge`. */
-function build(suite: string): string {
-  const folder = join(projectRoot(), '.local', `${suite}-build`);
-  const compiler = join(projectRoot(), 'node_modules', 'typescript', 'bin', 'tsc');
-  const args = [
-    compiler,
-    '-p',
-    'tsconfig.build.json',
-    '--outDir',
-    folder,
-    '--noCheck',
-    '--sourceMap',
-    'false',
-  ];
-  rmSync(folder, { recursive: true, force: true });
-  execFileSync(process.execPath, args, { cwd: projectRoot(), stdio: 'inherit' });
-  return join(folder, 'cli', 'main.js');
 }
 
 function runFiles(
