@@ -8,7 +8,7 @@ import { configured, logOf } from './environment.ts';
 export function define(command: Command): void {
   command
     .description(
-      `Read the raw topics, normalize and analyze, and write to the priority topics until SIGTERM or SIGINT. Exits with 1 and the reason when it cannot continue. Start several to share the work.`,
+      `Read the raw topics, normalize and analyze, and write to the priority topics until SIGTERM or SIGINT. Exits with 1 and the reason when it cannot continue, with 2 when another live process has the same INSTANCE_ID: of two, the younger exits. Start several to share the work.`,
     )
     .option(
       '--reset',

@@ -24,8 +24,8 @@ export type Config<T extends VariableTable> = {
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly faults: readonly string[];
-  constructor(faults: readonly string[]) {
-    super(`the environment is not usable:\n${faults.map((fault) => `  ${fault}`).join('\n')}`);
+  constructor(faults: readonly string[], options?: ErrorOptions) {
+    super(`the environment is not usable:\n${faults.map((fault) => `  ${fault}`).join('\n')}`, options);
     this.faults = faults;
   }
 }

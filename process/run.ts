@@ -1,3 +1,4 @@
+import { ConfigError } from './config.ts';
 import type { Running } from './lifecycle.ts';
 import type { Logger } from './log.ts';
 
@@ -5,7 +6,8 @@ import type { Logger } from './log.ts';
 const heldMs = 2_000;
 
 /**
- * Runs a process until SIGTERM or SIGINT (drain, exit code 0) or until it fails (exit code 1, the reason logged).
+ * Runs a process until SIGTERM or SIGINT (drain, exit code 0) or until it fails (the reason logged; exit code 2 for a fault
+ * of its configuration, else 1).
  * A second signal, a second or more later, ends it at once with exit code 130. SIGHUP only makes parts read files again.
  * @returns the exit code; the caller sets it, so that pending output is still written.
  */
@@ -33,7 +35,7 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
     try {
       await Promise.race([signal, running.failed]);
     } catch (error) {
-      code = 1;
+      code = exitCode(error);
       log.fatal(reason(error), 'failed');
     }
     await running.stop();
@@ -42,13 +44,17 @@ export async function runUntilSignal(log: Logger, start: () => Promise<Running>)
     return code;
   } catch (error) {
     log.fatal(reason(error), 'failed');
-    exitIfHeld(log, 1);
-    return 1;
+    exitIfHeld(log, exitCode(error));
+    return exitCode(error);
   } finally {
     process.off('SIGTERM', onSignal);
     process.off('SIGINT', onSignal);
     process.off('SIGHUP', ignore);
   }
+}
+
+function exitCode(error: unknown): number {
+  return error instanceof ConfigError ? 2 : 1;
 }
 
 function ignore(): void {

@@ -14,6 +14,7 @@ import { TransactionalProducer } from './producer.ts';
 import { RecoveryPolicy } from './recovery.ts';
 import { TopicLimits } from './topic-limits.ts';
 import { RefusedError, Refusals } from './refusals.ts';
+import { RivalCheck } from './rival.ts';
 import { Signal } from './signal.ts';
 import type { Topology } from './topology.ts';
 
@@ -43,6 +44,7 @@ export class StreamThread {
   readonly #owned: Ownership;
   readonly #resets: PositionResets;
   readonly #policy: RecoveryPolicy;
+  readonly #rivals: RivalCheck;
   /** Wakes the loop: records, a join, a restored task, a failure, a close. */
   readonly #wake = new Signal();
   readonly #member: GroupMember;
@@ -68,6 +70,7 @@ export class StreamThread {
     this.#config = config;
     this.#options = options;
     this.#policy = new RecoveryPolicy(config.maxRecoveries);
+    this.#rivals = new RivalCheck(options.admin, config.applicationId, this.#memberClientId);
     this.#member = this.#newMember();
     this.#fetcher = this.#newFetcher();
     this.#owned = new Ownership(topology, config, {
@@ -118,12 +121,17 @@ export class StreamThread {
     return `${applicationId}:${instanceId}`;
   }
 
+  get #memberClientId(): string {
+    return `${this.#id}-consumer`;
+  }
+
   async #round(): Promise<void> {
     this.#liveness.step();
     let attempt: Attempt | undefined;
     try {
       // First of all: a new producer settles what an earlier one, or an earlier process, left open.
       this.#producer ??= await this.#openProducer();
+      await this.#rivals.beforeJoin();
       this.#member.start();
       if (this.#failure !== undefined) throw this.#failure;
       const join = this.#join;
@@ -171,10 +179,11 @@ export class StreamThread {
     });
     return new GroupMember(
       connection,
-      { groupId: applicationId, clientId: `${this.#id}-consumer`, protocol, sessionTimeoutMs, log },
+      { groupId: applicationId, clientId: this.#memberClientId, protocol, sessionTimeoutMs, log },
       {
         onAssigned: (assignment) => {
           this.#join = joinOf(applicationId, assignment);
+          this.#rivals.onJoin(assignment.memberId);
           this.#options.onState('REBALANCING');
           this.#wake.notify();
         },
@@ -319,6 +328,7 @@ export class StreamThread {
     if (kind === 'expelled')
       log.info({ reason }, 'a rebalance overtook the transaction: aborting and repeating it');
     else log.warn({ reason, recoveries }, 'transaction failed, recovering');
+    await this.#rivals.onFailure(reason);
     if (attempt !== undefined) {
       this.#unsettled = attempt;
       if (error instanceof RefusedError)

@@ -10,11 +10,11 @@ import type { TopologyConfig } from './config.ts';
 import { biometricStreams } from './instance.ts';
 import { kafkaClient } from '../kafka/client.ts';
 import { warnOfShortOffsetRetention } from '../kafka/offset-retention.ts';
-import type { StreamsOptions } from '../streams/index.ts';
+import { StreamsError, type StreamsOptions } from '../streams/index.ts';
 import { stallReport } from '../kafka/progress.ts';
 import { checkTopicsOf } from '../kafka/topics.ts';
 import { defaultRules, readRules } from './triggers.ts';
-import { kafkaConnection } from '../process/config.ts';
+import { ConfigError, kafkaConnection } from '../process/config.ts';
 import { retentionMs, topicNames, type TopicNames } from '../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 
@@ -61,12 +61,19 @@ export function startTopology(
     });
     service.onStop(() => admin.close());
     log.info({ port: admin.port }, 'admin port');
-    streams.failed.catch(service.fail);
+    streams.failed.catch((error: unknown) => service.fail(configurationFault(error) ?? error));
     // The streams bound their own stop.
     service.onStop(() => streams.close(), 60_000);
     await streams.start();
     return { adminPort: admin.port };
   });
+}
+
+/** A failure that only another INSTANCE_ID fixes, as the fault of the variable that it is. */
+function configurationFault(error: unknown): ConfigError | undefined {
+  return error instanceof StreamsError && error.code === 'INSTANCE_ID_TAKEN'
+    ? new ConfigError([`INSTANCE_ID: ${error.message}`], { cause: error })
+    : undefined;
 }
 
 async function lookUpSchemas(

@@ -98,23 +98,20 @@ describe('several instances of an application', { timeout: 120_000 }, () => {
     );
   });
 
-  test('two that were given the same instance id fence each other, and nothing is lost or repeated', async (t) => {
+  test('of two that were given the same instance id the younger fails, and nothing is lost or repeated', async (t) => {
     const cluster = await Cluster.open(t);
     const [from = '', to = ''] = await cluster.createTopics(['in', 'out']);
     const flow = await Flow.start(cluster, [from]);
-    // Neither may fail before the other has closed.
-    const options = { instanceId: 'twin', maxRecoveries: 1_000 };
+    const options = { instanceId: 'twin' };
     const first = await cluster.start(traced(from, to), options);
+    await spread([first], [4]);
     const second = await cluster.start(traced(from, to), options);
-    await until('both to be fenced', () => {
-      const fenced = [first, second].map(({ entries }) =>
-        entries.filter(({ message }) => message.includes('recovering')),
-      );
-      return fenced.every(({ length }) => length >= 2) || undefined;
-    });
+    await assert.rejects(soon('the failure', second.streams.failed), { code: 'INSTANCE_ID_TAKEN' });
     await second.streams.close();
+    await spread([first], [4]);
     const sent = await flow.stop();
     await cluster.drained([from]);
+    assert.equal(first.streams.state, 'RUNNING');
     await first.streams.close();
     assertOnceEach(await cluster.read([to]), sent);
   });
