@@ -107,6 +107,9 @@ function requestOf(value: unknown): Request | undefined {
   };
 }
 
+/** The last instant that a Date holds. */
+const maxDateMs = 8_640_000_000_000_000;
+
 /** The raw record that the ingress, or the collector, would have appended. */
 function asDelivery(device: VendorName, { body, headers }: Request, user: string | undefined): Delivery {
   const json = parseJson(body);
@@ -118,7 +121,7 @@ function asDelivery(device: VendorName, { body, headers }: Request, user: string
   const key = named ?? (device === 'healthkit' ? user : undefined);
   const received = headers[rawHeader.receivedAt];
   const receivedAt = received === undefined ? Date.now() : Number(received);
-  if (!Number.isSafeInteger(receivedAt) || receivedAt < 0)
+  if (!Number.isInteger(receivedAt) || receivedAt < 0 || receivedAt > maxDateMs)
     throw new InvalidArgumentError(`the header ${rawHeader.receivedAt} must be epoch milliseconds`);
   const all = {
     [rawHeader.receivedAt]: String(receivedAt),

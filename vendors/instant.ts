@@ -8,13 +8,16 @@ export interface Instant {
   readonly zoneAssumed: boolean;
 }
 
+/** The last instant that a year of four digits has; readers in other languages know none after it. */
+const lastMs = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+
 const rfc3339 =
   /^(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s?([Zz]|[+-]\d\d:?\d\d)?)?$/;
 
 /**
  * Reads an RFC 3339 text (also without zone, or a bare date, both taken as UTC) or an epoch number: 13 digits are
- * milliseconds, 10 are seconds. Null for anything else, days and hours that do not exist included. A leap second
- * counts as the second before it.
+ * milliseconds, 10 are seconds. Null for anything else: days and hours that do not exist, and what an offset moves beyond the
+ * year 9999, which no RFC 3339 text could say in UTC. A leap second counts as the second before it.
  */
 export function parseInstant(value: unknown): Instant | null {
   if (typeof value === 'number') return fromEpoch(value);
@@ -42,7 +45,8 @@ export function parseInstant(value: unknown): Instant | null {
   // A day that does not exist rolls over into the next month.
   if (date.getUTCMonth() !== mo - 1 || date.getUTCDate() !== d) return null;
   const offset = zoneOffsetMs(zone);
-  return offset === null ? null : { epochMs: epochMs - offset, zoneAssumed: zone === undefined };
+  if (offset === null || epochMs - offset > lastMs) return null;
+  return { epochMs: epochMs - offset, zoneAssumed: zone === undefined };
 }
 
 /**

@@ -91,13 +91,20 @@ const plain = [
   'triggers',
 ] as const satisfies readonly (keyof BiometricEvent)[];
 
-// Columns computed from a field: the multiplication is exact where a division to seconds would round.
+/**
+ * The instant of a field in epoch ms. A product with an interval is computed as a double, which is exact for hours, and for
+ * the rest; of all milliseconds, or as seconds, it would be rounded.
+ */
+const instant = (field: string): string =>
+  `timestamptz 'epoch' + event.${field} / 3600000 * interval '1 hour' + event.${field} % 3600000 * interval '1 millisecond'`;
+
+// Columns computed from a field.
 const derived: Readonly<Record<string, string>> = {
   raw_topic: "event.raw->>'topic'",
   raw_partition: "(event.raw->>'partition')::integer",
   raw_offset: "(event.raw->>'offset')::bigint",
-  timestamp: "timestamptz 'epoch' + event.timestamp * interval '1 millisecond'",
-  received_at: "timestamptz 'epoch' + event.received_at * interval '1 millisecond'",
+  timestamp: instant('timestamp'),
+  received_at: instant('received_at'),
   baseline_hrv_mean: "(event.baseline->>'hrv_mean')::double precision",
   baseline_hrv_sd: "(event.baseline->>'hrv_sd')::double precision",
   baseline_nights: "(event.baseline->>'nights')::integer",

@@ -141,6 +141,15 @@ describe('bridge explain', { timeout: 120_000, concurrency: 2 }, () => {
       assert.deepEqual([code, stdout], [2, '']);
       assert.match(stderr, /^bridge explain: [^\n]+\n\nUsage: bridge explain /);
     }
+    // The last millisecond of a Date is the first of these.
+    const [last, after] = await Promise.all(
+      ['8640000000000000', '8640000000000001'].map((at) =>
+        run(['oura', '-'], delivery(simple, { received_at: at })),
+      ),
+    );
+    assert.equal(last?.code, 0);
+    assert.deepEqual([after?.code, after?.stdout], [2, '']);
+    assert.match(String(after?.stderr), /the header received_at must be epoch milliseconds/);
   });
 });
 

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { VendorName } from '../../vendors/index.ts';
 import { rawHeader } from '../../schemas/raw-record.ts';
 import { night, only, oura, read, whoop } from '../vendors/payloads.ts';
+import { goldenRecord, outcomeOf } from './golden.ts';
 import { aReading, dayMs, ReadingsDriver, receivedAt } from './support.ts';
 
 const iso = (epochMs: number): string => new Date(epochMs).toISOString();
@@ -58,3 +59,39 @@ test('case 12: a retry that arrives with an older received_at does not shorten t
   assert.equal(await driver.drop(reading, { at: receivedAt - 30 * dayMs }), 'unchanged');
   assert.equal(await driver.drop(reading, { at: receivedAt + 34 * dayMs }), 'unchanged');
 });
+
+for (const year of [2286, 2401, 9999]) {
+  test(`case 12: measurements of the year ${year} become events of their time, with baseline and day totals`, async () => {
+    const night = (day: string): string =>
+      JSON.stringify({
+        user_id: 'u',
+        timestamp: `${year}-11-${day}T06:30:00.123+02:00`,
+        hrv_data: { rmssd: 50 },
+      });
+    const steps = {
+      name: 'step_count',
+      units: 'count',
+      data: ['09:00', '10:00'].map((time) => ({ date: `${year}-12-01 ${time}:00 -0700`, qty: 40 })),
+    };
+    const { events, deadLetters } = await outcomeOf([
+      goldenRecord('oura', night('20')),
+      goldenRecord('oura', night('21')),
+      goldenRecord('healthkit', JSON.stringify({ user_id: 'u', data: { metrics: [steps] } })),
+    ]);
+    assert.deepEqual(deadLetters, []);
+    assert.deepEqual(
+      events.map(({ event: { timestamp, local_date, baseline, activity_data, flags } }) => [
+        iso(timestamp),
+        local_date,
+        baseline?.nights ?? null,
+        activity_data['steps'] ?? null,
+        flags,
+      ]),
+      [
+        [`${year}-11-20T04:30:00.123Z`, null, null, null, ['future_timestamp']],
+        [`${year}-11-21T04:30:00.123Z`, null, 1, null, ['future_timestamp']],
+        [`${year}-12-01T07:00:00.000Z`, `${year}-12-01`, null, 80, ['future_timestamp']],
+      ],
+    );
+  });
+}

@@ -33,6 +33,15 @@ test('the common form is read as any other spelling of the same instant', () => 
   });
 });
 
+test('case 12: an instant that its offset moves beyond the year 9999 is none: no text can write it', () => {
+  assert.equal(
+    parseInstant('9999-12-31T23:59:59.999+00:00')?.epochMs,
+    Date.UTC(9999, 11, 31, 23, 59, 59, 999),
+  );
+  assert.equal(parseInstant('9999-12-31T23:59:59-00:01'), null);
+  assert.equal(parseInstant('9999-12-31T23:59:59+00:01')?.epochMs, Date.UTC(9999, 11, 31, 23, 58, 59));
+});
+
 test('an instant is formatted as Date formats it', () => {
   const instants = fc.integer({ min: Date.UTC(1900, 0, 1), max: Date.UTC(9999, 11, 31, 23, 59, 59, 999) });
   fc.assert(

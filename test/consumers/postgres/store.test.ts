@@ -94,6 +94,24 @@ describe('storing events', { timeout: 120_000 }, () => {
     });
   });
 
+  // Doubles hold the microseconds of no instant after 2255, and their thousands only until 4253.
+  test('case 12: instants of any year are stored to the millisecond', async () => {
+    const years = [1900, 1969, 1970, 2286, 2401, 4254, 9999, 33_658];
+    const timestamps = years.map((year) => Date.UTC(1970, 10, 20, 17, 46, 39, 987) + Date.UTC(year, 0));
+    const rows = timestamps.map((timestamp, at) =>
+      row({ resource_id: `r${at}`, timestamp, received_at: timestamp + 1 }),
+    );
+    await storeBatch(database.pool, rows, []);
+    const found = await database.rows<Record<string, string>>(
+      `SELECT extract(epoch FROM timestamp) * 1000 AS timestamp, extract(epoch FROM received_at) * 1000 AS received_at
+       FROM biometric_events ORDER BY 1`,
+    );
+    assert.deepEqual(
+      found.map((one) => [one['timestamp'], one['received_at']]),
+      timestamps.map((ms) => [`${ms}.000000`, `${ms + 1}.000000`]),
+    );
+  });
+
   test('an event without measurements stores nulls, an empty list and an empty object', async () => {
     await storeBatch(
       database.pool,
