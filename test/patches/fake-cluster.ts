@@ -131,7 +131,7 @@ export class FakeCluster {
     return Promise.resolve(this.broker(Number(nodeId)));
   }
 
-  findControllerBroker(): Promise<FakeBroker> {
+  findConnectedBroker(): Promise<FakeBroker> {
     return Promise.resolve(this.broker(1));
   }
 

@@ -119,6 +119,16 @@ export const RequestQueue = require('kafkajs/src/network/requestQueue') as new (
   destroy(): void;
 };
 
+/** The brokers that a client knows. */
+export const BrokerPool = require('kafkajs/src/cluster/brokerPool') as new (options: {
+  readonly logger: Logger;
+  readonly connectionPoolBuilder: object;
+  readonly retry: object;
+}) => {
+  brokers: Record<string, object>;
+  withBroker<T>(ask: (of: { nodeId: string }) => Promise<T>): Promise<T | null>;
+};
+
 /** Throws the error of a response as the client does when it has decoded one. */
 export const parseProduceResponse = (
   require('kafkajs/src/protocol/requests/produce/v3/response') as {
