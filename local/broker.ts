@@ -188,10 +188,29 @@ export function brokerSettings(options: {
     'controller.quorum.voters': voters.join(','),
     'log.dirs': options.dataDirectory,
     ...commonSettings(ports.kafka.length),
-    // A single broker that was suspended, or had no processor for a while, has no other to hand its partitions to.
-    ...(ports.kafka.length === 1 ? { 'broker.session.timeout.ms': '30000' } : {}),
+    ...(ports.kafka.length === 1 ? singleSettings : replicatedSettings),
   };
 }
+
+// A single broker that was suspended, or had no processor for a while, has no other to hand its partitions to.
+const singleSettings = { 'broker.session.timeout.ms': '30000' };
+
+/**
+ * A record is acknowledged when all replicas in sync have it, and a dead one is in sync until it is taken out: after 30 s by
+ * default, or when its session has ended. So long nothing at all would be acknowledged where every broker has a replica of
+ * everything. The controller takes it out, and the dead broker may have been the controller.
+ */
+const replicatedSettings = {
+  'replica.lag.time.max.ms': '500',
+  // A follower that waits longer than that for records is taken for one that lags.
+  'replica.fetch.wait.max.ms': '100',
+  'controller.quorum.fetch.timeout.ms': '600',
+  'controller.quorum.election.timeout.ms': '300',
+  'controller.quorum.election.backoff.max.ms': '100',
+  // How long what it led has no leader; 9 s by default.
+  'broker.session.timeout.ms': '6000',
+  'broker.heartbeat.interval.ms': '1000',
+};
 
 /** The settings that do not depend on where the broker runs. */
 export function commonSettings(brokers: number): Record<string, string> {
