@@ -1,7 +1,9 @@
 import type { RequestListener, Server } from 'node:http';
 import { compressionOf, kafkaClient, type Compression, type Kafka } from '../kafka/client.ts';
-import type { AppendProducer } from '../kafka/append.ts';
+import type { AppendProducer } from '../kafka/append-lane.ts';
+import { createLeaderDirectory } from '../kafka/leaders.ts';
 import { kafkaConnection } from '../process/config.ts';
+import { settlesWithin } from '../process/deadline.ts';
 import { startService, type Running, type Service } from '../process/lifecycle.ts';
 import { listening } from '../process/listening.ts';
 import type { Logger } from '../process/log.ts';
@@ -29,7 +31,7 @@ import {
 } from './health.ts';
 import { closeServer, createHttpServer } from './http-server.ts';
 import { createMetrics, groupMetrics, type IngressMetrics, type Metrics } from './metrics.ts';
-import { createRawLog, type RawLog } from './raw-log.ts';
+import { createRawLog, type RawLog, type RawLogOptions } from './raw-log.ts';
 import { startRevocations, type Revocations } from './revocations.ts';
 import { testWebhook, vendorWebhook, type Handler, type WebhookDeps } from './webhook.ts';
 
@@ -71,10 +73,12 @@ export function startIngress(config: IngressConfig, log: Logger, group?: Group):
   return startService(async (service) => {
     const revocations = startRevocations(config.HEALTHKIT_REVOKED_FILE, log);
     service.onStop(() => revocations.stop());
-    const { client, kafkaCheck, pings } = startChecks(config, log, service);
+    const { client, kafkaCheck, directory, pings } = startChecks(config, log, service);
     let connections = 0;
     const { metrics, rawLog, deps } = startIntake(config, log, service, {
-      createProducer: () => createProducer(client, kafkaCheck, compressionOf(kafkaConnection(config))),
+      createProducer: (broker) =>
+        createProducer(client(directory.address(broker)), kafkaCheck, compressionOf(kafkaConnection(config))),
+      leaders: () => directory.leaders(),
       connections: () => connections,
     });
     const healthDeps: HealthDeps = {
@@ -132,26 +136,45 @@ export function startIngress(config: IngressConfig, log: Logger, group?: Group):
 /** Starts the background checks, and makes the client for producers. */
 function startChecks(config: IngressConfig, log: Logger, service: Service) {
   const names = topicNames(config.TOPIC_PREFIX, vendorNames);
-  const client = (retries: number): Kafka =>
-    kafkaClient(kafkaConnection(config), {
-      clientId: `${config.SERVICE_NAME}-ingress`,
-      log,
-      retry: { initialRetryTime: 50, multiplier: 1.5, maxRetryTime: 250, retries },
-    });
+  const topics = [...Object.values(names.raw), ...(config.TEST_WEBHOOK ? [names.test] : [])];
+  const connection = kafkaConnection(config);
+  const client = (retries: number, brokers = connection.brokers): Kafka =>
+    kafkaClient(
+      { ...connection, brokers },
+      {
+        clientId: `${config.SERVICE_NAME}-ingress`,
+        log,
+        retry: { initialRetryTime: 50, multiplier: 1.5, maxRetryTime: 250, retries },
+      },
+    );
   // Four retries at most, so that every check ends in time.
+  const directory = createLeaderDirectory(client(4), topics);
   const kafkaCheck = startKafkaCheck(client(4), {
-    topics: [...Object.values(names.raw), ...(config.TEST_WEBHOOK ? [names.test] : [])],
+    topics,
     partitions: config.TOPIC_PARTITIONS,
     onWrongCount: service.fail,
     log,
   });
   const postgres = startPostgresPing(config.POSTGRES_URL, log);
   const redis = startRedisPing(config.REDIS_URL, log);
-  service.onStop(() => Promise.all([kafkaCheck.stop(), postgres?.stop(), redis?.stop()]));
+  service.onStop(() =>
+    Promise.all([kafkaCheck.stop(), settlesWithin(directory.stop(), 2_000), postgres?.stop(), redis?.stop()]),
+  );
+  const clients = new Map<string | undefined, Kafka>();
   return {
-    // A send is retried as long as its webhooks may wait; then its producer is disconnected, which ends the retries.
-    client: client(Math.ceil(config.ACK_DEADLINE_MS / 250) + 4),
+    /** The client for a leader's producers, which asks the leader itself for what it needs: others may be dead. */
+    client(address: string | undefined): Kafka {
+      const known = clients.get(address);
+      if (known !== undefined) return known;
+      // A send is retried as long as its webhooks may wait; then its producer is disconnected, which ends the retries.
+      const retries = Math.ceil(config.ACK_DEADLINE_MS / 250) + 4;
+      const others = connection.brokers.filter((broker) => broker !== address);
+      const made = client(retries, address === undefined ? others : [address, ...others]);
+      clients.set(address, made);
+      return made;
+    },
     kafkaCheck,
+    directory,
     pings: { postgres, redis },
   };
 }
@@ -161,7 +184,7 @@ function startIntake(
   config: IngressConfig,
   log: Logger,
   service: Service,
-  options: { readonly createProducer: () => AppendProducer; readonly connections: () => number },
+  options: Pick<RawLogOptions, 'createProducer' | 'leaders'> & { readonly connections: () => number },
 ): { metrics: IngressMetrics; rawLog: RawLog; deps: WebhookDeps } {
   const testTopic = topicNames(config.TOPIC_PREFIX, vendorNames).test;
   const queue = createAdmissionQueue({
@@ -179,6 +202,7 @@ function startIntake(
   });
   const rawLog = createRawLog({
     createProducer: options.createProducer,
+    leaders: options.leaders,
     // A test body may be as large as a batch of its topic.
     limits: { partitionBytes: (topic) => (topic === testTopic ? 64 * 1024 : MiB), sendBytes: 16 * MiB },
     ackDeadlineMs: config.ACK_DEADLINE_MS,

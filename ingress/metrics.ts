@@ -8,7 +8,7 @@ import {
   type MetricObjectWithValues,
   type MetricValue,
 } from 'prom-client';
-import type { SendReport } from '../kafka/append.ts';
+import type { SendReport } from '../kafka/append-lane.ts';
 import { countDroppedLines } from '../process/log.ts';
 import type { Outcome } from './webhook.ts';
 

@@ -1,10 +1,5 @@
-import {
-  Appender,
-  isTooLarge,
-  type Appended as AppendOutcome,
-  type AppenderOptions,
-  type AppendRecord,
-} from '../kafka/append.ts';
+import { isTooLarge, type Appended as AppendOutcome, type AppendRecord } from '../kafka/append-batch.ts';
+import { Appender, type AppenderOptions } from '../kafka/append.ts';
 import type { Logger } from '../process/log.ts';
 import { createBreaker, type Breaker } from './breaker.ts';
 
@@ -17,12 +12,18 @@ export interface RawLogOptions extends Omit<AppenderOptions, 'gate' | 'log'> {
   readonly onBreakerOpen?: () => void;
 }
 
+export interface AppendOptions {
+  readonly deadlineMs: number;
+  /** Called at most once, when the record has to wait for a broker that does not answer. */
+  readonly onHeldUp?: () => void;
+}
+
 /** Appends to the raw topics. */
 export interface RawLog {
   /** Resolves once the broker has acknowledged the record, or with the reason why not. Never rejects. */
-  append(record: AppendRecord, options: { readonly deadlineMs: number }): Promise<Appended>;
+  append(record: AppendRecord, options: AppendOptions): Promise<Appended>;
   readonly breaker: Pick<Breaker, 'state' | 'retryAfterMs'>;
-  /** Whether the last send, if any, was acknowledged. */
+  /** Whether the last send to each broker, if any, was acknowledged. */
   readonly healthy: boolean;
   /** Connects before the first record; a failure is reported by that record. */
   warmUp(): Promise<void>;
@@ -30,13 +31,14 @@ export interface RawLog {
   close(deadlineMs: number): Promise<void>;
 }
 
-/** Creates an appender behind a circuit breaker: while the broker does not answer, webhooks are refused at once. */
+/** Creates an appender behind a circuit breaker: while no broker takes records, webhooks are refused at once. */
 export function createRawLog(options: RawLogOptions): RawLog {
   const { log, breakerOpenMs } = options;
   const breaker = createBreaker({
     openMs: breakerOpenMs,
     // Senders control sizes. A refused timestamp counts, because our own clock would be wrong.
-    counts: (error) => !isTooLarge(error),
+    isAnswer: isTooLarge,
+    isDown: () => appender.isDown,
     onOpen: () => {
       log.error(
         { openMs: breakerOpenMs },
@@ -48,11 +50,15 @@ export function createRawLog(options: RawLogOptions): RawLog {
   });
   const appender = new Appender({
     ...options,
-    gate: { isClosed: () => breaker.retryAfterMs() > 0, run: (send) => breaker.run(send) },
+    gate: {
+      isClosed: () => breaker.retryAfterMs() > 0,
+      run: (send) => breaker.run(send),
+      hurry: () => breaker.hurry(),
+    },
   });
   return {
-    async append(record, { deadlineMs }) {
-      const outcome = await appender.append(record, { deadlineMs });
+    async append(record, appendOptions) {
+      const outcome = await appender.append(record, appendOptions);
       return outcome === 'not_sent' ? 'breaker_open' : outcome;
     },
     breaker,

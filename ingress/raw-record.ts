@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { keptHeaderBytes, noScheme, rawHeader } from '../schemas/raw-record.ts';
-import type { AppendRecord } from '../kafka/append.ts';
+import type { AppendRecord } from '../kafka/append-batch.ts';
 import { keyPartition } from '../kafka/client.ts';
 
 /** The parts of a request that go into the record's headers. */

@@ -11,7 +11,7 @@ import type { SignatureScheme } from '../vendors/signature.ts';
 import { checkClaim, hasSecret, readClaim } from './verify.ts';
 import type { Webhook } from '../vendors/vendor.ts';
 import { send, sendProblem } from './response.ts';
-import type { AppendRecord } from '../kafka/append.ts';
+import type { AppendRecord } from '../kafka/append-batch.ts';
 
 /** A handler on Node's own request and response, so that it can be served with or without Express. */
 export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
@@ -179,6 +179,11 @@ async function handle(
   if (turn === 'full') await sleep(fullAnswerMs);
   if (turn !== 'entered') return 'too_busy';
   const lease: Lease = deps.budget.lease();
+  let hasPlace = true;
+  const leave = (): void => {
+    if (hasPlace) deps.queue.leave();
+    hasPlace = false;
+  };
   try {
     const read = await readBody(request, response, {
       maxBytes: kind.maxBodyBytes,
@@ -188,11 +193,15 @@ async function handle(
     if (!read.ok) return read.code;
     const accepted = accept(read.body);
     if (typeof accepted === 'string') return accepted;
-    const appended = await deps.rawLog.append(accepted.record, { deadlineMs: deps.ackDeadlineMs });
+    // What waits for a broker that does not answer must not keep out what others would take.
+    const appended = await deps.rawLog.append(accepted.record, {
+      deadlineMs: deps.ackDeadlineMs,
+      onHeldUp: leave,
+    });
     return appended === 'acknowledged' ? accepted.outcome : refusals[appended];
   } finally {
     lease.release();
-    deps.queue.leave();
+    leave();
   }
 }
 

@@ -1,336 +1,227 @@
-import { DeadlineError, within } from '../process/deadline.ts';
-import { causes } from '../process/errors.ts';
-import type { Logger } from '../process/log.ts';
-import { kafkaErrorType, type TopicMessages } from './client.ts';
+import { within } from '../process/deadline.ts';
+import {
+  aloneBytes,
+  partitionName,
+  recordBytes,
+  type Appended,
+  type AppendRecord,
+  type Entry,
+} from './append-batch.ts';
+import { Lane, type AppendProducer, type LaneOptions, type SendGate } from './append-lane.ts';
 
-/** A record to append. */
-export interface AppendRecord {
-  readonly topic: string;
-  readonly partition: number;
-  readonly key: Buffer | null;
-  readonly value: Buffer;
-  /** Epoch ms. */
-  readonly timestampMs: number;
-  readonly headers: Readonly<Record<string, Buffer>>;
-}
+/** The broker that leads each partition, by `topic:partition`; `nobody` where none does. */
+export type Leaders = ReadonlyMap<string, number>;
 
-/**
- * The outcome of one record. Only `acknowledged` means that it is in the log; it may be after `failed` and `late`.
- * `not_sent`: the gate was closed.
- */
-export type Appended = 'acknowledged' | 'too_large' | 'late' | 'failed' | 'not_sent' | 'stopped';
+/** Stands for a broker where a partition has no leader, or none that is known. */
+export const nobody = -1;
 
-/** The part of a Kafka producer that an appender needs. */
-export interface AppendProducer {
-  connect(): Promise<void>;
-  sendBatch(batch: { acks: number; timeout: number; topicMessages: TopicMessages[] }): Promise<unknown>;
-  disconnect(): Promise<void>;
-}
-
-/** The outcome of one send, for metrics. */
-export interface SendReport {
-  readonly result: 'acknowledged' | 'too_large' | 'failed';
-  readonly batch: readonly AppendRecord[];
-  readonly seconds: number;
-}
-
-/** The size of one send, unless it is a single record. The broker limits the batch of each partition, one per send. */
-export interface BatchLimits {
-  /** Bytes for one partition of `topic`. */
-  partitionBytes(topic: string): number;
-  /** Bytes of the whole send. */
-  readonly sendBytes: number;
-}
-
-/** Decides whether sends go out, and observes how each ends: a circuit breaker, for example. */
-export interface SendGate {
-  isClosed(): boolean;
-  /** Runs one send; rejects with its error. */
-  run<T>(send: () => Promise<T>): Promise<T>;
-}
-
-export interface AppenderOptions {
-  /** Creates an idempotent producer. Called again after every failed send, which disconnects the one before. */
-  readonly createProducer: () => AppendProducer;
-  readonly limits: BatchLimits;
-  /** How long one send may take, connecting included. */
-  readonly ackDeadlineMs: number;
+export interface AppenderOptions extends Omit<LaneOptions, 'createProducer' | 'onStalled' | 'onePartition'> {
+  /** Creates an idempotent producer for the partitions that `broker` leads. Called again after every failed send. */
+  readonly createProducer: (broker: number) => AppendProducer;
+  /** Asks which brokers lead the partitions; rejects when no broker answers. */
+  readonly leaders: () => Promise<Leaders>;
   readonly gate: SendGate;
-  readonly log: Pick<Logger, 'warn' | 'error'>;
-  readonly onSend?: ((report: SendReport) => void) | undefined;
 }
 
-interface Entry {
-  readonly record: AppendRecord;
-  readonly bytes: number;
-  /** Sent without other records: large, or part of a batch that was refused as too large. */
-  alone: boolean;
-  /** Its caller already has an outcome, so it must not be sent again. */
-  settled: boolean;
-  readonly settle: (outcome: Appended) => void;
-}
-
-interface Connected {
-  readonly producer: AppendProducer;
-  readonly connected: Promise<void>;
-  /** Resolves when nothing is in flight; never rejects. */
-  busy: Promise<void>;
-}
-
-/** A record above this size is sent alone: if the broker refuses it as too large, no other record is in doubt. */
-const aloneBytes = 512 * 1024;
+/** What may wait for brokers that do not answer: beyond it a record of theirs fails at once. */
+const heldUp = { records: 1_000, bytes: 16 * 1024 * 1024 } as const;
+/** How often the leaders are asked for while a broker does not answer or the gate is closed; else every fifth time. */
+const askEveryMs = 1_000;
 
 /**
- * A group-commit producer: one send is in flight, and the records that arrive meanwhile share the next one. So an idle
- * appender adds no delay, batches grow with the load, and a lost answer never affects two sends at once (kafkajs mixes up
- * the idempotent sequences of concurrent sends after a failure, #598 and #1005).
+ * A group-commit producer for each broker: one send is in flight per broker, with records of the partitions it leads, and
+ * those that arrive meanwhile share the next one. So a broker that is dead or slow holds up its own partitions only.
+ *
+ * The client follows a leader that moves, within a send. A partition goes over to the new leader's lane between two
+ * sends, with the records that wait: it is never in flight in two, so its order holds.
  */
 export class Appender {
   readonly #options: AppenderOptions;
-  // A Set, because records leave from the middle when their deadline passes.
-  #queue = new Set<Entry>();
-  #current: Connected | undefined;
-  #sending: Promise<void> | undefined;
-  #isStopped = false;
-  #isHealthy = true;
-  /** Discarded producers that are still disconnecting. */
+  readonly #lanes = new Map<number, Lane>();
+  /** The lane of each partition that has had records. */
+  readonly #homes = new Map<string, Lane>();
   readonly #leaving = new Set<Promise<void>>();
+  readonly #asking: NodeJS.Timeout;
+  #leaders: Leaders = new Map();
+  #isAnswered = true;
+  #asked: Promise<void> | undefined;
+  #turns = 0;
+  #heldUp = { records: 0, bytes: 0 };
+  /** Whether a partition waits for the end of a send to go over to another lane. */
+  #isMoving = false;
+  #isStopped = false;
 
   constructor(options: AppenderOptions) {
     this.#options = options;
+    this.#asking = setInterval(() => {
+      this.#turns += 1;
+      if (this.#isTroubled() || this.#turns % 5 === 0) void this.#ask();
+    }, askEveryMs).unref();
   }
 
-  /** Whether the last send, if any, was acknowledged. */
+  /** Whether the last send to each broker, if any, was acknowledged. */
   get isHealthy(): boolean {
-    return this.#isHealthy;
+    return [...this.#lanes.values()].every(({ isHealthy }) => isHealthy);
   }
 
-  /** Resolves with the outcome once it is known, `late` after `deadlineMs`. Never rejects. */
-  append(record: AppendRecord, { deadlineMs }: { readonly deadlineMs: number }): Promise<Appended> {
+  /** Whether no broker takes records: none answers what leads what, or the last send to each failed or hangs. */
+  get isDown(): boolean {
+    return !this.#isAnswered || [...this.#lanes.values()].every(({ isStalled }) => isStalled);
+  }
+
+  /**
+   * Resolves with the outcome once it is known, `late` after `deadlineMs`. Never rejects.
+   * @param options.onHeldUp - called at most once, when the record has to wait for a broker that does not answer.
+   */
+  append(
+    record: AppendRecord,
+    { deadlineMs, onHeldUp }: { readonly deadlineMs: number; readonly onHeldUp?: () => void },
+  ): Promise<Appended> {
     if (this.#isStopped) return Promise.resolve('stopped');
     if (this.#options.gate.isClosed()) return Promise.resolve('not_sent');
+    const partition = partitionName(record);
+    const lane = this.#home(partition);
+    const bytes = recordBytes(record);
+    if (lane.isStalled && !this.#hasRoom(bytes)) return Promise.resolve('failed');
     return new Promise((resolve) => {
-      const settle = (outcome: Appended): void => {
-        entry.settled = true;
-        clearTimeout(timer);
-        resolve(outcome);
+      let isHeldUp = false;
+      const entry: Entry = {
+        record,
+        partition,
+        bytes,
+        alone: bytes > aloneBytes,
+        settled: false,
+        settle: (outcome) => {
+          if (entry.settled) return;
+          entry.settled = true;
+          clearTimeout(timer);
+          if (isHeldUp) this.#count(-1, -bytes);
+          resolve(outcome);
+        },
+        holdUp: () => {
+          if (isHeldUp || entry.settled) return;
+          isHeldUp = true;
+          this.#count(1, bytes);
+          onHeldUp?.();
+        },
       };
-      const bytes = recordBytes(record);
-      const entry: Entry = { record, bytes, alone: bytes > aloneBytes, settled: false, settle };
       // A late record is no longer sent: its caller asks the vendor to send it again.
       const timer = setTimeout(() => {
-        this.#queue.delete(entry);
-        settle('late');
+        this.#homes.get(partition)?.remove(entry);
+        entry.settle('late');
       }, deadlineMs);
-      this.#queue.add(entry);
-      this.#sending ??= this.#sendAll();
+      lane.add([entry]);
     });
   }
 
-  /** Connects before the first record; a failure is reported by that record. */
+  /** Connects to every leader before the first record; a failure is reported by the records it fails. */
   async warmUp(): Promise<void> {
-    if (this.#isStopped || this.#current !== undefined) return;
-    const started = this.#connect();
-    try {
-      await within(started.connected, this.#options.ackDeadlineMs, 'connecting');
-    } catch {
-      this.#discard(started);
-    }
+    await this.#ask();
+    if (this.#isStopped) return;
+    await Promise.all([...new Set(this.#leaders.values())].map((broker) => this.#lane(broker).warmUp()));
   }
 
   /** Refuses new records, sends the waiting ones and disconnects, each within `deadlineMs`. */
   async close(deadlineMs: number): Promise<void> {
     this.#isStopped = true;
-    await within(this.#sending ?? Promise.resolve(), deadlineMs, 'the last send').catch(nothing);
-    this.#settleAll('stopped');
-    this.#discard();
-    await within(Promise.all(this.#leaving), deadlineMs, 'disconnecting').catch(nothing);
+    clearInterval(this.#asking);
+    for (const lane of this.#lanes.values()) this.#leave(lane.close(deadlineMs));
+    await Promise.all([this.#asked, ...this.#leaving]);
   }
 
-  async #sendAll(): Promise<void> {
-    // Let records that arrive in the same turn share a send.
-    await Promise.resolve();
-    while (this.#queue.size > 0) {
-      if (this.#options.gate.isClosed()) {
-        this.#settleAll('not_sent');
-        break;
-      }
-      const batch = nextBatch(this.#queue, this.#options.limits);
-      for (const entry of batch) this.#queue.delete(entry);
-      await this.#sendBatch(batch);
+  #home(partition: string): Lane {
+    let lane = this.#homes.get(partition);
+    if (lane === undefined) {
+      const leader = this.#leaders.get(partition);
+      if (leader === undefined) void this.#ask();
+      lane = this.#lane(leader ?? nobody);
+      this.#homes.set(partition, lane);
     }
-    this.#sending = undefined;
+    return lane;
   }
 
-  async #sendBatch(batch: readonly Entry[]): Promise<void> {
-    const { gate, log, onSend } = this.#options;
-    const records = batch.map(({ record }) => record);
-    const startedAt = performance.now();
-    const report = (result: SendReport['result']): void =>
-      onSend?.({ result, batch: records, seconds: (performance.now() - startedAt) / 1000 });
+  #lane(broker: number): Lane {
+    let lane = this.#lanes.get(broker);
+    if (lane === undefined) {
+      const { createProducer, onSend } = this.#options;
+      lane = new Lane({
+        ...this.#options,
+        createProducer: () => createProducer(broker),
+        // What has no leader must not wait for other partitions that have none.
+        onePartition: broker === nobody,
+        onSend: (report) => {
+          onSend?.(report);
+          if (this.#isMoving) this.#moveHomes();
+        },
+        onStalled: () => void this.#ask(),
+      });
+      this.#lanes.set(broker, lane);
+    }
+    return lane;
+  }
+
+  /** Brings each partition to the lane of its leader; those of which a send is in flight follow after it. */
+  #moveHomes(): void {
+    if (this.#isStopped) return;
+    this.#isMoving = false;
+    for (const [partition, lane] of this.#homes) {
+      const next = this.#lane(this.#leaders.get(partition) ?? nobody);
+      if (next === lane) continue;
+      if (lane.isSending(partition)) {
+        this.#isMoving = true;
+        continue;
+      }
+      this.#homes.set(partition, next);
+      next.add(lane.take(partition));
+    }
+    const homes = new Set(this.#homes.values());
+    const leaders = new Set(this.#leaders.values());
+    for (const [broker, lane] of this.#lanes) {
+      if (homes.has(lane) || leaders.has(broker)) continue;
+      this.#lanes.delete(broker);
+      this.#leave(lane.close(this.#options.ackDeadlineMs));
+    }
+  }
+
+  /** Asks for the leaders, one question at a time; never rejects. */
+  #ask(): Promise<void> {
+    this.#asked ??= this.#askNow().finally(() => (this.#asked = undefined));
+    return this.#asked;
+  }
+
+  async #askNow(): Promise<void> {
+    const { leaders, gate, ackDeadlineMs } = this.#options;
+    const wasClosed = gate.isClosed();
     try {
-      await gate.run(() => this.#send(records));
-    } catch (error) {
-      this.#discard();
-      this.#isHealthy = isTooLarge(error);
-      if (isTooLarge(error)) {
-        report('too_large');
-        this.#refuseTooLarge(batch, error);
-        return;
-      }
-      const ms = Math.round(performance.now() - startedAt);
-      log.warn(
-        { records: batch.length, error: errorName(error), ms },
-        'a send failed; its producer is replaced',
-      );
-      report('failed');
-      for (const entry of batch) entry.settle('failed');
+      this.#leaders = await within(leaders(), ackDeadlineMs, 'asking for the leaders');
+      this.#isAnswered = true;
+    } catch {
+      this.#isAnswered = false;
       return;
     }
-    this.#isHealthy = true;
-    report('acknowledged');
-    for (const entry of batch) entry.settle('acknowledged');
+    this.#moveHomes();
+    if (wasClosed && ![...this.#leaders.values()].includes(nobody)) gate.hurry();
   }
 
-  /** One send under one deadline, from connecting to the acknowledgement of every partition. */
-  async #send(records: readonly AppendRecord[]): Promise<void> {
-    const { ackDeadlineMs } = this.#options;
-    const current = this.#current ?? this.#connect();
-    const work = current.connected.then(() =>
-      current.producer.sendBatch({ acks: -1, timeout: ackDeadlineMs, topicMessages: topicMessages(records) }),
-    );
-    current.busy = work.then(nothing, nothing);
-    await within(work, ackDeadlineMs, 'a send');
-  }
-
-  #connect(): Connected {
-    const producer = this.#options.createProducer();
-    const connected = producer.connect();
-    // The send that waits for it reports a failure.
-    connected.catch(nothing);
-    this.#current = { producer, connected, busy: connected.then(nothing, nothing) };
-    return this.#current;
-  }
-
-  /** Discards a producer: disconnects it now, and again after the send that it may still be doing. */
-  #discard(discarded = this.#current): void {
-    // It may have been replaced already.
-    if (discarded === undefined || discarded !== this.#current) return;
-    const { producer, busy } = discarded;
-    this.#current = undefined;
-    // A send that reconnects for a retry may leave a connection open, hence the second disconnect.
-    const end = producer
-      .disconnect()
-      .catch(nothing)
-      .then(() => busy)
-      .then(() => producer.disconnect())
-      .catch(nothing)
-      .finally(() => this.#leaving.delete(end));
-    this.#leaving.add(end);
-  }
-
-  #refuseTooLarge(batch: readonly Entry[], error: unknown): void {
-    const [first] = batch;
-    if (batch.length === 1) {
-      first?.settle('too_large');
-      return;
-    }
-    // The broker writes or refuses each partition's batch as a whole. Nothing of the refused one is written, so its
-    // records can be retried alone; the others may be written, and sending them again could duplicate them.
-    const refused = refusedPartition(error);
-    const partitions = new Set(batch.map(({ record }) => partitionOf(record)));
-    const again: Entry[] = [];
-    for (const entry of batch) {
-      if (partitions.size > 1 && partitionOf(entry.record) !== refused) {
-        entry.settle('failed');
-      } else if (!entry.settled) {
-        entry.alone = true;
-        again.push(entry);
-      }
-    }
-    this.#queue = new Set([...again, ...this.#queue]);
-    this.#options.log.error(
-      { records: batch.length, topic: first?.record.topic },
-      'a batch was refused as too large: max.message.bytes of a topic is lower than `bridge topics` sets it',
+  #isTroubled(): boolean {
+    return (
+      !this.#isAnswered ||
+      this.#options.gate.isClosed() ||
+      [...this.#lanes.values()].some(({ isStalled }) => isStalled)
     );
   }
 
-  #settleAll(outcome: Appended): void {
-    const entries = [...this.#queue];
-    this.#queue.clear();
-    for (const entry of entries) entry.settle(outcome);
+  #hasRoom(bytes: number): boolean {
+    return this.#heldUp.records < heldUp.records && this.#heldUp.bytes + bytes <= heldUp.bytes;
   }
-}
 
-/** Estimates how many bytes a record adds to a batch: its parts, and a generous bound of the lengths between them. */
-export function recordBytes(record: AppendRecord): number {
-  let bytes = record.value.length + (record.key?.length ?? 0) + 32;
-  for (const [name, value] of Object.entries(record.headers)) bytes += name.length + value.length + 8;
-  return bytes;
-}
-
-/** Whether the broker refused a send because of its size, which says nothing about the broker's health. */
-export function isTooLarge(error: unknown): boolean {
-  const type = kafkaErrorType(error);
-  return type === 'MESSAGE_TOO_LARGE' || type === 'RECORD_LIST_TOO_LARGE';
-}
-
-/**
- * Selects the entries of the next send from the front of the queue, without removing them. The first is always among
- * them; within a partition none overtakes another.
- */
-function nextBatch(queue: Iterable<Entry>, limits: BatchLimits): Entry[] {
-  const batch: Entry[] = [];
-  const partitionBytes = new Map<string, number>();
-  let sendBytes = 0;
-  for (const entry of queue) {
-    if (batch.length === 0 && entry.alone) return [entry];
-    const partition = partitionOf(entry.record);
-    const used = partitionBytes.get(partition) ?? 0;
-    const fits = used === 0 || used + entry.bytes <= limits.partitionBytes(entry.record.topic);
-    if (entry.alone || !fits) {
-      partitionBytes.set(partition, Infinity);
-      continue;
-    }
-    if (sendBytes > 0 && sendBytes + entry.bytes > limits.sendBytes) break;
-    batch.push(entry);
-    partitionBytes.set(partition, used + entry.bytes);
-    sendBytes += entry.bytes;
+  #count(records: number, bytes: number): void {
+    this.#heldUp.records += records;
+    this.#heldUp.bytes += bytes;
   }
-  return batch;
-}
 
-function topicMessages(records: readonly AppendRecord[]): TopicMessages[] {
-  const byTopic = new Map<string, TopicMessages>();
-  for (const { topic, partition, key, value, timestampMs, headers } of records) {
-    let entry = byTopic.get(topic);
-    if (entry === undefined) byTopic.set(topic, (entry = { topic, messages: [] }));
-    entry.messages.push({ partition, key, value, timestamp: timestampMs, headers });
+  #leave(closing: Promise<void>): void {
+    const left = closing.finally(() => this.#leaving.delete(left));
+    this.#leaving.add(left);
   }
-  return [...byTopic.values()];
-}
-
-function partitionOf({ topic, partition }: { readonly topic: string; readonly partition: number }): string {
-  return `${topic}:${partition}`;
-}
-
-// The client puts topic and partition on the error of a refused batch.
-function refusedPartition(error: unknown): string | undefined {
-  for (const link of causes(error)) {
-    const { topic, partition } = link as { topic?: unknown; partition?: unknown };
-    if (typeof topic === 'string' && typeof partition === 'number') return partitionOf({ topic, partition });
-  }
-  return undefined;
-}
-
-// Names only: they say what to look for and quote no record.
-function errorName(error: unknown): string {
-  const type = kafkaErrorType(error);
-  if (type !== undefined) return type;
-  if (error instanceof DeadlineError) return error.message;
-  return error instanceof Error ? error.name : 'unknown';
-}
-
-function nothing(): void {
-  // The failure is reported elsewhere.
 }

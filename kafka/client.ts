@@ -81,7 +81,7 @@ export function kafkaClient(
 ): Kafka {
   return new kafkajs.Kafka({
     clientId: options.clientId,
-    brokers: [...connection.brokers],
+    brokers: inTurn(connection.brokers),
     ...(connection.ssl === undefined ? {} : { ssl: connection.ssl }),
     ...(connection.sasl === undefined ? {} : { sasl: connection.sasl }),
     // 1 s, the client's default, is short of what a TLS handshake to a busy broker takes.
@@ -91,6 +91,19 @@ export function kafkaClient(
     logLevel: kafkajs.logLevel.WARN,
     logCreator: () => clientLog(options.log),
   });
+}
+
+/**
+ * One broker of the list after the other, for each attempt of a client to connect: a list would be begun from its first
+ * by every new connection, and that one may be dead.
+ */
+function inTurn(brokers: readonly string[]): () => string[] {
+  let turn = 0;
+  return () => {
+    const broker = brokers[turn % brokers.length];
+    turn += 1;
+    return broker === undefined ? [] : [broker];
+  };
 }
 
 /**

@@ -7,7 +7,7 @@ import { hashKey } from '../../ingress/raw-record.ts';
 import { schemes } from './schemes.ts';
 import { vendors } from '../../vendors/index.ts';
 import { verify } from '../../ingress/verify.ts';
-import type { AppendRecord } from '../../kafka/append.ts';
+import type { AppendRecord } from '../../kafka/append-batch.ts';
 import { vendorWebhook, type Handler } from '../../ingress/webhook.ts';
 import { closeServer, createHttpServer } from '../../ingress/http-server.ts';
 import { listening } from '../../process/listening.ts';

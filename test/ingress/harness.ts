@@ -57,7 +57,9 @@ export interface TestTopics {
   close(): Promise<void>;
 }
 
-export async function testTopics(options: { maxBytes?: number; servers?: string } = {}): Promise<TestTopics> {
+export async function testTopics(
+  options: { maxBytes?: number; servers?: string; replicationFactor?: number } = {},
+): Promise<TestTopics> {
   const kafka = kafkaClient(
     { brokers: (options.servers ?? bootstrapServers()).split(',') },
     { clientId: 'ingress-tests', log: silentLog },
@@ -76,7 +78,7 @@ export async function testTopics(options: { maxBytes?: number; servers?: string 
           ? config
           : { ...config, 'max.message.bytes': String(options.maxBytes) },
     }));
-  await createTopics(admin, specs, { partitions, replicationFactor: 1 });
+  await createTopics(admin, specs, { partitions, replicationFactor: options.replicationFactor ?? 1 });
   return {
     prefix,
     names,

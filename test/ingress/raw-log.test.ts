@@ -1,99 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createRawLog, type RawLog, type RawLogOptions } from '../../ingress/raw-log.ts';
-import type { AppendProducer, AppendRecord } from '../../kafka/append.ts';
-import { silentLog, until } from './harness.ts';
-
-const KiB = 1024;
-const deadlineMs = 10_000;
-
-interface Send {
-  /** Topic, partition and first byte of each record, as in `raw:0:a`. */
-  readonly records: string[];
-  readonly bytesByPartition: number[];
-  acknowledge(): void;
-  fail(error: Error): void;
-}
-
-/** Producers whose sends are answered by the test. */
-function fakeCluster(options: { connect?: () => Promise<void> } = {}) {
-  const sends: Send[] = [];
-  const state = { producers: 0, disconnects: 0, inFlight: 0, mostInFlight: 0 };
-  const createProducer = (): AppendProducer => {
-    state.producers += 1;
-    return {
-      connect: options.connect ?? (() => Promise.resolve()),
-      disconnect: () => {
-        state.disconnects += 1;
-        return Promise.resolve();
-      },
-      sendBatch: ({ acks, topicMessages }) =>
-        new Promise((resolve, reject) => {
-          assert.equal(acks, -1);
-          state.inFlight += 1;
-          state.mostInFlight = Math.max(state.mostInFlight, state.inFlight);
-          const bytes = new Map<string, number>();
-          const records: string[] = [];
-          for (const { topic, messages } of topicMessages) {
-            for (const { partition, value } of messages) {
-              const place = `${topic}:${partition}`;
-              records.push(`${place}:${value!.toString().slice(0, 1)}`);
-              bytes.set(place, (bytes.get(place) ?? 0) + value!.length);
-            }
-          }
-          sends.push({
-            records,
-            bytesByPartition: [...bytes.values()],
-            acknowledge() {
-              state.inFlight -= 1;
-              resolve([]);
-            },
-            fail(error) {
-              state.inFlight -= 1;
-              reject(error);
-            },
-          });
-        }),
-    };
-  };
-  return {
-    sends,
-    state,
-    createProducer,
-    /** The send of that number, once it has been made. */
-    async send(number: number): Promise<Send> {
-      await until(() => sends.length > number, `send ${number} is made`);
-      return sends[number]!;
-    },
-  };
-}
-
-function rawLog(createProducer: () => AppendProducer, options: Partial<RawLogOptions> = {}): RawLog {
-  return createRawLog({
-    createProducer,
-    limits: { partitionBytes: () => 1024 * KiB, sendBytes: 16 * 1024 * KiB },
-    ackDeadlineMs: 5_000,
-    breakerOpenMs: 60_000,
-    log: silentLog,
-    ...options,
-  });
-}
-
-function record(
-  mark: string,
-  options: { partition?: number; bytes?: number; topic?: string } = {},
-): AppendRecord {
-  const { partition = 0, bytes = 1, topic = 'raw' } = options;
-  return { topic, partition, key: null, value: Buffer.alloc(bytes, mark), timestampMs: 1, headers: {} };
-}
-
-function brokerError(type: string, place: object = {}): Error {
-  return Object.assign(new Error(type), { type, ...place });
-}
+import { brokerError, deadlineMs, fakeCluster, KiB, rawLog, record } from './fake-brokers.ts';
+import { until } from './harness.ts';
 
 test('the first record is sent at once, and those that arrive meanwhile share the next send', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   const first = log.append(record('a'), { deadlineMs });
   const send = await cluster.send(0);
   const others = ['b', 'c', 'd'].map((mark) => log.append(record(mark), { deadlineMs }));
@@ -111,7 +23,7 @@ test('the first record is sent at once, and those that arrive meanwhile share th
 
 test('a send holds at most 1 MiB for a partition and keeps the order within it', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   const blocking = log.append(record('x', { partition: 3 }), { deadlineMs });
   const first = await cluster.send(0);
   const rest = [
@@ -134,7 +46,7 @@ test('a send holds at most 1 MiB for a partition and keeps the order within it',
 
 test('the total size of a send is bounded too', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer, {
+  const log = await rawLog(cluster.createProducer, {
     limits: { partitionBytes: () => 1024 * KiB, sendBytes: 300 * KiB },
   });
   const appended = [0, 1, 2].map((partition) =>
@@ -152,7 +64,7 @@ test('the total size of a send is bounded too', async () => {
 
 test('a large record is sent alone, and small ones of other partitions do not wait for it', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   const appended = [
     record('a'),
     record('L', { bytes: 9 * 1024 * KiB }),
@@ -172,7 +84,7 @@ test('a large record is sent alone, and small ones of other partitions do not wa
 
 test('after any failed send the producer is replaced, and its records are not sent again', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   const lost = log.append(record('a'), { deadlineMs });
   (await cluster.send(0)).fail(brokerError('NOT_ENOUGH_REPLICAS'));
   assert.equal(await lost, 'failed');
@@ -188,22 +100,24 @@ test('after any failed send the producer is replaced, and its records are not se
   await log.close(1_000);
 });
 
-test('a producer that cannot connect fails its records and is replaced', async () => {
+test('a producer that cannot connect is replaced, and its records wait for the next one', async () => {
   let attempts = 0;
   const cluster = fakeCluster({
     connect: () => (++attempts === 1 ? Promise.reject(new Error('refused')) : Promise.resolve()),
   });
-  const log = rawLog(cluster.createProducer);
-  assert.equal(await log.append(record('a'), { deadlineMs }), 'failed');
-  const next = log.append(record('b'), { deadlineMs });
-  (await cluster.send(0)).acknowledge();
-  assert.equal(await next, 'acknowledged');
+  const log = await rawLog(cluster.createProducer);
+  const appended = ['a', 'b'].map((mark) => log.append(record(mark), { deadlineMs }));
+  const send = await cluster.send(0);
+  assert.deepEqual(send.records, ['raw:0:a', 'raw:0:b']);
+  send.acknowledge();
+  assert.deepEqual(await Promise.all(appended), ['acknowledged', 'acknowledged']);
+  assert.equal(attempts, 2);
   await log.close(1_000);
 });
 
 test('a record that waited past its deadline is answered and never sent', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   const slow = log.append(record('a'), { deadlineMs });
   const send = await cluster.send(0);
   assert.equal(await log.append(record('b'), { deadlineMs: 5 }), 'late');
@@ -218,7 +132,7 @@ test('a record that waited past its deadline is answered and never sent', async 
 
 test('a send without an answer is abandoned at the deadline', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer, { ackDeadlineMs: 20 });
+  const log = await rawLog(cluster.createProducer, { ackDeadlineMs: 20 });
   assert.equal(await log.append(record('a'), { deadlineMs: 5_000 }), 'failed');
   assert.equal(cluster.state.producers, 1);
   const next = log.append(record('b'), { deadlineMs });
@@ -231,7 +145,7 @@ test('a send without an answer is abandoned at the deadline', async () => {
 
 test('each record of a batch that was refused as too large is tried alone', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   const appended = ['a', 'b', 'c'].map((mark) =>
     log.append(record(mark, { bytes: 100 * KiB }), { deadlineMs }),
   );
@@ -250,7 +164,7 @@ test('each record of a batch that was refused as too large is tried alone', asyn
 
 test('records of other partitions that may be written already are not sent again after a refusal', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   const appended = [0, 1, 2].map((partition) => log.append(record('a', { partition }), { deadlineMs }));
   (await cluster.send(0)).fail(brokerError('MESSAGE_TOO_LARGE', { topic: 'raw', partition: 1 }));
   const alone = await cluster.send(1);
@@ -263,7 +177,10 @@ test('records of other partitions that may be written already are not sent again
 test('five failures in a row open the breaker: nothing is sent until a trial, and its success closes it', async () => {
   const cluster = fakeCluster();
   let openings = 0;
-  const log = rawLog(cluster.createProducer, { breakerOpenMs: 50, onBreakerOpen: () => (openings += 1) });
+  const log = await rawLog(cluster.createProducer, {
+    breakerOpenMs: 50,
+    onBreakerOpen: () => (openings += 1),
+  });
   for (let failed = 0; failed < 5; failed += 1) {
     assert.equal(log.breaker.state, 'closed');
     const appended = log.append(record('a'), { deadlineMs });
@@ -294,7 +211,7 @@ test('five failures in a row open the breaker: nothing is sent until a trial, an
 
 test('records that are too large neither open the breaker nor reset its count', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   for (let send = 0; send < 10; send += 1) {
     const appended = log.append(record('a'), { deadlineMs });
     (await cluster.send(send)).fail(brokerError('MESSAGE_TOO_LARGE'));
@@ -307,7 +224,7 @@ test('records that are too large neither open the breaker nor reset its count', 
 
 test('closing sends waiting records, refuses new ones, and disconnects', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer);
+  const log = await rawLog(cluster.createProducer);
   const first = log.append(record('a'), { deadlineMs });
   const send = await cluster.send(0);
   const second = log.append(record('b'), { deadlineMs });
@@ -322,7 +239,7 @@ test('closing sends waiting records, refuses new ones, and disconnects', async (
 
 test('closing abandons sends that the broker does not answer', async () => {
   const cluster = fakeCluster();
-  const log = rawLog(cluster.createProducer, { ackDeadlineMs: 50 });
+  const log = await rawLog(cluster.createProducer, { ackDeadlineMs: 50 });
   const first = log.append(record('a'), { deadlineMs });
   await cluster.send(0);
   const second = log.append(record('b'), { deadlineMs });

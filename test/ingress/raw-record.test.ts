@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hashKey, rawRecord, testRecord } from '../../ingress/raw-record.ts';
 import { keyPartition } from '../../kafka/client.ts';
-import { recordBytes } from '../../kafka/append.ts';
+import { recordBytes } from '../../kafka/append-batch.ts';
 
 const where = { topic: 'raw.oura', partitions: 12 };
 const facts = { receivedAtMs: 1_781_073_668_004, headers: {}, keptHeaders: [] };

@@ -31,7 +31,7 @@ for (const [direction, stepMs] of [
 ] as const) {
   test(`case 9: a wall clock that steps ${direction} neither keeps the breaker open nor closes it early`, async (t) => {
     const clock = clocks(t);
-    const breaker = createBreaker({ openMs: 60_000, counts: () => true });
+    const breaker = createBreaker({ openMs: 60_000, isAnswer: () => false, isDown: () => true });
     const fails = (): Promise<unknown> => breaker.run(() => Promise.reject(new Error('down')));
     for (let failure = 0; failure < 5; failure += 1) await assert.rejects(fails(), /down/);
     clock.pass(20_000);
@@ -81,7 +81,8 @@ test('case 9: one trial decides after the pause; calls that come meanwhile follo
   const breaker = createBreaker({
     openMs: 1_000,
     failures: 1,
-    counts: (error) => String(error) === 'Error: down',
+    isAnswer: (error) => String(error) !== 'Error: down',
+    isDown: () => true,
   });
   const failing = (): Promise<never> => Promise.reject(new Error('down'));
   await assert.rejects(breaker.run(failing), /down/);
