@@ -67,9 +67,13 @@ export class StreamsBuilder<S extends Stores = NoStores> {
     return new KStream<K, V, S>(source, (node) => this.#add(node));
   }
 
-  /** The finished graph. */
-  build(): Topology {
-    return new Topology(this.#nodes, this.#stores);
+  /**
+   * The finished graph.
+   * @param options - `maxWork`: the units of work (work.ts) that one record may take. A record that takes more is a failed
+   *   one, `TOO_MUCH_WORK`. Part of the graph, because it decides what comes of a record. Default: no limit.
+   */
+  build({ maxWork = Infinity }: { readonly maxWork?: number } = {}): Topology {
+    return new Topology(this.#nodes, this.#stores, maxWork);
   }
 
   #add(node: Node): Node {

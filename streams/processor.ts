@@ -1,3 +1,4 @@
+import { occasionalLog } from '../process/occasional-log.ts';
 import { changelogTopic } from './changelogs.ts';
 import {
   deadLetter,
@@ -10,12 +11,13 @@ import {
 } from './errors.ts';
 import { Dropped, Rejected } from './outcome.ts';
 import type { BatchFault } from '../kafka/record-batch.ts';
-import type { InputRecord, OutputRecord, RecordContext } from './record.ts';
+import { recordBytes, type InputRecord, type OutputRecord, type RecordContext } from './record.ts';
 import type { Refusal } from './refusals.ts';
 import { SerdeError } from './serdes.ts';
 import { StateStore } from './store.ts';
 import { Tally } from './tally.ts';
 import type { Node, Topology } from './topology.ts';
+import { TooMuchWork, Work } from './work.ts';
 
 interface Source {
   readonly node: Extract<Node, { type: 'source' }>;
@@ -33,7 +35,12 @@ export interface ProcessorOptions {
   readonly deadLetterTopic: string | undefined;
   /** The bytes that a topic takes for sure: larger store entries are sent with the outputs. Default: any number. */
   readonly limitOf?: (topic: string) => number;
+  /** Told of records that take long, at most once in ten seconds for each topic. Default: nobody is. */
+  readonly log?: { warn(fields: object, message: string): void };
 }
+
+/** A record that takes longer is logged. Time decides nothing else: the limit of a record's work is counted. */
+const slowMs = 500;
 
 /**
  * Runs the records of one task through a topology: bytes in, bytes and state out. A record takes effect as a whole or
@@ -45,6 +52,9 @@ export class RecordProcessor {
   /** Counts of the records since the last report() or forget(). */
   readonly tally: Tally;
   readonly #sources = new Map<string, Source>();
+  readonly #work: Work;
+  readonly #charge: RecordContext['charge'];
+  readonly #onSlow: ReturnType<typeof occasionalLog> | undefined;
   readonly #handlers: ErrorHandlers;
   readonly #deadLetterTopic: string | undefined;
   readonly #limitOf: (topic: string) => number;
@@ -56,14 +66,18 @@ export class RecordProcessor {
   constructor(
     topology: Topology,
     partition: number,
-    { applicationId, handlers, deadLetterTopic, limitOf = () => Infinity }: ProcessorOptions,
+    { applicationId, handlers, deadLetterTopic, limitOf = () => Infinity, log }: ProcessorOptions,
   ) {
     this.#limitOf = limitOf;
     this.#handlers = handlers;
     this.#deadLetterTopic = deadLetterTopic;
+    this.#onSlow = log === undefined ? undefined : occasionalLog(log, 'a record took long');
     this.tally = new Tally(`0_${partition}`);
+    const work = new Work(topology.maxWork);
+    this.#work = work;
+    this.#charge = (units) => work.charge(units);
     this.stores = topology.stores.map(
-      (spec) => new StateStore(spec, changelogTopic(applicationId, spec.name), partition),
+      (spec) => new StateStore(spec, changelogTopic(applicationId, spec.name), partition, work),
     );
     for (const node of topology.nodes.values()) {
       if (node.type !== 'source') continue;
@@ -88,10 +102,20 @@ export class RecordProcessor {
       this.#fail(...batchFailure(record, record.fault, source.node.name), outputs);
       return;
     }
+    const startedAt = performance.now();
+    this.#process(source, record, outputs);
+    const ms = Math.round(performance.now() - startedAt);
+    if (ms < slowMs) return;
+    const { topic, partition, offset } = record;
+    this.#onSlow?.({ topic }, { partition, offset: String(offset), ms, work: this.work });
+  }
+
+  #process(source: Source, record: InputRecord, outputs: OutputRecord[]): void {
     const start = outputs.length;
     this.#outputs = outputs;
     this.#input = record;
     this.#current = source.node.name;
+    this.#work.begin(record.value?.length ?? 0);
     for (const store of this.stores) store.onRecord(record.timestamp, record);
     let seam: RecordFailure['seam'] = 'deserialization';
     try {
@@ -100,7 +124,7 @@ export class RecordProcessor {
       seam = 'processing';
       source.processed.count += 1;
       const { topic, partition, offset, timestamp, headers } = record;
-      source.forward(value, { topic, partition, offset, timestamp, key, headers });
+      source.forward(value, { topic, partition, offset, timestamp, key, headers, charge: this.#charge });
       this.tally.keep();
       for (const store of this.stores)
         for (const write of store.largeWrites(this.#limitOf(store.changelog))) outputs.push(write);
@@ -111,6 +135,11 @@ export class RecordProcessor {
       this.tally.undo();
       this.#fail(record, failureOf(error, seam, this.#current), outputs);
     }
+  }
+
+  /** The units of work (work.ts) that the last record took. */
+  get work(): number {
+    return this.#work.units;
   }
 
   /** Handles a record whose output, or store entry, the broker refused. */
@@ -168,9 +197,11 @@ export class RecordProcessor {
     const { tally } = this;
     const next = this.#compileAll(topology, node.next);
     const processed = tally.processed(name);
+    const work = this.#work;
     const enter = (): void => {
       this.#current = name;
       processed.count += 1;
+      work.value();
     };
     const isValue = <T>(answer: T): answer is Exclude<T, Dropped | Rejected> => {
       if (answer instanceof Rejected) throw new RejectedRecord(answer);
@@ -202,14 +233,16 @@ export class RecordProcessor {
       case 'sink':
         return (value, record) => {
           enter();
-          this.#outputs.push({
+          const output: OutputRecord = {
             topic: node.topic(record.key, value),
             partition: record.partition,
             timestamp: record.timestamp,
             key: this.#input?.key ?? null,
             value: node.value.serialize(value),
             headers: node.headers?.(value, record) ?? {},
-          });
+          };
+          work.output(recordBytes(output));
+          this.#outputs.push(output);
         };
       case 'source':
         throw new StreamsError('INVARIANT', `source ${name} follows another operator`);
@@ -254,7 +287,7 @@ function failureOf(error: unknown, seam: RecordFailure['seam'], node: string): R
     const { code, message } = error.rejected;
     return { seam, code, message, stack: operatorFrame(node), node };
   }
-  if (error instanceof SerdeError)
+  if (error instanceof SerdeError || error instanceof TooMuchWork)
     return { seam, code: error.code, message: error.message, stack: operatorFrame(node), node };
   // The message of a foreign error may quote the record, so only its class is passed on.
   const name = error instanceof Error && /^\w{1,64}$/.test(error.name) ? error.name : 'something';

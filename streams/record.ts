@@ -27,6 +27,11 @@ export interface RecordContext<K = unknown> {
   readonly timestamp: number;
   readonly key: K;
   readonly headers: Headers;
+  /**
+   * Counts work that the library cannot see, in its units (work.ts): what an operator does for each of many things within
+   * one value. Call it before the work, with a number that depends on the log alone.
+   */
+  charge(units: number): void;
 }
 
 /** One partition of one topic. */

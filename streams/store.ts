@@ -2,6 +2,7 @@ import { ByteMap } from './byte-map.ts';
 import { StreamsError } from './errors.ts';
 import { recordBytes, type InputRecord, type OutputRecord } from './record.ts';
 import type { Serde } from './serdes.ts';
+import { unlimitedWork, type Work } from './work.ts';
 
 /**
  * A store as an operator sees it: a map of the operator's task, whose writes are committed with the record that made
@@ -10,8 +11,13 @@ import type { Serde } from './serdes.ts';
 export interface KeyValueStore<K, V> {
   /** The value of `key`; undefined when there is none, or it is older than the store's retention. */
   get(key: K): V | undefined;
-  /** Sets the value, with the timestamp of the current record or, where that is newer, of the value it replaces. */
-  put(key: K, value: V): void;
+  /** The timestamp of the entry that get() would answer, epoch ms; undefined when there is none. */
+  timestamp(key: K): number | undefined;
+  /**
+   * Sets the value, with the newest of three timestamps: that of the current record, that of the value it replaces, and
+   * `notBefore`, for a value that continues an entry of another key.
+   */
+  put(key: K, value: V, notBefore?: number): void;
   delete(key: K): void;
 }
 
@@ -63,6 +69,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   readonly changelog: string;
   readonly #spec: StoreSpec;
   readonly #partition: number;
+  readonly #work: Work;
   readonly #entries = new ByteMap();
   /** By the bytes of the key, as Latin-1. */
   readonly #overlay = new Map<string, Write>();
@@ -74,33 +81,43 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   #origin: InputRecord | undefined;
   #last: Key | undefined;
 
-  constructor(spec: StoreSpec, changelog: string, partition: number) {
+  /** @param work - counts what records do with the store. */
+  constructor(spec: StoreSpec, changelog: string, partition: number, work: Work = unlimitedWork()) {
     this.name = spec.name;
     this.changelog = changelog;
     this.#spec = spec;
     this.#partition = partition;
+    this.#work = work;
   }
 
   get(key: unknown): unknown {
     const named = this.#key(key);
-    const write = this.#overlay.get(named.name);
-    if (write !== undefined) {
-      if (write.value === undefined || this.#isExpired(named, write.timestamp)) return undefined;
-      return this.#spec.value.deserialize(Buffer.from(write.value));
-    }
-    const place = this.#entries.find(named.bytes);
-    if (place === undefined || this.#isExpired(named, this.#entries.timestampAt(place))) return undefined;
-    return this.#spec.value.deserialize(this.#entries.valueAt(place));
+    const bytes = this.#valueOf(named);
+    this.#work.access(named.bytes.length + (bytes?.length ?? 0));
+    return bytes === undefined ? undefined : this.#spec.value.deserialize(bytes);
   }
 
-  put(key: unknown, value: unknown): void {
+  timestamp(key: unknown): number | undefined {
+    const named = this.#key(key);
+    this.#work.access(named.bytes.length);
+    const write = this.#overlay.get(named.name);
+    const place = write === undefined ? this.#entries.find(named.bytes) : undefined;
+    if (place === undefined && write?.value === undefined) return undefined;
+    const timestamp = place === undefined ? (write?.timestamp ?? 0) : this.#entries.timestampAt(place);
+    return this.#isExpired(named, timestamp) ? undefined : timestamp;
+  }
+
+  put(key: unknown, value: unknown, notBefore = 0): void {
     const bytes = this.#spec.value.serialize(value);
-    if (bytes === null) this.delete(key);
-    else this.#write(this.#key(key), bytes);
+    if (bytes === null) return this.delete(key);
+    const named = this.#key(key);
+    this.#work.access(named.bytes.length + bytes.length);
+    this.#write(named, bytes, notBefore);
   }
 
   delete(key: unknown): void {
     const named = this.#key(key);
+    this.#work.access(named.bytes.length);
     const write = this.#overlay.get(named.name);
     const exists =
       write === undefined ? this.#entries.find(named.bytes) !== undefined : write.value !== undefined;
@@ -218,6 +235,18 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
       yield [entries.keyAt(place), entries.valueAt(place), entries.timestampAt(place)];
   }
 
+  /** A copy of the bytes that get() reads. */
+  #valueOf(key: Key): Buffer | undefined {
+    const write = this.#overlay.get(key.name);
+    if (write !== undefined) {
+      if (write.value === undefined || this.#isExpired(key, write.timestamp)) return undefined;
+      return Buffer.from(write.value);
+    }
+    const place = this.#entries.find(key.bytes);
+    if (place === undefined || this.#isExpired(key, this.#entries.timestampAt(place))) return undefined;
+    return this.#entries.valueAt(place);
+  }
+
   /** Whether a value has expired; if so, its key is deleted. */
   #isExpired(key: Key, timestamp: number): boolean {
     const { retentionMs } = this.#spec;
@@ -226,11 +255,14 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     return true;
   }
 
-  #write({ name, bytes }: Key, value: Buffer | undefined): void {
+  #write({ name, bytes }: Key, value: Buffer | undefined, notBefore = 0): void {
     const last = this.#overlay.get(name);
     const isAgain = last?.record === this.#record;
     // A late record does not make an entry older. The changelog carries the result, so a restore agrees.
-    const before = value === undefined ? 0 : this.#timestampOf(last, bytes);
+    const before =
+      value === undefined
+        ? Math.min(notBefore, maxTimestamp)
+        : Math.max(Math.min(notBefore, maxTimestamp), this.#timestampOf(last, bytes));
     const isLate = this.#recordTimestamp < before;
     const write = {
       key: bytes,

@@ -41,15 +41,18 @@ export class Topology {
   /** Every topic that is known to be written: a topic chooser's only as far as its sink declares them. */
   readonly sinkTopics: readonly string[];
   readonly stores: readonly StoreSpec[];
+  /** The units of work (work.ts) that one record may take. */
+  readonly maxWork: number;
 
   /**
    * @throws StreamsError INVALID_TOPOLOGY when nothing is read, a topic is read twice, an operator leads nowhere, or no
    *   operator uses a store.
    */
-  constructor(nodes: readonly Node[], stores: readonly StoreSpec[]) {
+  constructor(nodes: readonly Node[], stores: readonly StoreSpec[], maxWork: number) {
     // Copies, because later calls of the builder would change the graph.
     this.nodes = new Map(nodes.map((node) => [node.name, { ...node, next: [...node.next] }]));
     this.stores = [...stores];
+    this.maxWork = maxWork;
     this.sourceTopics = nodes.flatMap((node) => (node.type === 'source' ? node.topics : []));
     this.sinkTopics = [...new Set(nodes.flatMap((node) => (node.type === 'sink' ? node.topics : [])))];
     if (this.sourceTopics.length === 0)

@@ -8,7 +8,7 @@ const raised = Buffer.alloc(0);
 
 /** The alerts of the last 35 days, as declared to the builder. */
 export const alertsStore = {
-  key: userKey(uuidBytes),
+  key: userKey,
   value: serdes.bytes,
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,

@@ -1,7 +1,6 @@
 import type { Baseline, BiometricEvent } from '../schemas/biometric-event.ts';
 import { dayMs, parseInstant } from '../vendors/instant.ts';
 import {
-  hashBytes,
   isRemembered,
   packedTable,
   rememberedMs,
@@ -40,7 +39,7 @@ const maxDays = 400;
 
 /** The nights of each user, as declared to the builder. */
 export const baselinesStore = {
-  key: userKey(0),
+  key: userKey,
   value: packedTable(layoutVersion, rowBytes),
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
@@ -63,19 +62,20 @@ export function withBaseline(
   const resource = shortHash(event.resource_id);
   // Nothing else uses the table, so the remaining rows move up in place.
   const table = baselines.get(key);
+  const isOwn = table === undefined ? () => false : ownRows(table, resource);
   const nights: Night[] = [];
   let end = 1;
   let hadOwn = false;
   for (let at = 1; table !== undefined && at < table.length; at += rowBytes) {
     if (!isRemembered(table, at + putAt, receivedAt)) continue;
-    if (resource.compare(table, at + resourceAt, at + resourceAt + hashBytes) === 0) {
+    if (isOwn(at)) {
       hadOwn = true;
       continue;
     }
-    const night = { day: table.readInt32BE(at), hrv: table.readDoubleBE(at + hrvAt) };
-    if (night.day >= day - windowDays && night.day < day) nights.push(night);
-    if (hrv !== null && night.day === day) continue;
-    table.copyWithin(end, at, at + rowBytes);
+    const of = table.readInt32BE(at);
+    if (of >= day - windowDays && of < day) nights.push({ day: of, hrv: table.readDoubleBE(at + hrvAt) });
+    if (hrv !== null && of === day) continue;
+    if (end !== at) table.copyWithin(end, at, at + rowBytes);
     end += rowBytes;
   }
   if (hrv !== null) {
@@ -94,6 +94,14 @@ export function withBaseline(
     else baselines.put(key, table.subarray(0, end));
   }
   return [{ ...event, baseline: baselineOf(nights) }];
+}
+
+/** Tells the rows of a resource from the others, in one pass over the table. */
+function ownRows(table: Buffer, resource: Buffer): (at: number) => boolean {
+  const own = new Set<number>();
+  for (let at = table.indexOf(resource, 1); at !== -1; at = table.indexOf(resource, at + 1))
+    if ((at - resourceAt - 1) % rowBytes === 0) own.add(at - resourceAt);
+  return own.size === 0 ? () => false : (at) => own.has(at);
 }
 
 interface Night {

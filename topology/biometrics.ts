@@ -1,15 +1,23 @@
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { alertsStore, markFirst } from './alerts.ts';
 import { baselinesStore, withBaseline } from './baseline.ts';
-import { dailyTotals, pointsStore } from './daily-totals.ts';
+import { dailyTotals } from './daily-totals.ts';
 import { eventHeaders } from './headers.ts';
 import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
 import { newestRevision, revisionsStore } from './revisions.ts';
 import { serdes, StreamsBuilder, type Serde, type Topology } from '../streams/index.ts';
+import { pointsStore } from './stored-day.ts';
 import type { TopicNames } from '../schemas/topics.ts';
 import { analyze, type TriggerRule } from './triggers.ts';
 import type { VendorName } from '../vendors/index.ts';
+
+/**
+ * The work that one record may take, in the units of streams/work.ts: at most two seconds of one processor for the dearest
+ * record (docs/performance.md). A record that takes more is dead-lettered as TOO_MUCH_WORK. It is a constant, because the
+ * same log must give the same bytes everywhere.
+ */
+export const maxRecordWork = 1_800_000;
 
 /** The inputs of the topology. */
 export interface BiometricsOptions {
@@ -41,5 +49,5 @@ export function biometrics({ topics, rules, biometricEvent, build }: BiometricsO
       headers: eventHeaders(build),
       topics: Object.values(topics.priority),
     });
-  return builder.build();
+  return builder.build({ maxWork: maxRecordWork });
 }

@@ -76,12 +76,14 @@ export async function explain(
     const { key, body: value, headers, receivedAt: timestamp } = delivery;
     const before = new Map(driver.dropped);
     const records = await driver.pipe({ topic, key, value, headers, timestamp });
-    const context = { topic, partition: 0, offset: BigInt(at), timestamp, key: key.toString(), headers };
+    const offset = BigInt(at);
+    const charge = (): void => undefined;
+    const context = { topic, partition: 0, offset, timestamp, key: key.toString(), headers, charge };
     const readings = readingsOf(topics, delivery, context);
     explanations.push({
       delivery,
       topic,
-      offset: BigInt(at),
+      offset,
       outputs: records.map((record) => {
         const event =
           record.topic === topics.deadLetters || record.value === null

@@ -1,139 +1,127 @@
-import { StreamsError, type Serde } from '../streams/index.ts';
-import { pointMetrics, type Point, type PointMetric } from '../vendors/day-points.ts';
-import { dayMs } from '../vendors/instant.ts';
-import { hashBytes, shortHash } from './packed.ts';
+import { StreamsError } from '../streams/index.ts';
+import { pointMetrics } from '../vendors/day-points.ts';
+import { packPoints, unpackPoints, type Points, type Totals } from './packed-points.ts';
 
-/** The values of one metric and one source by instant, in ms since 24 hours before the day's start by UTC. */
-export interface Series {
-  readonly metric: PointMetric;
-  /** The short hash of the source's name. */
-  readonly source: Buffer;
-  readonly values: Map<number, number>;
-}
-
-/** All points seen of a day. */
-export interface Day {
+/** What is known of a day in addition to its points. */
+export interface DayHead {
   /** The earliest point whose zone is known: `at` as in a series. It determines when the day began. */
   readonly zoned: { readonly at: number; readonly offsetMinutes: number } | null;
   /** More points arrived than are kept. */
   readonly isCut: boolean;
-  readonly series: ReadonlyMap<string, Series>;
 }
 
-export const noPoints: Day = { zoned: null, isCut: false, series: new Map() };
-
-/**
- * The most points kept of a day: one per second makes 86,400 of a metric. Even if each has its own source, the entry
- * stays below the 4 MiB that a record of a changelog may have.
- */
-export const maxDayPoints = 150_000;
-
-/**
- * Adds the `points` of another payload to the day. A point sent again replaces itself. Beyond `limit` points the latest
- * are dropped, so that the result depends on which points arrived, not on their order.
- */
-export function withPoints(before: Day, day: number, points: readonly Point[], limit = maxDayPoints): Day {
-  const series = new Map(
-    [...before.series].map(([key, one]) => [key, { ...one, values: new Map(one.values) }]),
-  );
-  let { zoned } = before;
-  const startMs = (day - 1) * dayMs;
-  // A payload has a few sources and many points: each source is hashed once.
-  const hashes = new Map<string, { hash: Buffer; text: string }>();
-  for (const { metric, epochMs, offsetMinutes, source, value } of points) {
-    const at = epochMs - startMs;
-    let hashed = hashes.get(source);
-    if (hashed === undefined) {
-      const hash = shortHash(source);
-      hashes.set(source, (hashed = { hash, text: hash.toString('latin1') }));
-    }
-    const key = `${metric} ${hashed.text}`;
-    let entry = series.get(key);
-    if (entry === undefined) series.set(key, (entry = { metric, source: hashed.hash, values: new Map() }));
-    entry.values.set(at, value);
-    if (offsetMinutes !== null && isEarlier(at, offsetMinutes, zoned)) zoned = { at, offsetMinutes };
-  }
-  const isCut = cut(series, limit) || before.isCut;
-  return { zoned, isCut, series };
+/** What the entry of a split day says of one of its hours. */
+export interface HourSummary {
+  readonly count: number;
+  readonly totals: Totals;
 }
 
-// Of two offsets at one instant the smaller wins, so that the order of arrival does not matter.
-function isEarlier(at: number, offsetMinutes: number, than: Day['zoned']): boolean {
-  return than === null || at < than.at || (at === than.at && offsetMinutes < than.offsetMinutes);
-}
+/** A day as its entry holds it: with its points, or with the summaries of the hours whose points have their own entries. */
+export type StoredDay =
+  | { readonly head: DayHead; readonly points: Points }
+  | { readonly head: DayHead; readonly hours: Map<number, HourSummary> };
 
-function cut(series: Map<string, Series>, limit: number): boolean {
-  let count = 0;
-  for (const { values } of series.values()) count += values.size;
-  if (count <= limit) return false;
-  const all = [...series].flatMap(([key, { values }]) => [...values.keys()].map((at) => ({ at, key })));
-  all.sort((a, b) => a.at - b.at || (a.key < b.key ? -1 : 1));
-  for (const { at, key } of all.slice(limit)) series.get(key)?.values.delete(at);
-  for (const [key, { values }] of series) if (values.size === 0) series.delete(key);
-  return true;
+export function noDay(): StoredDay {
+  return { head: { zoned: null, isCut: false }, points: new Map() };
 }
 
 /*
- * A day: 0 version of the layout, 1 byte
- *        1 1 where points were cut, else 0, 1 byte
- *        2 instant of the earliest zoned point, 4 bytes; all ones while there is none
- *        6 its offset, minutes, signed, 2 bytes
- *        8 the series, one after the other:
- *          0 place of the metric in `pointMetrics`, 1 byte
- *          1 hash of the source, 8 bytes
- *          9 count of points, 4 bytes
- *         13 each point: instant, 4 bytes, and value, double, 8 bytes
+ * The entry of a day: 0 version of the layout, 1 byte
+ *                     1 1 where points were cut, else 0, 1 byte
+ *                     2 instant of the earliest zoned point, 4 bytes; all ones while there is none
+ *                     6 its offset, minutes, signed, 2 bytes
+ *                     8 version 1: the points
+ *                       version 2: its hours, ascending:
+ *                         0 the minute at which it begins, from where instants count, 2 bytes
+ *                         2 count of its points, 4 bytes
+ *                         6 a bit for each place in `pointMetrics`, the lowest for the first, 1 byte
+ *                         7 the totals of these metrics, double, 8 bytes each
+ *
+ * The entry of an hour: 0 version, 1 byte, then its points
  */
-const version = 1;
+const wholeVersion = 1;
+const splitVersion = 2;
+const hourVersion = 3;
 const headBytes = 8;
-const seriesBytes = 1 + hashBytes + 4;
-const pointBytes = 12;
+const summaryBytes = 7;
 const noInstant = 2 ** 32 - 1;
 
+export function packDay(day: StoredDay): Buffer {
+  const { zoned, isCut } = day.head;
+  const bytes = 'points' in day ? packPoints(day.points, headBytes) : packHours(day.hours);
+  bytes[0] = 'points' in day ? wholeVersion : splitVersion;
+  bytes[1] = isCut ? 1 : 0;
+  bytes.writeUInt32BE(zoned?.at ?? noInstant, 2);
+  bytes.writeInt16BE(zoned?.offsetMinutes ?? 0, 6);
+  return bytes;
+}
+
 /** @throws StreamsError INVARIANT for another layout: as a bad record it would dead-letter every record to come. */
-export const packedDay: Serde<Day> = {
-  serialize: ({ zoned, isCut, series }) => {
-    let length = headBytes;
-    for (const { values } of series.values()) length += seriesBytes + values.size * pointBytes;
-    const bytes = Buffer.alloc(length);
-    bytes.writeUInt8(version, 0);
-    bytes.writeUInt8(isCut ? 1 : 0, 1);
-    bytes.writeUInt32BE(zoned?.at ?? noInstant, 2);
-    bytes.writeInt16BE(zoned?.offsetMinutes ?? 0, 6);
-    let at = headBytes;
-    for (const { metric, source, values } of series.values()) {
-      bytes.writeUInt8(pointMetrics.indexOf(metric), at);
-      source.copy(bytes, at + 1, 0, hashBytes);
-      bytes.writeUInt32BE(values.size, at + 1 + hashBytes);
-      at += seriesBytes;
-      for (const [instant, value] of values) {
-        bytes.writeUInt32BE(instant, at);
-        bytes.writeDoubleBE(value, at + 4);
-        at += pointBytes;
-      }
+export function unpackDay(bytes: Buffer): StoredDay {
+  const version = bytes[0];
+  if ((version !== wholeVersion && version !== splitVersion) || bytes.length < headBytes)
+    throw otherLayout(version);
+  const first = bytes.readUInt32BE(2);
+  const zoned = first === noInstant ? null : { at: first, offsetMinutes: bytes.readInt16BE(6) };
+  const head = { zoned, isCut: bytes[1] === 1 };
+  if (version === splitVersion) return { head, hours: unpackHours(bytes) };
+  const points = unpackPoints(bytes, headBytes);
+  if (points === undefined) throw otherLayout(version);
+  return { head, points };
+}
+
+export function packHour(points: Points): Buffer {
+  const bytes = packPoints(points, 1);
+  bytes[0] = hourVersion;
+  return bytes;
+}
+
+/** @throws StreamsError INVARIANT for another layout. */
+export function unpackHour(bytes: Buffer): Points {
+  const points = bytes[0] === hourVersion ? unpackPoints(bytes, 1) : undefined;
+  if (points === undefined) throw otherLayout(bytes[0]);
+  return points;
+}
+
+function packHours(hours: ReadonlyMap<number, HourSummary>): Buffer {
+  let length = headBytes;
+  for (const { totals } of hours.values()) length += summaryBytes + Object.keys(totals).length * 8;
+  const bytes = Buffer.allocUnsafe(length);
+  let at = headBytes;
+  for (const [hour, { count, totals }] of [...hours].sort(([a], [b]) => a - b)) {
+    bytes.writeUInt16BE(hour * 60, at);
+    bytes.writeUInt32BE(count, at + 2);
+    let metrics = 0;
+    let next = at + summaryBytes;
+    for (const [place, metric] of pointMetrics.entries()) {
+      const total = totals[metric];
+      if (total === undefined) continue;
+      metrics |= 1 << place;
+      next = bytes.writeDoubleBE(total, next);
     }
-    return bytes;
-  },
-  deserialize: (bytes) => {
-    if (bytes?.[0] !== version) throw otherLayout(bytes?.[0]);
-    const series = new Map<string, Series>();
-    let at = headBytes;
-    while (at < bytes.length) {
-      const metric = pointMetrics[bytes.readUInt8(at)];
-      if (metric === undefined) throw otherLayout(version);
-      const source = Buffer.from(bytes.subarray(at + 1, at + 1 + hashBytes));
-      const count = bytes.readUInt32BE(at + 1 + hashBytes);
-      const values = new Map<number, number>();
-      at += seriesBytes;
-      for (const end = at + count * pointBytes; at < end; at += pointBytes)
-        values.set(bytes.readUInt32BE(at), bytes.readDoubleBE(at + 4));
-      series.set(`${metric} ${source.toString('latin1')}`, { metric, source, values });
+    bytes[at + 6] = metrics;
+    at = next;
+  }
+  return bytes;
+}
+
+function unpackHours(bytes: Buffer): Map<number, HourSummary> {
+  const hours = new Map<number, HourSummary>();
+  let at = headBytes;
+  while (at < bytes.length) {
+    const metrics = bytes[at + 6] ?? 0;
+    const totals: Totals = {};
+    let next = at + summaryBytes;
+    for (const [place, metric] of pointMetrics.entries()) {
+      if ((metrics & (1 << place)) === 0) continue;
+      totals[metric] = bytes.readDoubleBE(next);
+      next += 8;
     }
-    const first = bytes.readUInt32BE(2);
-    const zoned = first === noInstant ? null : { at: first, offsetMinutes: bytes.readInt16BE(6) };
-    return { zoned, isCut: bytes[1] === 1, series };
-  },
-};
+    hours.set(bytes.readUInt16BE(at) / 60, { count: bytes.readUInt32BE(at + 2), totals });
+    at = next;
+  }
+  return hours;
+}
 
 function otherLayout(found: number | undefined): StreamsError {
   return new StreamsError(

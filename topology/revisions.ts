@@ -19,14 +19,19 @@ import {
   type UserKey,
 } from './packed.ts';
 import type { Reading } from '../vendors/reading.ts';
-import { drop, type Dropped, type KeyValueStore, type RecordContext } from '../streams/index.ts';
+import { drop, type Dropped, type KeyValueStore, type RecordContext, type Serde } from '../streams/index.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 import type { TopicNames } from '../schemas/topics.ts';
 
 /*
  * The resources of a user are in 64 buckets, by the first 6 bits of the hash of their id: one entry for each resource
- * would cost more than it holds, one for all would be rewritten whole by every record. The bucket does not depend on
- * the resource's time, because a sleep that is revised over midnight must be found again.
+ * would cost more than it holds, one for all would be rewritten whole by every record. A bucket that outgrows `maxRows`
+ * becomes a branch of 16 buckets, by the next 4 bits, and so on, so that a resource costs the same however many there
+ * are. The bucket does not depend on the resource's time, because a sleep that is revised over midnight must be found
+ * again.
+ *
+ * A bucket is a packed table of rows, a branch the one byte `branch`. The key's part is the number of the bucket among the
+ * 64, then a byte for each branch above it: its number among the 16.
  *
  * A row: 0 hash of the resource id, 8 bytes
  *        8 revision, epoch ms, 6 bytes
@@ -42,6 +47,11 @@ const priorityAt = 38;
 const touchedAt = 39;
 const rowBytes = 45;
 const layoutVersion = 1;
+const branch = Buffer.of(2);
+/** Few enough that copying them costs no more than hashing the resource's id. Ordinary users have three in a bucket. */
+const maxRows = 32;
+/** The hash has no more bits: what is left in one bucket there stays in it. */
+const maxDepth = 14;
 
 /** Stored by index: only ever append. */
 const priorities: readonly Priority[] = ['HIGH', 'MEDIUM', 'NORMAL'];
@@ -51,8 +61,8 @@ export type Revisions = KeyValueStore<UserKey, Buffer>;
 
 /** The last version of each resource within 35 days, as declared to the builder. */
 export const revisionsStore = {
-  key: userKey(1),
-  value: packedTable(layoutVersion, rowBytes),
+  key: userKey,
+  value: bucketOrBranch(),
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
 };
@@ -76,10 +86,9 @@ export function newestRevision(
     if (vendor === undefined) return drop('unknown');
     const receivedAt = receivedAtOf(record);
     const resource = shortHash(reading.resource_id);
-    const key = bucketKey(vendor, reading.user_id, resource);
-    const before = revisions.get(key);
-    const last = rememberedRow(before, resource, receivedAt);
-    const lastRevision = last === undefined ? 0 : readInstant(last.table, last.at + revisionAt);
+    const bucket = renewedBucket(revisions, vendor, reading.user_id, resource);
+    const known = rememberedRow(bucket.table, resource, receivedAt);
+    const lastRevision = known === undefined ? 0 : readInstant(known.table, known.at + revisionAt);
     // A revision of 0 would be older than anything.
     const vendorRevision = reading.revision === null ? null : clamp(reading.revision);
     const revision = vendorRevision ?? Math.max(clamp(receivedAt), lastRevision);
@@ -87,16 +96,18 @@ export function newestRevision(
     const shortContent = content.slice(0, 2 * hashBytes);
 
     const isOlder = revision < lastRevision;
-    const saysTheSame = last !== undefined && contentOf(last) === shortContent;
+    const saysTheSame = known !== undefined && contentOf(known) === shortContent;
     const isUnchanged = saysTheSame && !(vendorRevision !== null && vendorRevision > lastRevision);
-    const supersedes = last === undefined ? null : emitted(last);
-    const { table, at } = last ?? withRow(before, resource, receivedAt);
+    const supersedes = known === undefined ? null : emitted(known);
+    const { key, table, at } =
+      known === undefined ? withRow(revisions, bucket, resource, receivedAt) : { key: bucket.key, ...known };
     writeInstant(table, Math.max(receivedAt, readInstant(table, at + touchedAt)), at + touchedAt);
     if (!isOlder && !isUnchanged) {
       writeInstant(table, revision, at + revisionAt);
       table.write(shortContent, at + contentAt, 'hex');
     }
     revisions.put(key, table);
+    last = { vendor, user: reading.user_id, resource, key };
     if (isOlder) return drop('older_revision');
     if (isUnchanged) return drop('unchanged');
     return [toEvent(reading, { vendor, receivedAt, revision, content, supersedes }, record)];
@@ -109,7 +120,11 @@ export function newestRevision(
  */
 export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   const resource = shortHash(event.resource_id);
-  const key = bucketKey(event.device_type, event.user_id, resource);
+  const { device_type: vendor, user_id: user } = event;
+  const place = last;
+  const isIt =
+    place !== undefined && place.resource === resource && place.user === user && place.vendor === vendor;
+  const key = isIt ? place.key : renewedBucket(revisions, vendor, user, resource).key;
   const table = revisions.get(key);
   const at = table === undefined ? -1 : findRow(table, rowBytes, resource);
   if (table === undefined || at === -1)
@@ -118,6 +133,9 @@ export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   table[at + priorityAt] = 1 + priorities.indexOf(event.priority);
   revisions.put(key, table);
 }
+
+/** Where newestRevision() left the resource of the last reading, so that noteEmitted() need not search for it. */
+let last: { vendor: string; user: string; resource: Buffer; key: UserKey } | undefined;
 
 /** The position of a row. Nothing else writes to the table. */
 interface Row {
@@ -132,13 +150,42 @@ function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: 
   return at !== -1 && isRemembered(table, at + touchedAt, receivedAt) ? { table, at } : undefined;
 }
 
-/** Appends a row to those of the table that have not expired. */
-function withRow(before: Buffer | undefined, resource: Buffer, receivedAt: number): Row {
-  const others = remembered(before ?? Buffer.of(layoutVersion), receivedAt);
+/** Appends a row to those of the bucket that have not expired; a full bucket is divided first. */
+function withRow(
+  revisions: Revisions,
+  bucket: Bucket,
+  resource: Buffer,
+  receivedAt: number,
+): Row & { readonly key: UserKey } {
+  let { key, depth } = bucket;
+  let others = remembered(bucket.table ?? Buffer.of(layoutVersion), receivedAt);
+  while (others.length > maxRows * rowBytes && depth < maxDepth) {
+    const children = divided(others, depth);
+    // As old as the bucket they were in, not as the record, which may be a late one.
+    const timestamp = revisions.timestamp(key);
+    for (const [digit, table] of children) revisions.put(childKey(key, digit), table, timestamp);
+    revisions.put(key, branch);
+    const digit = digitOf(resource, depth);
+    key = childKey(key, digit);
+    others = children.get(digit) ?? Buffer.of(layoutVersion);
+    depth += 1;
+  }
   const table = Buffer.alloc(others.length + rowBytes);
   others.copy(table);
   resource.copy(table, others.length);
-  return { table, at: others.length };
+  return { key, table, at: others.length };
+}
+
+/** The rows of a table by the bucket of the next level that they belong to. */
+function divided(table: Buffer, depth: number): Map<number, Buffer> {
+  const rows = new Map<number, Buffer[]>();
+  for (const row of rowsOf(table, rowBytes)) {
+    const digit = digitOf(row, depth);
+    const some = rows.get(digit);
+    if (some === undefined) rows.set(digit, [Buffer.of(layoutVersion), row]);
+    else some.push(row);
+  }
+  return new Map([...rows].map(([digit, parts]) => [digit, Buffer.concat(parts)]));
 }
 
 /** The table without its expired rows; usually there are none. */
@@ -150,17 +197,57 @@ function remembered(table: Buffer, receivedAt: number): Buffer {
   return table;
 }
 
-function bucketKey(vendor: string, user: string, resource: Buffer): UserKey {
-  const part = buckets[(resource[0] ?? 0) >> 2] ?? noBucket;
-  // All operators of a record use the same bucket, so they share one key, which the store recognizes.
-  if (lastKey.part !== part || lastKey.user !== user || lastKey.vendor !== vendor)
-    lastKey = { vendor, user, part };
-  return lastKey;
+/** The bucket that holds a resource, or would. */
+interface Bucket {
+  readonly key: UserKey;
+  /** Undefined while it is empty. */
+  readonly table: Buffer | undefined;
+  /** The branches above it. */
+  readonly depth: number;
 }
 
-const buckets = Array.from({ length: 64 }, (_, bucket) => Buffer.of(bucket));
-const noBucket = Buffer.alloc(0);
-let lastKey: UserKey = { vendor: '', user: '', part: noBucket };
+/** Finds the bucket, and renews the branches above it, which must not expire before it. */
+function renewedBucket(revisions: Revisions, vendor: string, user: string, resource: Buffer): Bucket {
+  let key = rootKey(vendor, user, resource);
+  for (let depth = 0; ; depth += 1) {
+    const table = revisions.get(key);
+    if (table?.[0] !== branch[0]) return { key, table, depth };
+    revisions.put(key, branch);
+    key = childKey(key, digitOf(resource, depth));
+  }
+}
+
+function rootKey(vendor: string, user: string, resource: Buffer): UserKey {
+  return { vendor, user, part: roots[(resource[0] ?? 0) >> 2] ?? Buffer.alloc(0) };
+}
+
+const roots = Array.from({ length: 64 }, (_, bucket) => Buffer.of(bucket));
+
+function childKey({ vendor, user, part }: UserKey, digit: number): UserKey {
+  const longer = Buffer.allocUnsafe(part.length + 1);
+  part.copy(longer);
+  longer[part.length] = digit;
+  return { vendor, user, part: longer };
+}
+
+/** The four bits of a hash, or of the row that begins with it, that choose among the buckets below a branch. */
+function digitOf(hash: Buffer, depth: number): number {
+  const bit = 6 + 4 * depth;
+  const byte = hash[bit >> 3] ?? 0;
+  // Bits 2 to 5 of a byte, or its last two and the first two of the next.
+  if (bit % 8 === 2) return (byte >> 2) & 15;
+  return ((byte << 2) & 12) | ((hash[(bit >> 3) + 1] ?? 0) >> 6);
+}
+
+/** A value of the store: a table, or `branch`. */
+function bucketOrBranch(): Serde<Buffer> {
+  const tables = packedTable(layoutVersion, rowBytes);
+  return {
+    serialize: (value) => value,
+    deserialize: (bytes) =>
+      bytes?.length === 1 && bytes[0] === branch[0] ? bytes : tables.deserialize(bytes),
+  };
+}
 
 function contentOf({ table, at }: Row): string {
   return table.toString('hex', at + contentAt, at + contentAt + hashBytes);

@@ -72,7 +72,8 @@ function commonForm(text: string): number | null {
   return Date.UTC(year, month - 1, day, hour, minute, second, ms);
 }
 
-function digits(text: string, from: number, to: number): number {
+/** The number that the digits from `from` to `to` make; NaN where one is no digit. */
+export function digits(text: string, from: number, to: number): number {
   let number = 0;
   for (let at = from; at < to; at += 1) {
     const digit = text.charCodeAt(at) - 0x30;

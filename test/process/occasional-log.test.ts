@@ -9,10 +9,10 @@ test('a frequent event is logged at most every ten seconds, with its count', () 
   for (let times = 0; times < 100; times += 1) logRefused({ code: 'a' });
   logRefused({ code: 'b' });
   now += 10_000;
-  logRefused({ code: 'a' });
+  logRefused({ code: 'a' }, { offset: '7' });
   assert.deepEqual(lines, [
     { code: 'a', count: 1 },
     { code: 'b', count: 1 },
-    { code: 'a', count: 100 },
+    { code: 'a', offset: '7', count: 100 },
   ]);
 });

@@ -168,6 +168,24 @@ describe('an entry of a store with retention', () => {
     }
   });
 
+  test('tells its timestamp as long as it is there', () => {
+    const store = aged();
+    assert.deepEqual([store.timestamp('k'), store.timestamp('other')], [1_000, undefined]);
+    store.onRecord(1_050);
+    store.put('k', 'v');
+    assert.equal(store.timestamp('k'), 1_050);
+    store.onRecord(1_151);
+    assert.equal(store.timestamp('k'), undefined);
+    assert.deepEqual(flushed(store), ['k=null@1151']);
+  });
+
+  test('is as young as a put says, if its record is older', () => {
+    const store = aged();
+    store.put('late', 'v', 1_400);
+    store.put('early', 'v', 400);
+    assert.deepEqual(flushed(store), ['late=v@1400', 'early=v@1000']);
+  });
+
   test('comes back when the record that found it outdated fails', () => {
     const store = aged();
     store.onRecord(5_000);

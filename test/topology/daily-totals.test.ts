@@ -2,9 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
-import { pointsStore } from '../../topology/daily-totals.ts';
-import { maxDayPoints, noPoints, packedDay, withPoints } from '../../topology/packed-day.ts';
+import { packDay, packHour, unpackDay, unpackHour } from '../../topology/packed-day.ts';
+import { addPoints, placed, type Points } from '../../topology/packed-points.ts';
+import {
+  addToDay,
+  keptMs,
+  maxDayPoints,
+  maxWholeDay,
+  pointsStore,
+  type DayTotals,
+  type PointsStore,
+} from '../../topology/stored-day.ts';
 import { changelogConfig } from '../../streams/changelogs.ts';
+import { StateStore } from '../../streams/store.ts';
 import { ExportsDriver, exportOf, metric, takenAt } from './exports.ts';
 import { dayMs } from './support.ts';
 import type { Point } from '../../vendors/day-points.ts';
@@ -252,24 +262,57 @@ const aPoint = (minute: number, source = watch): Point => ({
   value: minute / 3,
 });
 const today = Math.floor(takenAt / dayMs);
+const head = { zoned: { at: 5, offsetMinutes: -420 }, isCut: false };
+
+function pointsOf(points: readonly Point[]): Points {
+  const all: Points = new Map();
+  addPoints(all, placed(points, (today - 1) * dayMs));
+  return all;
+}
+
+/** A store of points, and what to do with it at a time. */
+function storeOfPoints(): {
+  store: StateStore;
+  add(points: readonly Point[], at?: number, limit?: number): DayTotals;
+} {
+  const store = new StateStore({ ...pointsStore, name: 'points' } as never, 'c', 0);
+  return {
+    store,
+    add(points, at = takenAt, limit = maxDayPoints) {
+      store.onRecord(at);
+      const record = { timestamp: at, charge: () => undefined };
+      const day = { vendor: 'healthkit', user_id: 'u', date: '2026-06-10', day: today, points };
+      return addToDay(store as unknown as PointsStore, day, record, limit);
+    },
+  };
+}
+
+/** So many points that their day is split, one in ten seconds: more than two hours. */
+const dense = Array.from({ length: maxWholeDay + 1 }, (_, n) => ({ ...aPoint(n / 6), value: n % 7 }));
+const denseSum = dense.reduce((sum, { value }) => sum + value, 0);
 
 test('a point takes 12 bytes, plus a header for each metric and source', () => {
-  const points = Array.from({ length: 1_000 }, (_, minute) => aPoint(minute));
-  const bytes = packedDay.serialize(withPoints(noPoints, today, points))!;
+  const points = pointsOf(Array.from({ length: 1_000 }, (_, minute) => aPoint(minute)));
+  const bytes = packDay({ head, points });
   assert.equal(bytes.length, 8 + 13 + 1_000 * 12);
-  assert.deepEqual(packedDay.deserialize(bytes), withPoints(noPoints, today, points));
+  assert.deepEqual(unpackDay(bytes), { head, points });
+  assert.deepEqual(unpackHour(packHour(points)), points);
+  const hours = new Map([[9, { count: 3, totals: { steps: 1.5, resting_heart_rate: 60 } }]]);
+  assert.deepEqual(unpackDay(packDay({ head, hours })), { head, hours });
 });
 
 test('the latest points over the limit are dropped, in any order of arrival, and a flag marks the day', async () => {
-  const points = [5, 3, 1, 4, 2].map((minute) => aPoint(minute));
+  const points = [5, 3, 1, 4, 2].map((minute) => aPoint(minute * 40));
   for (const order of permutations(points)) {
-    const day = order.reduce((before, one) => withPoints(before, today, [one], 3), noPoints);
-    const kept = [...day.series.values()].flatMap(({ values }) => [...values.values()]);
-    assert.deepEqual(kept.sort(), [1 / 3, 2 / 3, 1]);
-    assert.equal(day.isCut, true);
-    assert.equal(packedDay.deserialize(packedDay.serialize(day)).isCut, true);
+    const { add } = storeOfPoints();
+    const days = order.map((one) => add([one], takenAt, 3));
+    assert.deepEqual(days.at(-1)!.totals, { steps: (40 + 80 + 120) / 3 });
+    assert.deepEqual(
+      days.map(({ isCut }) => isCut),
+      [false, false, false, true, true],
+    );
   }
-  assert.equal(withPoints(noPoints, today, points, 5).isCut, false);
+  assert.equal(storeOfPoints().add(points, takenAt, 5).isCut, false);
   const minute = (n: number): string => at(new Date(n * 500).toISOString().slice(11, 23));
   const data = Array.from({ length: maxDayPoints + 1 }, (_, n) => ({ date: minute(n), qty: 1 }));
   const [day] = await new ExportsDriver().send(exportOf({ name: 'step_count', units: 'count', data }));
@@ -277,14 +320,115 @@ test('the latest points over the limit are dropped, in any order of arrival, and
   assert.deepEqual(day!.flags, ['too_many_points']);
 });
 
+test('case 5: one more point into a split day touches the entry of its hour and that of the day', () => {
+  const { store, add } = storeOfPoints();
+  assert.deepEqual(add(dense).totals, { steps: denseSum });
+  store.foldIn();
+  assert.ok(store.size >= 4, `${store.size} entries`);
+  assert.deepEqual(add([{ ...aPoint(30), source: 'Phone', value: 1_000 }]).totals, {
+    steps: denseSum + 1_000 - (180 % 7),
+  });
+  assert.equal([...store.flush()].length, 2);
+});
+
+test('case 5: an operator counts the points that it adds and those of the entries that it opens', () => {
+  const store = new StateStore({ ...pointsStore, name: 'points' } as never, 'c', 0);
+  const unitsOf = (points: readonly Point[]): number => {
+    let units = 0;
+    store.onRecord(takenAt);
+    const day = { vendor: 'healthkit', user_id: 'u', date: '2026-06-10', day: today, points };
+    addToDay(store as unknown as PointsStore, day, { timestamp: takenAt, charge: (n) => (units += n) });
+    return units;
+  };
+  assert.equal(unitsOf(dense.slice(0, 100)), 50);
+  // The head and the series take the room of two points.
+  assert.equal(unitsOf([aPoint(0)]), 1 + 100 + 1);
+  assert.equal(unitsOf(dense), Math.ceil(dense.length / 2) + 100 + 1);
+  const perHour = 360;
+  const units = unitsOf([aPoint(30)]);
+  assert.ok(units > perHour && units < perHour + 20, `${units} units`);
+});
+
+test('case 5: a split day has the totals of a whole one, in whatever pieces and order its points came', () => {
+  const point = fc.record({
+    metric: fc.constantFrom('steps', 'resting_heart_rate' as const),
+    second: fc.integer({ min: 0, max: 4 * 3_600 }),
+    source: fc.constantFrom('Watch', 'Phone'),
+    value: fc.integer({ min: 1, max: 100 }),
+  });
+  const payload = fc.array(point, { minLength: 300, maxLength: 900, size: 'max' });
+  fc.assert(
+    fc.property(fc.array(payload, { minLength: 2, maxLength: 5 }), (payloads) => {
+      const { store, add } = storeOfPoints();
+      const newest = new Map<string, { metric: string; second: number; value: number }>();
+      for (const points of payloads) {
+        for (const one of points) newest.set(`${one.metric} ${one.second} ${one.source}`, one);
+        const { totals } = add(
+          points.map(({ second, ...one }) => ({ ...aPoint(0), ...one, epochMs: takenAt + second * 1_000 })),
+        );
+        const largest = new Map<string, Map<number, number>>([
+          ['steps', new Map()],
+          ['resting_heart_rate', new Map()],
+        ]);
+        for (const { metric: name, second, value } of newest.values())
+          largest.get(name)!.set(second, Math.max(value, largest.get(name)!.get(second) ?? 0));
+        const rates = [...largest.get('resting_heart_rate')!].sort(([a], [b]) => a - b);
+        assert.deepEqual(
+          { ...totals },
+          {
+            steps: [...largest.get('steps')!.values()].reduce((sum, value) => sum + value, 0),
+            resting_heart_rate: rates.at(-1)![1],
+          },
+        );
+        store.foldIn();
+      }
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test('case 5: the hours of a split day are kept as long as the day, touched or not, and by records out of order', () => {
+  const { store, add } = storeOfPoints();
+  add(dense);
+  let sum = denseSum;
+  // The hour of this minute alone is touched, for ten weeks.
+  for (let week = 1; week <= 10; week += 1) {
+    sum += 1;
+    const later = add([{ ...aPoint(600 + week), value: 1 }], takenAt + week * 8 * dayMs);
+    assert.deepEqual(later.totals, { steps: sum }, `week ${week}`);
+    store.foldIn();
+  }
+  const last = takenAt + 80 * dayMs;
+  // A record that is weeks late splits nothing off, and makes no entry older.
+  assert.deepEqual(add([{ ...aPoint(700), value: 1 }], takenAt).totals, { steps: sum + 1 });
+  store.foldIn();
+  assert.deepEqual(add([{ ...aPoint(701), value: 1 }], last + keptMs).totals, { steps: sum + 2 });
+  assert.deepEqual(add([{ ...aPoint(702), value: 1 }], last + 2 * keptMs + 1).totals, { steps: 1 });
+});
+
+test('case 5: a late record that splits a day leaves its hours as young as the day was', () => {
+  const { store, add } = storeOfPoints();
+  const young = takenAt + 30 * dayMs;
+  add(dense.slice(0, 600), young);
+  store.foldIn();
+  add(dense.slice(600), takenAt);
+  store.foldIn();
+  assert.deepEqual(add([{ ...aPoint(0), value: 0 }], young + keptMs).totals, { steps: denseSum });
+});
+
 test('the largest possible entry fits into a record of the changelog', () => {
-  const points = Array.from({ length: maxDayPoints + 5 }, (_, n) => aPoint(n % 1_440, `source ${n}`));
-  const bytes = packedDay.serialize(withPoints(noPoints, today, points))!;
+  const points = Array.from({ length: maxDayPoints + 5 }, (_, n) => aPoint(n % 50, `source ${n}`));
+  const { store, add } = storeOfPoints();
+  add(points);
+  const sizes = [...store.flush()].map(({ value }) => value!.length);
   // A key may hold a user id of 256 characters.
-  assert.ok(bytes.length + 2_000 < Number(changelogConfig['max.message.bytes']), `${bytes.length} bytes`);
+  const largest = Math.max(...sizes) + 2_000;
+  assert.ok(largest < Number(changelogConfig['max.message.bytes']), `${largest} bytes`);
 });
 
 test('an entry of another layout stops the process instead of dead-lettering every export to come', () => {
-  for (const bytes of [Buffer.of(2, 0, 0, 0, 0, 0, 0, 0), null])
-    assert.throws(() => packedDay.deserialize(bytes), { code: 'INVARIANT' });
+  for (const bytes of [Buffer.of(9, 0, 0, 0, 0, 0, 0, 0), Buffer.of(1), Buffer.alloc(0)]) {
+    assert.throws(() => unpackDay(bytes), { code: 'INVARIANT' });
+    assert.throws(() => unpackHour(bytes), { code: 'INVARIANT' });
+  }
 });

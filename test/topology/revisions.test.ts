@@ -217,18 +217,64 @@ test('a store with the layout of another build stops the topology instead of dea
   ]);
   for (const bytes of [Buffer.of(2, 1, 1, 1), Buffer.of(1, 1), Buffer.alloc(0), null])
     assert.throws(() => rows.deserialize(bytes), { code: 'INVARIANT' });
-  assert.throws(() => userKey(1).deserialize(Buffer.from('oura\0')), { code: 'INVARIANT' });
+  assert.throws(() => userKey.deserialize(Buffer.from('oura\0')), { code: 'INVARIANT' });
 });
 
 test('keys and ids read back as they were written', () => {
-  const key = { vendor: 'oura', user: 'å\0b', part: Buffer.of(0) };
-  assert.deepEqual(userKey(1).deserialize(userKey(1).serialize(key)), key);
+  const key = { vendor: 'oura', user: 'å b', part: Buffer.of(0) };
+  assert.deepEqual(userKey.deserialize(userKey.serialize(key)), key);
   const whole = { vendor: 'oura', user: 'u', part: Buffer.alloc(0) };
-  assert.deepEqual(userKey(0).deserialize(userKey(0).serialize(whole)), whole);
+  assert.deepEqual(userKey.deserialize(userKey.serialize(whole)), whole);
   const uuid = '6f1c2a52-5d0e-8b86-9d0c-0d6f4f6f2b11';
   const row = Buffer.alloc(1 + uuidBytes);
   writeUuid(row, uuid, 1);
   assert.equal(readUuid(row, 1), uuid);
+});
+
+/** Resources of which `count` share a bucket of the store. */
+function resourcesOfOneBucket(count: number): string[] {
+  const all: string[] = [];
+  for (let n = 0; all.length < count; n += 1) if (shortHash(`r${n}`)[0]! >> 2 === 5) all.push(`r${n}`);
+  return all;
+}
+
+test('case 5: a resource is found again however many there are, and rewrites no more than its own bucket', async () => {
+  const bridge = new ReadingsDriver();
+  // More than 16 * 32, so that there are branches below branches.
+  const ids = resourcesOfOneBucket(640);
+  const send = async (hrv: number): Promise<BiometricEvent[]> => {
+    const before = bridge.events().length;
+    bridge.append(...ids.map((resource_id) => readingRecord(aReading({ resource_id, hrv }))));
+    await bridge.process();
+    return bridge.events().slice(before);
+  };
+  const first = await send(50);
+  const sizes = bridge.storeEntries('revisions').map(([, value]) => value.length);
+  assert.ok(Math.max(...sizes) <= 1 + 33 * 45, `${Math.max(...sizes)} bytes`);
+  assert.ok(sizes.filter((size) => size === 1).length > 1, 'there are branches below branches');
+  assert.deepEqual(await send(50), []);
+  assert.deepEqual([...bridge.dropped], [['newest-revision/unchanged', ids.length]]);
+  bridge.restart();
+  assert.deepEqual(
+    (await send(51)).map(({ supersedes }) => supersedes!.event_id),
+    first.map(({ event_id }) => event_id),
+  );
+});
+
+test('case 5: a resource below a branch is remembered for 35 days, also when a late record divided its bucket', async () => {
+  const ids = resourcesOfOneBucket(40);
+  for (const [age, isRemembered] of [
+    [rememberedMs, true],
+    [rememberedMs + 1, false],
+  ] as const) {
+    const bridge = new ReadingsDriver();
+    const touched = receivedAt + 30 * dayMs;
+    await bridge.event(aReading({ resource_id: ids[0]! }), { at: touched });
+    for (const resource_id of ids.slice(1)) await bridge.event(aReading({ resource_id }), { at: receivedAt });
+    const again = aReading({ resource_id: ids[0]! });
+    if (isRemembered) assert.equal(await bridge.drop(again, { at: touched + age }), 'unchanged');
+    else assert.equal((await bridge.event(again, { at: touched + age })).supersedes, null);
+  }
 });
 
 const someone = fc.constantFrom(

@@ -35,6 +35,7 @@ export function rawRecord(device: VendorName, headers: Record<string, string> = 
     timestamp: receivedAt,
     key: 'u',
     headers: Object.fromEntries(Object.entries(all).map(([name, value]) => [name, Buffer.from(value)])),
+    charge: () => undefined,
   };
 }
 

@@ -1,4 +1,4 @@
-import { dayMs, parseInstant } from '../instant.ts';
+import { dayMs, digits, parseInstant } from '../instant.ts';
 
 /** A time of the export: the instant, and the local clock and calendar of the person. */
 export interface LocalInstant {
@@ -19,6 +19,8 @@ const zone = /[ \d]([+-])(\d\d):?(\d\d)$/;
  */
 export function parseLocalInstant(text: unknown): LocalInstant | null {
   if (typeof text !== 'string') return null;
+  const common = commonForm(text);
+  if (common !== null) return common;
   const instant = parseInstant(text);
   if (instant === null) return null;
   const offsetMinutes = instant.zoneAssumed ? null : offsetOf(text);
@@ -29,6 +31,22 @@ export function parseLocalInstant(text: unknown): LocalInstant | null {
     date: text.slice(0, 10),
     day: Math.floor(wallMs / dayMs),
   };
+}
+
+/** `2026-06-10 06:31:10 -0700`, the form of nearly all points, in a third of the time. Null for anything else. */
+function commonForm(text: string): LocalInstant | null {
+  if (text.length !== 25 || text[10] !== ' ' || text[19] !== ' ') return null;
+  const sign = text[20] === '-' ? -1 : text[20] === '+' ? 1 : 0;
+  const hours = digits(text, 21, 23);
+  const minutes = digits(text, 23, 25);
+  // NaN, for what are no digits, is not less than anything.
+  if (sign === 0 || !(hours <= 23 && minutes <= 59)) return null;
+  const date = text.slice(0, 10);
+  const wall = parseInstant(`${date}T${text.slice(11, 19)}Z`);
+  if (wall === null) return null;
+  const offsetMinutes = sign * (hours * 60 + minutes);
+  const epochMs = wall.epochMs - offsetMinutes * 60_000;
+  return { epochMs, offsetMinutes, date, day: Math.floor(wall.epochMs / dayMs) };
 }
 
 function offsetOf(text: string): number {
