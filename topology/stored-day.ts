@@ -22,6 +22,7 @@ import {
   totalsOf,
   type PlacedPoint,
   type Points,
+  type Series,
   type Totals,
 } from './packed-points.ts';
 
@@ -89,7 +90,8 @@ export function addToDay(
     }
     added = placedOf(day.points);
   }
-  const hours = new SplitDay(store, key, 'points' in day ? new Map() : day.hours, { timestamp, record });
+  const known = 'points' in day ? new Map<number, HourSummary>() : day.hours;
+  const hours = new SplitDay(store, key, known, { timestamp, record });
   hours.add(added);
   const isCut = hours.cut(limit) || head.isCut;
   const summaries = hours.write();
@@ -143,7 +145,8 @@ class SplitDay {
     const isOver = excess > 0;
     for (const [hour, count] of [...counts].sort(([a], [b]) => b - a)) {
       if (excess <= 0) break;
-      const points = count <= excess ? new Map() : (this.#changed.get(hour) ?? this.#pointsOf(hour));
+      const points =
+        count <= excess ? new Map<string, Series>() : (this.#changed.get(hour) ?? this.#pointsOf(hour));
       if (points.size > 0) dropLatest(points, excess);
       this.#changed.set(hour, points);
       excess -= count;

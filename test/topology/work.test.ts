@@ -42,7 +42,7 @@ test('case 5: an export of 100,000 is dead-lettered as TOO_MUCH_WORK, whole, and
   );
   // The count is the same again: the second one differs in its offset only.
   assert.deepEqual(bridge.deadLetters(), [message, message]);
-  assert.equal(again!.value!.length, first!.value!.length);
+  assert.equal(again!.value!.length, first!.value.length);
   const [after] = await bridge.send(variabilities(2));
   assert.deepEqual([before!.hrv_sdnn, after!.hrv_sdnn], [40, 41]);
 });
