@@ -58,42 +58,47 @@ export async function threeBrokers(): Promise<ThreeBrokers> {
 
 /** The leader of each partition of `topics`, as `topic:partition`. */
 export async function leadersOf(admin: Admin, topics: readonly string[]): Promise<Map<string, number>> {
-  const metadata = await admin.fetchTopicMetadata({ topics: [...topics] });
-  return new Map(
-    metadata.topics.flatMap(({ name, partitions: all }) =>
-      all.map(({ partitionId, leader }) => [`${name}:${partitionId}`, leader]),
-    ),
-  );
+  return new Map((await placed(admin, topics)).map(({ partition, leader }) => [partition, leader]));
 }
 
 /** Resolves once all replicas of `topics` are in sync. */
 export function inSync(admin: Admin, topics: readonly string[]): Promise<void> {
   return until(
-    async () => {
-      const found = await replicasOf(admin, topics).catch(() => []);
-      return found.length > 0 && found.every(({ isr, replicas }) => isr.length === replicas.length);
-    },
+    async () => (await placed(admin, topics)).every(({ isr, replicas }) => isr.length === replicas.length),
     'all replicas are in sync',
     90_000,
   );
 }
 
 /** Whether a broker's replicas are left out of those in sync, except where it leads. */
-export async function inSyncWithout(
-  admin: Admin,
-  topics: readonly string[],
-  broker: number,
-): Promise<boolean> {
-  const found = await replicasOf(admin, topics);
-  return found.every(({ leader, isr }) => leader === broker || !isr.includes(broker));
+export async function isLeftOut(admin: Admin, topics: readonly string[], broker: number): Promise<boolean> {
+  return (await placed(admin, topics)).every(({ leader, isr }) => leader === broker || !isr.includes(broker));
 }
 
-async function replicasOf(
-  admin: Admin,
-  topics: readonly string[],
-): Promise<{ leader: number; isr: number[]; replicas: number[] }[]> {
-  const metadata = await admin.fetchTopicMetadata({ topics: [...topics] });
-  return metadata.topics.flatMap(({ partitions: all }) => all);
+interface Placed {
+  readonly partition: string;
+  readonly leader: number;
+  readonly isr: readonly number[];
+  readonly replicas: readonly number[];
+}
+
+/** Asks again when the broker that was asked has just been killed. */
+async function placed(admin: Admin, topics: readonly string[]): Promise<Placed[]> {
+  let metadata: Awaited<ReturnType<Admin['fetchTopicMetadata']>> | undefined;
+  await until(
+    async () =>
+      (metadata = await admin.fetchTopicMetadata({ topics: [...topics] }).catch(() => undefined)) !==
+      undefined,
+    'a broker answers',
+  );
+  return (metadata?.topics ?? []).flatMap(({ name, partitions: all }) =>
+    all.map(({ partitionId, leader, isr, replicas }) => ({
+      partition: `${name}:${partitionId}`,
+      leader,
+      isr,
+      replicas,
+    })),
+  );
 }
 
 /** A webhook that was sent, and its answer. */
