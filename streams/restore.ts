@@ -45,6 +45,9 @@ export class Restorer {
   readonly #options: RestorerOptions;
   /** The restores under way, by the partition of their changelog. */
   readonly #restores = new Map<string, Restore>();
+  /** All of them, those included that still ask for their bounds. */
+  readonly #underWay = new Set<Promise<unknown>>();
+  #isClosed = false;
 
   constructor(connection: KafkaConnection, options: RestorerOptions) {
     this.#options = options;
@@ -76,20 +79,26 @@ export class Restorer {
   async restore(task: Task, isCurrent: () => boolean): Promise<number> {
     const restores = task.stores.map((store) => this.#restoreStore(store, task.partition, isCurrent));
     // All of them end before the first failure is passed on.
-    await Promise.allSettled(restores);
+    const ended = Promise.allSettled(restores);
+    this.#underWay.add(ended);
+    await ended;
+    this.#underWay.delete(ended);
     return (await Promise.all(restores)).reduce((sum, count) => sum + count, 0);
   }
 
   /** Ends the restores under way and disconnects; stops waiting after `timeoutMs`. */
   async close(timeoutMs: number): Promise<void> {
+    this.#isClosed = true;
     for (const restore of this.#restores.values()) this.#end(restore);
-    await settlesWithin(this.#fetcher.close(timeoutMs), timeoutMs);
+    // Also those that ask for bounds: a call on a client that is being closed would reopen its connections.
+    await settlesWithin(Promise.all([this.#fetcher.close(timeoutMs), ...this.#underWay]), timeoutMs);
   }
 
   async #restoreStore(store: StateStore, partition: number, isCurrent: () => boolean): Promise<number> {
     const topic = store.changelog;
+    if (this.#isClosed) return 0;
     const { low, high } = await logBounds(this.#options.admin, topic, partition);
-    if (low >= high || !isCurrent()) return 0;
+    if (low >= high || !isCurrent() || this.#isClosed) return 0;
     return new Promise((resolve, reject) => {
       this.#restores.set(partitionName(topic, partition), {
         store,
