@@ -1,23 +1,14 @@
 /** Reading topics as a member of a consumer group: takes over partitions, handles records, commits offsets. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
-import { kafkaClient, kafkaErrorType, type Admin, type KafkaConnection } from './client.ts';
+import { isRetriable, kafkaClient, kafkaErrorType, type Admin, type KafkaConnection } from './client.ts';
 import { Fetcher, type Fetched } from './fetch.ts';
 import { GroupMember, type Assignment } from './group.ts';
+import { handleFetched, type HandleChunk } from './handle.ts';
 import { Progress, type Stall } from './progress.ts';
 import type { LogRecord } from './record-batch.ts';
 import { roundRobin } from './round-robin.ts';
-
-/** A part of what was fetched of a partition: at most 1,000 records and 8 MiB, or one record. */
-export interface Chunk {
-  readonly topic: string;
-  readonly partition: number;
-  /** One with a `fault` stands for a batch that cannot be decoded. */
-  readonly records: readonly LogRecord[];
-}
-
-/** Handles a chunk completely before it resolves; resolves to false when the reader stops before that. */
-export type HandleChunk = (chunk: Chunk) => Promise<boolean>;
 
 /** A running reader. */
 export interface Reader {
@@ -63,6 +54,8 @@ export async function startReader(
 /** Queued bytes at which a partition is not fetched any more. */
 const maxQueuedBytes = 1024 * 1024;
 const sessionTimeoutMs = 10_000;
+/** Pause before a question that brokers have not answered is asked again. */
+const retryMs = 250;
 const closeTimeoutMs = 5_000;
 const fetchLimits = { maxWaitMs: 250, maxBytes: 4 * 1024 * 1024, partitionMaxBytes: 1024 * 1024 };
 
@@ -109,7 +102,7 @@ class GroupReader implements Reader {
       {
         onAssigned: (assignment) => {
           this.#owned.clear();
-          this.#takeOver(assignment).catch(service.fail);
+          void this.#again(() => this.#takeOver(assignment));
         },
         onLost: () => this.#owned.clear(),
         onError: service.fail,
@@ -146,12 +139,32 @@ class GroupReader implements Reader {
   }
 
   stalls(limitMs: number): Stall[] {
-    if (!this.#fetcher.isReachable || !this.isJoined()) this.excuse();
+    const isReachable = this.#fetcher.isReachable && this.#member.isReachable;
+    if (!isReachable || !this.isJoined()) this.excuse();
+    const { unassignedMs } = this.#member;
+    if (isReachable && unassignedMs > limitMs)
+      return [{ reason: 'the group gives no assignment', stalledMs: unassignedMs }];
     return this.#progress.stalls(limitMs);
   }
 
   excuse(): void {
     this.#progress.excuse();
+  }
+
+  /** Repeats a step that asks brokers, until they answer. */
+  async #again(step: () => Promise<void>): Promise<void> {
+    while (!this.#service.stopping.aborted) {
+      try {
+        await step();
+        return;
+      } catch (error) {
+        if (!isRetriable(error)) {
+          this.#service.fail(error);
+          return;
+        }
+        await sleep(retryMs, undefined, { signal: this.#service.stopping }).catch(() => undefined);
+      }
+    }
   }
 
   async #takeOver(assignment: Assignment): Promise<void> {
@@ -231,7 +244,7 @@ class GroupReader implements Reader {
       this.#owned.set(name, owned);
       this.#handling += 1;
       owned.isBusy = true;
-      void (owned.queue.length > 0 ? this.#handle(owned) : this.#reset(owned))
+      void (owned.queue.length > 0 ? this.#handle(owned) : this.#again(() => this.#reset(owned)))
         .catch(this.#service.fail)
         .finally(() => {
           this.#handling -= 1;
@@ -274,53 +287,6 @@ class GroupReader implements Reader {
 
 function isRefusal(type: string | undefined): boolean {
   return type === 'ILLEGAL_GENERATION' || type === 'UNKNOWN_MEMBER_ID' || type === 'REBALANCE_IN_PROGRESS';
-}
-
-/**
- * Handles what was fetched chunk by chunk, each in this order: 1 handle it, 2 commit the offset behind it.
- * @returns whether all of it was handled; false when the partition is no longer ours, or the reader stops.
- */
-export async function handleFetched(
-  { topic, partition, records, nextOffset }: Fetched,
-  steps: {
-    readonly handle: HandleChunk;
-    readonly isCurrent: () => boolean;
-    readonly commit: (offset: bigint) => Promise<boolean>;
-  },
-): Promise<boolean> {
-  const all = chunks(records);
-  for (const [index, chunk] of all.entries()) {
-    if (!steps.isCurrent()) return false;
-    if (!(await steps.handle({ topic, partition, records: chunk }))) return false;
-    if (!steps.isCurrent()) return false;
-    // Markers and aborted records may follow the last record.
-    const offset = index === all.length - 1 ? nextOffset : (chunk.at(-1)?.offset ?? nextOffset) + 1n;
-    if (!(await steps.commit(offset))) return false;
-  }
-  // Nothing but markers and aborted records.
-  if (all.length === 0) return steps.isCurrent() && steps.commit(nextOffset);
-  return true;
-}
-
-const chunkRecords = 1_000;
-const chunkBytes = 8 * 1024 * 1024;
-
-function chunks(records: readonly LogRecord[]): LogRecord[][] {
-  const all: LogRecord[][] = [];
-  let current: LogRecord[] = [];
-  let bytes = 0;
-  for (const record of records) {
-    const size = record.value?.length ?? 0;
-    if (current.length > 0 && (current.length === chunkRecords || bytes + size > chunkBytes)) {
-      all.push(current);
-      current = [];
-      bytes = 0;
-    }
-    current.push(record);
-    bytes += size;
-  }
-  if (current.length > 0) all.push(current);
-  return all;
 }
 
 function bytesOf(records: readonly LogRecord[]): number {

@@ -250,7 +250,7 @@ export class Fetcher {
 
   async #onFailure(error: unknown, wanted: readonly FetchPosition[]): Promise<void> {
     if (this.#isClosed) return;
-    this.#isReachable = false;
+    this.#isReachable = isAnswer(error);
     if (!isRetriable(error)) this.#hooks.onError(error as Error);
     this.#options.log.debug({ error: kafkaErrorType(error) ?? (error as Error).name }, 'a fetch failed');
     for (const position of wanted) this.#leaders.delete(nameOf(position));
@@ -293,7 +293,7 @@ export class Fetcher {
       this.#nodes = new Set(this.#leaders.values()).size;
       this.#isReachable = true;
     } catch (error) {
-      this.#isReachable = false;
+      this.#isReachable = isAnswer(error);
       if (!this.#isClosed && !isRetriable(error)) this.#hooks.onError(error as Error);
     }
   }
@@ -308,6 +308,11 @@ export class Fetcher {
       this.wake();
     }, ms);
   }
+}
+
+/** Whether an error was answered by a broker; all others are those of the connection. */
+function isAnswer(error: unknown): boolean {
+  return kafkaErrorType(error) !== undefined;
 }
 
 function nameOf({ topic, partition }: { topic: string; partition: number }): string {

@@ -3,7 +3,7 @@ import type { Pool } from 'pg';
 import type { Logger } from '../../process/log.ts';
 import { DecodeError, UnknownSchemaId, type Decoder } from '../../schemas/codec.ts';
 import { RegistryError } from '../../schemas/registry.ts';
-import type { Chunk, HandleChunk } from '../../kafka/consume.ts';
+import type { Chunk, HandleChunk } from '../../kafka/handle.ts';
 import { outage, untilBack, type Outage } from '../../kafka/outage.ts';
 import type { LogRecord } from '../../kafka/record-batch.ts';
 import { DatabaseUnavailable, storeBatch } from './store.ts';

@@ -9,7 +9,7 @@ import { createDecoder, createEncoder } from '../../../schemas/codec.ts';
 import { RegistryError } from '../../../schemas/registry.ts';
 import { anEvent } from '../../schemas/events.ts';
 import { capturedLog } from './log.ts';
-import { handleFetched } from '../../../kafka/consume.ts';
+import { handleFetched } from '../../../kafka/handle.ts';
 
 // No real broker, because it cannot be interrupted at a chosen moment between two steps.
 interface Scene {
