@@ -14,6 +14,7 @@ import { call, until } from './harness.ts';
 async function server(
   t: TestContext,
   limits: Partial<ConnectionLimits> = {},
+  idleMs = 150,
 ): Promise<{ server: Server; port: number; read: ReadBody[] }> {
   const read: ReadBody[] = [];
   const listener = createListener(
@@ -23,7 +24,7 @@ async function server(
         methods: {
           async POST(request, response) {
             const lease = createByteBudget(1_000_000).lease();
-            const pace = { idleMs: 150, bytesPerSecond: 1_000 };
+            const pace = { idleMs, bytesPerSecond: 1_000 };
             read.push(await readBody(request, response, { maxBytes: 1_000_000, lease, pace }));
             sendText(request, response, 200, 'text/plain', 'read\n');
           },
@@ -102,7 +103,7 @@ test('headers that do not end in time get 408', async (t) => {
 });
 
 test('a request that does not end in time gets 408', async (t) => {
-  const { port, read } = await server(t, { headersMs: 100, requestMs: 300 });
+  const { port, read } = await server(t, { headersMs: 100, requestMs: 300 }, 60_000);
   const dribble = Array.from({ length: 20 }, () => 'x'.repeat(500));
   assertProblem(
     await talk(port, [`${post}content-length: 100000\r\n\r\n`, ...dribble], 50),
