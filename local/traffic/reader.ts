@@ -1,15 +1,11 @@
-import { randomUUID } from 'node:crypto';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { createDecoder, UnknownSchemaId } from '../../schemas/codec.ts';
 import type { SchemaRegistry } from '../../schemas/registry.ts';
-import { errorHeader, type Headers } from '../../streams/index.ts';
-import {
-  kafkaClient,
-  type Admin,
-  type Consumer,
-  type KafkaConnection,
-  type KafkaLog,
-} from '../../kafka/client.ts';
+import { errorHeader } from '../../streams/index.ts';
+import { kafkaClient, type Admin, type KafkaConnection, type KafkaLog } from '../../kafka/client.ts';
+import type { FetchPosition } from '../../kafka/fetch.ts';
+import { follow } from '../../kafka/follow.ts';
+import type { LogRecord } from '../../kafka/record-batch.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { hashOf, type ReadEvent, type ReadRaw } from './account.ts';
 import type { TopicNames } from '../../schemas/topics.ts';
@@ -22,19 +18,17 @@ export interface ReaderListener {
   onDeadLetter(ref: string, at: number): void;
 }
 
-/** A reader of committed records in a group of its own, which it deletes at the end. */
+/** A reader of committed records, without a group. */
 export class Reader {
   readonly #admin: Admin;
-  readonly #consumer: Consumer;
-  readonly #groupId: string;
+  readonly #reading: { close(): Promise<void> };
 
-  private constructor(admin: Admin, consumer: Consumer, groupId: string) {
+  private constructor(admin: Admin, reading: { close(): Promise<void> }) {
     this.#admin = admin;
-    this.#consumer = consumer;
-    this.#groupId = groupId;
+    this.#reading = reading;
   }
 
-  /** Reads every topic from its present end; resolves once it will read all that is appended from now on. */
+  /** Reads every topic from its present end: all that is appended from now on. */
   static async start(options: {
     connection: KafkaConnection;
     topics: TopicNames<VendorName>;
@@ -42,78 +36,54 @@ export class Reader {
     log: KafkaLog;
     listener: ReaderListener;
   }): Promise<Reader> {
-    const { topics, listener } = options;
-    const kafka = kafkaClient(options.connection, { clientId: 'bridge-sample-reader', log: options.log });
-    const groupId = `bridge-sample-reader-${randomUUID()}`;
-    const admin = kafka.admin();
+    const { connection, topics, log, listener } = options;
+    const clientId = 'bridge-sample-reader';
+    const admin = kafkaClient(connection, { clientId, log }).admin();
     await admin.connect();
-    const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 200, allowAutoTopicCreation: false });
-    const reader = new Reader(admin, consumer, groupId);
     const raw = vendorNames.map((device) => topics.raw[device]);
-    const all = [...raw, ...Object.values(topics.priority), topics.deadLetters];
-    const ends = new Map<string, bigint>();
-    for (const topic of all) {
+    const from: FetchPosition[] = [];
+    for (const topic of [...raw, ...Object.values(topics.priority), topics.deadLetters]) {
       for (const { partition, high } of await admin.fetchTopicOffsets(topic))
-        ends.set(`${topic}-${partition}`, BigInt(high));
+        from.push({ topic, partition, offset: BigInt(high) });
     }
+    const ends = new Map(from.map(({ topic, partition, offset }) => [`${topic}-${partition}`, offset]));
+    // What an earlier run left unprocessed comes out now and does not count.
     const isNew = (topic: string, partition: number, offset: bigint): boolean =>
       offset >= (ends.get(`${topic}-${partition}`) ?? 0n);
     const decode = decoder(options.registry);
-    await consumer.connect();
-    await consumer.subscribe({ topics: all, fromBeginning: true });
-    const joined = new Promise<void>((resolve) => {
-      consumer.on(consumer.events.GROUP_JOIN, () => {
-        for (const [name, offset] of ends) {
-          const at = name.lastIndexOf('-');
-          consumer.seek({
-            topic: name.slice(0, at),
-            partition: Number(name.slice(at + 1)),
-            offset: offset.toString(),
-          });
+    const take = async ({ topic, partition, offset, value, headers }: LogRecord): Promise<void> => {
+      const bytes = value ?? Buffer.alloc(0);
+      if (raw.includes(topic)) {
+        const ref = refOf(topic, partition, offset);
+        listener.onRaw({ ref, topic, partition, offset, bodyHash: hashOf(bytes) });
+      } else if (topic === topics.deadLetters) {
+        const origin = [errorHeader.topic, errorHeader.partition, errorHeader.offset].map(
+          (h) => headerText(headers, h) ?? '',
+        );
+        const [rawTopic = '', rawPartition = '', rawOffset = ''] = origin;
+        if (isNew(rawTopic, Number(rawPartition), BigInt(rawOffset))) {
+          listener.onDeadLetter(refOf(rawTopic, Number(rawPartition), BigInt(rawOffset)), performance.now());
         }
-        resolve();
-      });
-    });
-    await consumer.run({
-      autoCommit: false,
-      partitionsConsumedConcurrently: all.length,
-      eachBatch: async ({ batch: { topic, partition, messages } }) => {
-        for (const message of messages) {
-          const offset = BigInt(message.offset);
-          if (!isNew(topic, partition, offset)) continue;
-          const value = message.value ?? Buffer.alloc(0);
-          if (raw.includes(topic)) {
-            listener.onRaw({
-              ref: refOf(topic, partition, offset),
-              topic,
-              partition,
-              offset,
-              bodyHash: hashOf(value),
-            });
-          } else if (topic === topics.deadLetters) {
-            const headers = (message.headers ?? {}) as Headers;
-            const from = [errorHeader.topic, errorHeader.partition, errorHeader.offset].map(
-              (h) => headerText(headers, h) ?? '',
-            );
-            const [rawTopic = '', rawPartition = '', rawOffset = ''] = from;
-            // What an earlier run left unprocessed comes out now and does not count.
-            if (isNew(rawTopic, Number(rawPartition), BigInt(rawOffset))) {
-              listener.onDeadLetter(
-                refOf(rawTopic, Number(rawPartition), BigInt(rawOffset)),
-                performance.now(),
-              );
-            }
-          } else {
-            const event = await decode(value);
-            const at = performance.now();
-            if (isNew(event.raw.topic, event.raw.partition, BigInt(event.raw.offset)))
-              listener.onEvent(event, asRead(event), at);
-          }
-        }
+      } else {
+        const event = await decode(bytes);
+        const at = performance.now();
+        if (isNew(event.raw.topic, event.raw.partition, BigInt(event.raw.offset)))
+          listener.onEvent(event, asRead(event), at);
+      }
+    };
+    const onError = ({ message }: Error): void => log.error({ error: message }, 'the sample reader failed');
+    // One after the other: the first event waits for its schema.
+    let taken = Promise.resolve();
+    const reading = follow(connection, {
+      clientId,
+      log,
+      from,
+      onFetched({ records }) {
+        for (const record of records) taken = taken.then(() => take(record)).catch(onError);
       },
+      onError,
     });
-    await joined;
-    return reader;
+    return new Reader(admin, reading);
   }
 
   /** The offsets that consumer group `groupId` has committed of the raw topics, by topic and partition. */
@@ -133,9 +103,7 @@ export class Reader {
   }
 
   async stop(): Promise<void> {
-    await this.#consumer.disconnect();
-    // Kafka would keep an abandoned group's name for days.
-    await this.#admin.deleteGroups([this.#groupId]).catch(() => undefined);
+    await this.#reading.close();
     await this.#admin.disconnect();
   }
 }

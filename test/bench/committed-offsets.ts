@@ -7,9 +7,8 @@ export async function committedRecords(
   admin: Admin,
   groupId: string,
   { raw }: TopicNames<VendorName>,
-  { isStable }: { readonly isStable: boolean },
 ): Promise<number> {
-  const topics = await admin.fetchOffsets({ groupId, topics: Object.values(raw), requireStable: isStable });
+  const topics = await admin.fetchOffsets({ groupId, topics: Object.values(raw) });
   const offsets = topics.flatMap(({ partitions }) => partitions.map(({ offset }) => Number(offset)));
   return offsets.reduce((sum, offset) => sum + Math.max(0, offset), 0);
 }

@@ -1,20 +1,16 @@
 /** Counting what stands in topics, as a reader of committed records sees it: end offsets count markers as well. */
-import type { Admin } from '../../kafka/client.ts';
-import { committedMessages } from '../faults/committed.ts';
-
-const fetchBytes = 8 * 1024 * 1024;
+import type { Admin, KafkaConnection } from '../../kafka/client.ts';
+import { eachCommitted } from '../kafka/read.ts';
 
 /** The committed records of each topic, up to its present end. @throws Error when they end before the log does. */
 export async function countCommitted(
-  admin: Admin,
+  connection: KafkaConnection,
   topics: readonly string[],
 ): Promise<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  for (const topic of topics) {
-    let count = 0;
-    for await (const { messages } of committedMessages(admin, topic, fetchBytes)) count += messages.length;
-    counts[topic] = count;
-  }
+  const counts = Object.fromEntries(topics.map((topic) => [topic, 0]));
+  await eachCommitted(connection, topics, ({ topic, records }) => {
+    counts[topic] = (counts[topic] ?? 0) + records.length;
+  });
   return counts;
 }
 

@@ -1,7 +1,5 @@
 /** Reads events as they are committed, and notes when each was here. */
-import { randomUUID } from 'node:crypto';
-import { type Headers } from '../../streams/index.ts';
-import { kafkaClient, type Consumer } from '../../kafka/client.ts';
+import { follow } from '../../kafka/follow.ts';
 import { silentLog } from '../streams/log.ts';
 import type { Bench } from './bench.ts';
 import { monotonicMs } from './machine.ts';
@@ -12,47 +10,42 @@ export class OutputsReader {
   readonly seenAtMs = new Map<string, number>();
   /** Events of users of whom there had been one. */
   repeated = 0;
-  readonly #bench: Bench;
-  readonly #consumer: Consumer;
-  readonly #groupId: string;
+  #error: Error | undefined;
+  #reading: { close(): Promise<void> } | undefined;
 
-  private constructor(bench: Bench, consumer: Consumer, groupId: string) {
-    this.#bench = bench;
-    this.#consumer = consumer;
-    this.#groupId = groupId;
-  }
-
-  /** Starts to read topics from their beginning; resolves when all partitions are its own. */
+  /** Starts to read topics from their beginning. */
   static async start(bench: Bench, topics: readonly string[]): Promise<OutputsReader> {
-    const groupId = `bench-outputs-${randomUUID()}`;
-    const kafka = kafkaClient(
-      { brokers: bench.brokers.split(',') },
-      { clientId: 'bench-outputs', log: silentLog },
+    const reader = new OutputsReader();
+    const bounds = await Promise.all(
+      topics.map(async (topic) =>
+        (await bench.admin.fetchTopicOffsets(topic)).map(({ partition, low }) => ({
+          topic,
+          partition,
+          offset: BigInt(low),
+        })),
+      ),
     );
-    const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 500, allowAutoTopicCreation: false });
-    const reader = new OutputsReader(bench, consumer, groupId);
-    await consumer.connect();
-    await consumer.subscribe({ topics: [...topics], fromBeginning: true });
-    const joined = new Promise<void>((resolve) => {
-      consumer.on(consumer.events.GROUP_JOIN, () => resolve());
-    });
-    await consumer.run({
-      autoCommit: false,
-      eachBatch: ({ batch: { messages } }) => {
-        const atMs = monotonicMs();
-        for (const { headers } of messages)
-          reader.#note(headerText((headers ?? {}) as Headers, 'user_id'), atMs);
-        return Promise.resolve();
+    reader.#reading = follow(
+      { brokers: bench.brokers.split(',') },
+      {
+        clientId: 'bench-outputs',
+        log: silentLog,
+        from: bounds.flat(),
+        maxWaitMs: 500,
+        onFetched({ records }) {
+          const atMs = monotonicMs();
+          for (const { headers } of records) reader.#note(headerText(headers, 'user_id'), atMs);
+        },
+        onError: (error) => (reader.#error ??= error),
       },
-    });
-    await joined;
+    );
     return reader;
   }
 
+  /** @throws what has gone wrong while it read. */
   async stop(): Promise<void> {
-    await this.#consumer.disconnect();
-    // Kafka would keep the name of a group that is gone for days.
-    await this.#bench.admin.deleteGroups([this.#groupId]).catch(() => undefined);
+    await this.#reading?.close();
+    if (this.#error !== undefined) throw this.#error;
   }
 
   #note(user: string | undefined, atMs: number): void {

@@ -161,7 +161,7 @@ async function untilCommitted(
   for (let last = { records: 0, at: begun }; ;) {
     bench.signal.throwIfAborted();
     if (ended !== undefined) throw new Error(ended);
-    const committed = await committedRecords(bench.admin, groupId, names, { isStable: false }).catch(() => 0);
+    const committed = await committedRecords(bench.admin, groupId, names).catch(() => 0);
     const now = performance.now();
     if (committed >= records) return;
     if (committed > last.records) last = { records: committed, at: now };
@@ -214,7 +214,7 @@ async function verified(
   prefix: string,
   topics: readonly string[],
 ): Promise<Record<string, number>> {
-  const counts = await bench.withAdmin((admin) => countCommitted(admin, topics));
+  const counts = await countCommitted({ brokers: bench.brokers.split(',') }, topics);
   const deadLetters = sum(
     Object.keys(counts)
       .filter((t) => t.endsWith('dlq'))

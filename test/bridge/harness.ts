@@ -8,7 +8,7 @@ import { pino } from 'pino';
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { projectRoot } from '../../process/root.ts';
-import { kafkaClient, type Admin, type Kafka } from '../../kafka/client.ts';
+import { kafkaClient, type Admin, type Kafka, type KafkaConnection } from '../../kafka/client.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
 import { createTopics } from '../../kafka/topics.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
@@ -27,6 +27,7 @@ export interface BridgeProcess {
 /** Topics, subjects and a database that no other test uses, and processes of the bridge on them. */
 export interface Bridge {
   readonly names: TopicNames<VendorName>;
+  readonly connection: KafkaConnection;
   readonly kafka: Kafka;
   readonly admin: Admin;
   readonly postgres: Client;
@@ -43,10 +44,8 @@ export const secret = 'a secret of the tests that is long enough';
 export async function bridge({ partitions = 4 } = {}): Promise<Bridge> {
   const prefix = `bridge-${randomUUID().slice(0, 8)}.`;
   const names = topicNames(prefix, vendorNames);
-  const kafka = kafkaClient(
-    { brokers: variable('KAFKA_BOOTSTRAP_SERVERS').split(',') },
-    { clientId: 'bridge-test', log: pino({ level: 'silent' }) },
-  );
+  const connection = { brokers: variable('KAFKA_BOOTSTRAP_SERVERS').split(',') };
+  const kafka = kafkaClient(connection, { clientId: 'bridge-test', log: pino({ level: 'silent' }) });
   const admin = kafka.admin();
   await admin.connect();
   const specs = [...topicSpecs(names), ...changelogSpecs(`${prefix}biometric-bridge`)];
@@ -80,6 +79,7 @@ export async function bridge({ partitions = 4 } = {}): Promise<Bridge> {
   const baseUrl = `http://127.0.0.1:${port}`;
   return {
     names,
+    connection,
     kafka,
     admin,
     postgres,

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from '../../topology/changelogs.ts';
-import { kafkaClient, topicResource } from '../../kafka/client.ts';
+import { topicResource } from '../../kafka/client.ts';
 import { createTopics } from '../../kafka/topics.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { until } from '../streams/until.ts';
@@ -16,7 +16,6 @@ import { faultSeed, report } from './settings.ts';
 import type { WorkerSettings } from './topology-worker.ts';
 import { Traffic, type TrafficOptions } from './traffic.ts';
 import { WorkerProcess } from './worker-process.ts';
-import { silentLog } from '../streams/log.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
 
@@ -119,10 +118,8 @@ export class Application {
 
   /** Starts to measure how long a reader of committed records waits; by default for events of normal priority. */
   async reader(topic = this.names.priority.NORMAL): Promise<CommittedReader> {
-    const admin = kafkaClient(this.cluster.connection, { clientId: 'fault-reader', log: silentLog }).admin();
-    this.cluster.after(() => admin.disconnect());
-    await admin.connect();
-    const reader = new CommittedReader(admin, topic);
+    const { connection, admin } = this.cluster;
+    const reader = await CommittedReader.start(connection, admin, topic);
     this.cluster.after(() => reader.stop());
     return reader;
   }

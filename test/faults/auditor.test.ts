@@ -3,7 +3,6 @@ import { test } from 'node:test';
 import { changelogTopic } from '../../streams/changelogs.ts';
 import { Application } from './application.ts';
 import type { AuditFigures } from './auditor.ts';
-import { readCommitted } from './committed.ts';
 
 test(
   'the auditor finds missing, repeated, changed and disordered outputs',
@@ -33,14 +32,14 @@ test(
       return Object.fromEntries(changes.filter(([, change]) => change !== 0));
     };
 
-    const events = await readCommitted(cluster.admin, names.priority.NORMAL);
+    const events = await cluster.read([names.priority.NORMAL]);
     const event = events[0]!;
     // One output too many, after the one that should follow it.
     assert.deepEqual(await after(event), { duplicates: 1, different: 2 });
     assert.deepEqual(await after({ ...event, headers: {} }), { duplicates: 1, different: 1 });
     assert.deepEqual(await after({ ...event, value: Buffer.from('no event') }), { different: 1 });
 
-    const raw = (await readCommitted(cluster.admin, names.raw.oura)).find(
+    const raw = (await cluster.read([names.raw.oura])).find(
       ({ value }) => value?.at(-1) === '}'.charCodeAt(0),
     )!;
     const body = String(raw.value).replace('"user_id":"u', '"user_id":"another-u');
@@ -49,7 +48,7 @@ test(
     assert.ok((state_different ?? 0) >= 2, 'a reading leaves its revision and its night in the state');
 
     const topic = changelogTopic(application.applicationId, 'revisions');
-    const changelog = await readCommitted(cluster.admin, topic);
+    const changelog = await cluster.read([topic]);
     const entry = changelog[0]!;
     assert.deepEqual(await after({ ...entry, value: null }), { state_different: 1 });
     assert.deepEqual(await after({ ...entry, key: Buffer.from('unknown') }), { state_different: 1 });

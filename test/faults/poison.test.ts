@@ -4,7 +4,6 @@ import { rawHeader, headerText } from '../../schemas/raw-record.ts';
 import { errorHeader } from '../../streams/errors.ts';
 import { keyPartition } from '../../kafka/client.ts';
 import { Application } from './application.ts';
-import { readCommitted } from './committed.ts';
 import { rounds, seeded } from './settings.ts';
 
 const times = rounds(1);
@@ -53,11 +52,9 @@ test(
     assert.equal(figures.dead_letters, sent.malformed + 2 * times);
 
     const raw = new Map(
-      (await Promise.all(application.rawTopics.map((topic) => readCommitted(cluster.admin, topic))))
-        .flat()
-        .map((record) => [`${record.topic}-${record.partition}@${record.offset}`, record]),
+      (await cluster.read(application.rawTopics)).map((record) => [`${record.topic}-${record.partition}@${record.offset}`, record]),
     );
-    const letters = await readCommitted(cluster.admin, names.deadLetters);
+    const letters = await cluster.read([names.deadLetters]);
     const codes: Record<string, number> = {};
     for (const letter of letters) {
       const error = (name: keyof typeof errorHeader): string => {

@@ -8,7 +8,6 @@ import { Counting } from '../streams/broker/counting.ts';
 import { until } from '../streams/until.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
 import { Application } from './application.ts';
-import { readCommitted } from './committed.ts';
 import { rounds, seeded } from './settings.ts';
 
 const times = rounds(1);
@@ -47,7 +46,7 @@ describe('a restore', { timeout: 180_000 + times * 60_000 }, () => {
       await worker.stop();
       const aborted: Appended[] = [];
       for (const { name: topic } of changelogSpecs(applicationId)) {
-        const entries = await readCommitted(cluster.admin, topic);
+        const entries = await cluster.read([topic]);
         // What would show: the state of others, under keys that are asked for.
         for (let at = 0; at < 1_000; at += 1) {
           // A store that nothing was written to gets what none of them could read.

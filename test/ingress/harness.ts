@@ -6,10 +6,12 @@ import { pino } from 'pino';
 import { readIngressConfig } from '../../ingress/config.ts';
 import { startIngress, type RunningIngress } from '../../ingress/main.ts';
 import type { Logger } from '../../process/log.ts';
-import { kafkaClient, type Admin, type Kafka, type KafkaMessage } from '../../kafka/client.ts';
+import { kafkaClient, type Admin, type Kafka } from '../../kafka/client.ts';
+import type { LogRecord } from '../../kafka/record-batch.ts';
 import { createTopics } from '../../kafka/topics.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
+import { readCommitted } from '../kafka/read.ts';
 
 export const secrets = {
   OURA_WEBHOOK_SECRET: 'oura-secret-of-the-tests,oura-older-secret',
@@ -52,7 +54,7 @@ export interface TestTopics {
   readonly kafka: Kafka;
   readonly admin: Admin;
   /** Everything that the topic holds now. */
-  read(topic: string): Promise<(KafkaMessage & { partition: number })[]>;
+  read(topic: string): Promise<LogRecord[]>;
   /** Deletes the topics and disconnects. */
   close(): Promise<void>;
 }
@@ -60,10 +62,8 @@ export interface TestTopics {
 export async function testTopics(
   options: { maxBytes?: number; servers?: string; replicationFactor?: number } = {},
 ): Promise<TestTopics> {
-  const kafka = kafkaClient(
-    { brokers: (options.servers ?? bootstrapServers()).split(',') },
-    { clientId: 'ingress-tests', log: silentLog },
-  );
+  const connection = { brokers: (options.servers ?? bootstrapServers()).split(',') };
+  const kafka = kafkaClient(connection, { clientId: 'ingress-tests', log: silentLog });
   const admin = kafka.admin();
   await admin.connect();
   const prefix = `test-${randomUUID().slice(0, 8)}-`;
@@ -84,48 +84,12 @@ export async function testTopics(
     names,
     kafka,
     admin,
-    read: (topic) => readTopic(kafka, admin, topic),
+    read: (topic) => readCommitted(connection, [topic]),
     async close() {
       await admin.deleteTopics({ topics: [...wanted] });
       await admin.disconnect();
     },
   };
-}
-
-async function readTopic(
-  kafka: Kafka,
-  admin: Admin,
-  topic: string,
-): Promise<(KafkaMessage & { partition: number })[]> {
-  const ends = await admin.fetchTopicOffsets(topic);
-  const expected = ends.reduce((sum, { high, low }) => sum + Number(high) - Number(low), 0);
-  const records: (KafkaMessage & { partition: number })[] = [];
-  if (expected === 0) return records;
-  const groupId = `${topic}-${randomUUID()}`;
-  const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 200, maxBytesPerPartition: 16 * 1024 * 1024 });
-  await consumer.connect();
-  await consumer.subscribe({ topics: [topic], fromBeginning: true });
-  await new Promise<void>((resolve, reject) => {
-    // None for that long: there may be very many.
-    const late = setTimeout(
-      () => reject(new Error(`only ${records.length} of ${expected} records came`)),
-      20_000,
-    );
-    void consumer.run({
-      eachMessage: ({ message, partition }) => {
-        records.push({ ...message, partition });
-        late.refresh();
-        if (records.length === expected) {
-          clearTimeout(late);
-          resolve();
-        }
-        return Promise.resolve();
-      },
-    });
-  });
-  await consumer.disconnect();
-  await admin.deleteGroups([groupId]);
-  return records;
 }
 
 /** An ingress on the test's topics, on any free port. */
@@ -259,7 +223,7 @@ export async function until(
 }
 
 export function text(
-  value: Buffer | string | (Buffer | string | null)[] | undefined | null,
+  value: Buffer | string | readonly (Buffer | null)[] | undefined | null,
 ): string | undefined {
   return value === undefined || value === null ? undefined : String(value);
 }

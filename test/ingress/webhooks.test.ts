@@ -73,7 +73,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
   async function headersOf(vendor: Vendor, body: string): Promise<Record<string, string | undefined>> {
     const [found] = await records(vendor, body);
     return Object.fromEntries(
-      Object.entries(found!.headers ?? {}).map(([name, value]) => [name, text(value)]),
+      Object.entries(found!.headers).map(([name, value]) => [name, text(value)]),
     );
   }
 

@@ -1,7 +1,8 @@
 /** The real broker of the tests that need one. */
 import { randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
-import kafkajs, { type Admin, type Consumer, type ISocketFactory, type Kafka, type Producer } from 'kafkajs';
+import kafkajs, { type Admin, type ISocketFactory, type Kafka, type Membership, type Producer } from 'kafkajs';
+import { readCommitted } from '../kafka/read.ts';
 
 /** Where the broker listens: KAFKA_BOOTSTRAP_SERVERS, which the test runner sets. */
 export function bootstrapServers(): string[] {
@@ -72,47 +73,38 @@ export async function newTopic(kafka: Kafka, numPartitions: number): Promise<str
   return topic;
 }
 
-/**
- * The values of a topic by partition, as a reader of committed records gets them: it reads until it has passed the
- * offsets at the end of each partition when it begins.
- * @param from - the offset to begin at, in every partition.
- */
-export async function readAll(kafka: Kafka, topic: string, from = 0): Promise<Record<number, string[]>> {
-  const groupId = newName('reader');
-  const ends = await withAdmin(kafka, async (admin) => {
-    // The last stable offset would not do: it passes a transaction only some time after its commit is answered.
-    const offsets = await admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
-    const partitions = offsets.map(({ partition }) => ({ partition, offset: String(from) }));
-    if (from > 0) await admin.setOffsets({ groupId, topic, partitions });
-    return offsets;
-  });
-  const open = new Map(
-    ends.filter(({ high }) => BigInt(high) > BigInt(from)).map((end) => [end.partition, BigInt(end.high)]),
-  );
-  const values: Record<number, string[]> = Object.fromEntries(ends.map((end) => [end.partition, []]));
-  if (open.size === 0) return values;
-  const consumer: Consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100 });
-  const reachedTheEnds = new Promise<void>((resolve, reject) => {
-    consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
-    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
-      const end = open.get(payload.partition);
-      if (end !== undefined && BigInt(payload.lastOffset) + 1n >= end) open.delete(payload.partition);
-      if (open.size === 0) resolve();
-    });
-  });
-  try {
-    await consumer.connect();
-    await consumer.subscribe({ topic, fromBeginning: true });
-    await consumer.run({
-      autoCommit: false,
-      eachBatch: ({ batch }) => {
-        values[batch.partition]!.push(...batch.messages.map(({ value }) => String(value)));
-        return Promise.resolve();
-      },
-    });
-    await reachedTheEnds;
-    return values;
-  } finally {
-    await consumer.disconnect();
-  }
+/** Membership in a group, which ends with the test; it has joined nothing yet. */
+export async function newMember(
+  t: TestContext,
+  kafka: Kafka,
+  groupId: string,
+  rebalanceTimeout = 10_000,
+): Promise<Membership> {
+  const member = kafka.membership({ groupId, sessionTimeout: 10_000, rebalanceTimeout });
+  t.after(() => member.disconnect());
+  await member.connect();
+  return member;
+}
+
+/** What members join with: each gets one partition of the topic, in the order in which the leader has them. */
+export function dividing(topic: string): Parameters<Membership['join']>[0] {
+  const { MemberAssignment, MemberMetadata } = kafkajs.AssignerProtocol;
+  const userData = Buffer.alloc(0);
+  return {
+    protocol: { name: 'one-each', metadata: MemberMetadata.encode({ version: 0, topics: [topic], userData }) },
+    assign: (members) =>
+      members.map(({ memberId }, at) => ({
+        memberId,
+        memberAssignment: MemberAssignment.encode({ version: 0, assignment: { [topic]: [at] }, userData }),
+      })),
+  };
+}
+
+/** The values of a topic by partition, as a reader of committed records gets them. */
+export async function readAll(kafka: Kafka, topic: string): Promise<Record<number, string[]>> {
+  const partitions = await withAdmin(kafka, (admin) => admin.fetchTopicOffsets(topic));
+  const values: Record<number, string[]> = Object.fromEntries(partitions.map(({ partition }) => [partition, []]));
+  for (const { partition, value } of await readCommitted({ brokers: bootstrapServers() }, [topic]))
+    values[partition]!.push(String(value));
+  return values;
 }

@@ -1,6 +1,6 @@
 /** The parts of kafkajs that its patch changes and that no public export reaches, with the types the tests need. */
 import { createRequire } from 'node:module';
-import type { Batch, Message } from 'kafkajs';
+import type { Message } from 'kafkajs';
 
 const require = createRequire(import.meta.url);
 
@@ -148,38 +148,6 @@ export const { KafkaJSConnectionClosedError } = require('kafkajs/src/errors') as
   ) => Error;
 };
 
-/** A record as a fetch decodes it, before aborted records are filtered out. */
-export interface FetchedMessage {
-  readonly offset: string;
-  readonly key: Buffer | null;
-  readonly value: Buffer | null;
-  readonly isControlRecord: boolean;
-  readonly batchContext: { readonly producerId: string; readonly inTransaction: boolean };
-}
-
-export const FetchedBatch = require('kafkajs/src/consumer/batch') as new (
-  topic: string,
-  fetchedOffset: string,
-  fetched: {
-    readonly partition: number;
-    readonly highWatermark: string;
-    readonly messages: readonly FetchedMessage[];
-    readonly abortedTransactions: readonly { readonly producerId: string; readonly firstOffset: string }[];
-  },
-) => Batch;
-
-/** What a fetch has read of one partition. */
-export interface FetchedPartition {
-  readonly messages: readonly {
-    readonly offset: string;
-    readonly timestamp: string;
-    readonly key: Buffer | null;
-    readonly value: Buffer | null;
-    readonly headers: object;
-  }[];
-  readonly nextOffset: string | null;
-}
-
 interface ProtocolEncoder {
   readonly buffer: Buffer;
 }
@@ -235,19 +203,6 @@ export const kafkajsCrc32c = require('kafkajs/src/protocol/recordBatch/crc32C') 
 export const murmur2 = require('kafkajs/src/producer/partitioners/default/murmur2') as (
   key: Buffer | string,
 ) => number;
-
-const Decoder = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => object;
-
-const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages') as (
-  decoder: object,
-) => Promise<FetchedPartition>;
-
-/** Decodes the bytes that a fetch has brought of one partition. */
-export function decodeFetchedBatches(bytes: Buffer): Promise<FetchedPartition> {
-  const length = Buffer.alloc(4);
-  length.writeInt32BE(bytes.length);
-  return decodeMessages(new Decoder(Buffer.concat([length, bytes])));
-}
 
 /** A logger that keeps what is logged at ERROR. */
 export function collectingLogger(errors: string[] = []): Logger {

@@ -11,13 +11,21 @@ test('concurrent fetches share one connection, and disconnect() closes all conne
     return socket;
   });
   const topic = await newTopic(kafka, 1);
-  const admin = kafka.admin();
-  await admin.connect();
-  const fetch = { topic, partition: 0, offset: '0', maxWaitTimeInMs: 1 };
+  const fetcher = kafka.fetcher();
+  await fetcher.connect();
+  const [ofTopic] = await fetcher.metadata([topic]);
   const before = sockets.length;
-  await Promise.all(Array.from({ length: 8 }, () => admin.fetchRecords(fetch)));
+  const fetch = {
+    nodeId: String(ofTopic?.partitions[0]?.leader),
+    isolationLevel: 1 as const,
+    maxWaitTime: 1,
+    minBytes: 1,
+    maxBytes: 1_000,
+    topics: [{ topic, partitions: [{ partition: 0, fetchOffset: '0', maxBytes: 1_000 }] }],
+  };
+  await Promise.all(Array.from({ length: 8 }, () => fetcher.fetch(fetch)));
   assert.ok(sockets.length - before <= 2, `${sockets.length - before} new connections`);
-  await admin.disconnect();
+  await fetcher.disconnect();
   assert.ok(sockets.every(({ writableEnded }) => writableEnded));
 });
 

@@ -5,7 +5,6 @@ import { errorHeader } from '../../streams/errors.ts';
 import type { Headers } from '../../streams/index.ts';
 import { keyPartition } from '../../kafka/client.ts';
 import { Application } from '../faults/application.ts';
-import { readCommitted } from '../faults/committed.ts';
 import type { Appended } from '../streams/broker/cluster.ts';
 
 const errorNames = new Set<string>(Object.values(errorHeader));
@@ -69,14 +68,12 @@ test(
     await worker.running();
     await application.passed(await application.ends(), 30_000);
 
-    const events = (
-      await Promise.all(Object.values(names.priority).map((topic) => readCommitted(cluster.admin, topic)))
-    ).flat();
+    const events = await cluster.read(Object.values(names.priority));
     assert.deepEqual(
       events.map(({ key }) => String(key)).sort(),
       [...users, ...poison.map((_, at) => `poison-${at}`)].sort(),
     );
-    const letters = await readCommitted(cluster.admin, names.deadLetters);
+    const letters = await cluster.read([names.deadLetters]);
     for (const [at, headers] of poison.entries()) {
       const [letter, ...more] = letters.filter(({ key }) => String(key) === `poison-${at}`);
       assert.ok(letter !== undefined && more.length === 0);

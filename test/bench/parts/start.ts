@@ -1,6 +1,7 @@
 /** How long a new topology process takes until the record that waits for it has come out. */
 import { randomUUID } from 'node:crypto';
 import { kafkaClient, keyPartition } from '../../../kafka/client.ts';
+import { follow } from '../../../kafka/follow.ts';
 import { silentLog } from '../../streams/log.ts';
 import type { Bench } from '../bench.ts';
 import { deleteTopicsWith, deploy, renewOutputs, type Deployment } from '../deployment.ts';
@@ -56,20 +57,27 @@ async function withOneRecord(
 }
 
 /** From the spawn to the output in the hands of a reader of committed records. */
-function startOurs(bench: Bench, { env, names }: Deployment, partition: number): Promise<number> {
-  return bench.withAdmin(async (admin) => {
-    const startedAtMs = monotonicMs();
-    const launch = bench.bridge('topology', { ...env, APPLICATION_ID: applicationId, ADMIN_PORT: '0' });
-    const started = bench.processes.start('topology', launch);
-    const where = { topic: names.priority.NORMAL, partition, offset: '0', maxWaitTimeInMs: 1_000 };
-    const endedAtMs = await bench.until(
-      'the output of the record that waits',
-      async () => ((await admin.fetchRecords(where)).records.length > 0 ? monotonicMs() : undefined),
-      { everyMs: 0 },
-    );
-    await started.stop();
-    return (endedAtMs - startedAtMs) / 1_000;
-  });
+async function startOurs(bench: Bench, { env, names }: Deployment, partition: number): Promise<number> {
+  let endedAtMs: number | undefined;
+  const reading = follow(
+    { brokers: bench.brokers.split(',') },
+    {
+      clientId: 'bench-start',
+      log: silentLog,
+      from: [{ topic: names.priority.NORMAL, partition, offset: 0n }],
+      onFetched({ records }) {
+        if (records.length > 0) endedAtMs ??= monotonicMs();
+      },
+      onError: () => undefined,
+    },
+  );
+  const startedAtMs = monotonicMs();
+  const launch = bench.bridge('topology', { ...env, APPLICATION_ID: applicationId, ADMIN_PORT: '0' });
+  const started = bench.processes.start('topology', launch);
+  const at = await bench.until('the output of the record that waits', () => endedAtMs);
+  await reading.close();
+  await started.stop();
+  return (at - startedAtMs) / 1_000;
 }
 
 /** From the start of its virtual machine to the first record in its operator, as it tells itself. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { serdes, StreamsBuilder } from '../../../streams/index.ts';
+import { stableOffsets } from '../../kafka/stable-offsets.ts';
 import { soon, until } from '../until.ts';
 import { Cluster } from './cluster.ts';
 import { assertOnceEach, traced } from './traced.ts';
@@ -31,14 +32,9 @@ describe('close() in the middle of work', { timeout: 60_000 }, () => {
     await soon('the end', streams.close());
     assert.equal(streams.state, 'NOT_RUNNING');
     const atClose = processed;
-    const [committed] = await cluster.admin.fetchOffsets({
-      groupId: `${cluster.prefix}app`,
-      topics: [from],
-      requireStable: true,
-    });
-    const offsets = (committed?.partitions ?? []).map(({ offset }) => Math.max(0, Number(offset)));
+    const offsets = await stableOffsets(cluster.kafka, `${cluster.prefix}app`, from, 4);
     assert.equal(
-      offsets.reduce((sum, offset) => sum + offset, 0),
+      offsets.reduce((sum, offset) => sum + Math.max(0, Number(offset)), 0),
       atClose,
     );
     await cluster.start(traced(from, to));

@@ -9,6 +9,7 @@ import {
 } from '../../../streams/index.ts';
 import type { Headers } from '../../../streams/record.ts';
 import { kafkaClient, type Admin, type Kafka } from '../../../kafka/client.ts';
+import { readCommitted } from '../../kafka/read.ts';
 import { recordingLog, type LogEntry } from '../log.ts';
 import { soon, until } from '../until.ts';
 import { silentLog } from '../log.ts';
@@ -151,55 +152,9 @@ export class Cluster {
     return behind;
   }
 
-  /** Everything committed in `topics` up to their present ends, as a read_committed consumer gets it. */
-  async read(topics: readonly string[]): Promise<InputRecord[]> {
-    const open = new Map<string, bigint>();
-    for (const topic of topics) {
-      // The high watermark: a commit's markers land partition by partition, and the last stable offset with them.
-      const ends = await this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
-      for (const { partition, low, high } of ends) {
-        if (BigInt(high) > BigInt(low)) open.set(`${topic}-${partition}`, BigInt(high));
-      }
-    }
-    // By place: a reader that has to rejoin its group begins again, and what it reads twice stands only once in the log.
-    const records = new Map<string, InputRecord>();
-    if (open.size === 0) return [];
-    const groupId = `${this.prefix}reader-${randomUUID()}`;
-    const consumer = this.kafka.consumer({ groupId, maxWaitTimeInMs: 100, allowAutoTopicCreation: false });
-    const done = new Promise<void>((resolve, reject) => {
-      consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
-      consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
-        const name = `${payload.topic}-${payload.partition}`;
-        const end = open.get(name);
-        if (end !== undefined && BigInt(payload.lastOffset) + 1n >= end) open.delete(name);
-        if (open.size === 0) resolve();
-      });
-    });
-    try {
-      await consumer.connect();
-      await consumer.subscribe({ topics: [...topics], fromBeginning: true });
-      await consumer.run({
-        autoCommit: false,
-        eachBatch: ({ batch: { topic, partition, messages } }) => {
-          for (const { offset, timestamp, key, value, headers } of messages) {
-            records.set(`${topic}-${partition}@${offset}`, {
-              topic,
-              partition,
-              offset: BigInt(offset),
-              timestamp: Number(timestamp),
-              key,
-              value,
-              headers: (headers ?? {}) as Headers,
-            });
-          }
-          return Promise.resolve();
-        },
-      });
-      await soon(`the ends of ${topics.join(', ')}`, done);
-      return [...records.values()];
-    } finally {
-      await consumer.disconnect();
-    }
+  /** Everything committed in `topics` up to their present ends. */
+  read(topics: readonly string[]): Promise<InputRecord[]> {
+    return readCommitted(this.connection, topics);
   }
 }
 
