@@ -94,13 +94,17 @@ export class Application {
     return [...topicSpecs(this.names), ...changelogSpecs(this.applicationId)].map(({ name }) => name);
   }
 
-  /** Starts a topology process; give a restarted one the id of its predecessor. Does not wait for it. */
+  /**
+   * Starts a topology process; give a restarted one the id of its predecessor. Does not wait for it.
+   * @param folder - the checkout to run, by default this one.
+   */
   worker(
     instanceId: string,
     settings: Omit<WorkerSettings, 'env'> & { env?: WorkerSettings['env'] } = {},
+    folder?: string,
   ): WorkerProcess {
     const env = { ...this.env, ...settings.env, INSTANCE_ID: instanceId };
-    const worker = new WorkerProcess(instanceId, { ...settings, env });
+    const worker = new WorkerProcess(instanceId, { ...settings, env }, folder);
     this.#workers.push(worker);
     this.cluster.after(() => worker.dispose());
     return worker;

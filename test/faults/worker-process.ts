@@ -1,10 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { projectRoot } from '../../process/root.ts';
 import { soon, until } from '../streams/until.ts';
 import type { WorkerSettings } from './topology-worker.ts';
-
-const program = fileURLToPath(new URL('./topology-worker.ts', import.meta.url));
 
 /** A topology worker as a process; signals go to it alone. */
 export class WorkerProcess {
@@ -14,9 +13,12 @@ export class WorkerProcess {
   #output = '';
   #errors = '';
 
-  constructor(instanceId: string, settings: WorkerSettings) {
+  /** @param folder - the checkout whose topology it runs, with the packages of that checkout. */
+  constructor(instanceId: string, settings: WorkerSettings, folder = projectRoot()) {
     this.instanceId = instanceId;
+    const program = join(folder, 'test', 'faults', 'topology-worker.ts');
     this.#child = spawn(process.execPath, ['--import', 'tsx', program, JSON.stringify(settings)], {
+      cwd: folder,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#ended = once(this.#child, 'exit');

@@ -1,0 +1,53 @@
+/** The release before this one, as a checkout with packages of its own: what a rolling upgrade begins with. */
+import { execFile } from 'node:child_process';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { projectRoot } from '../../process/root.ts';
+
+/** The last commit that was released. Whoever releases another one moves this on. */
+export const releaseBefore = 'dba9acc7e5c7eeb4d32828748cd7a39191b8d1b5';
+
+const run = promisify(execFile);
+const installDeadlineMs = 300_000;
+
+/**
+ * Checks the release out into a git worktree in .local/, and has it install its packages and patch its kafkajs, unless an
+ * earlier run has. It runs from its sources, as the topology processes of the fault tests do.
+ * @returns the folder of the checkout.
+ * @throws Error when the clone does not hold the commit, with what to do.
+ */
+export async function checkOutRelease(): Promise<string> {
+  const root = projectRoot();
+  const folder = join(root, '.local', `release-${releaseBefore.slice(0, 12)}`);
+  // Written last: what an interrupted run has left is made anew.
+  const ready = join(folder, '.local-ready');
+  if (existsSync(ready)) return folder;
+  await git(['cat-file', '-e', `${releaseBefore}^{commit}`]).catch((error: unknown) => {
+    throw new Error(
+      `this clone does not hold commit ${releaseBefore}, the release that a rolling upgrade begins with: run ` +
+        '`git fetch --unshallow` (or clone it with git and with its whole history), then start the test again',
+      { cause: error },
+    );
+  });
+  rmSync(folder, { recursive: true, force: true });
+  // Forced, because a checkout that was deleted with .local/ may still be registered.
+  await git(['worktree', 'add', '--force', '--detach', folder, releaseBefore]);
+  await run(process.execPath, [join('local', 'bootstrap.mjs'), 'install'], {
+    cwd: folder,
+    env: ownEnvironment(),
+    timeout: installDeadlineMs,
+  });
+  writeFileSync(ready, '');
+  return folder;
+
+  function git(args: readonly string[]): Promise<unknown> {
+    return run('git', ['-C', root, ...args], { env: ownEnvironment() });
+  }
+}
+
+// A git hook and npm point the programs that they start at their own repository and package.
+function ownEnvironment(): NodeJS.ProcessEnv {
+  const isForeign = (name: string): boolean => /^GIT_(DIR|WORK_TREE|INDEX_FILE)$|^npm_config_local_prefix$/.test(name);
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isForeign(name)));
+}
