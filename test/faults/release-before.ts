@@ -48,6 +48,7 @@ export async function checkOutRelease(): Promise<string> {
 
 // A git hook and npm point the programs that they start at their own repository and package.
 function ownEnvironment(): NodeJS.ProcessEnv {
-  const isForeign = (name: string): boolean => /^GIT_(DIR|WORK_TREE|INDEX_FILE)$|^npm_config_local_prefix$/.test(name);
+  const isForeign = (name: string): boolean =>
+    /^GIT_(DIR|WORK_TREE|INDEX_FILE)$|^npm_config_local_prefix$/.test(name);
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isForeign(name)));
 }

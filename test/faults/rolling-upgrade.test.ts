@@ -44,7 +44,9 @@ describe('a rolling upgrade', () => {
         const each = application.partitions / workers.length;
         await until('an even division of the tasks', () => {
           const held = workers.map(tasksOf);
-          const isEven = held.every(({ length }) => length === each) && new Set(held.flat()).size === application.partitions;
+          const isEven =
+            held.every(({ length }) => length === each) &&
+            new Set(held.flat()).size === application.partitions;
           return isEven || undefined;
         });
         await Promise.all(workers.map((worker) => worker.running()));

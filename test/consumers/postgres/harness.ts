@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { sinkVariables, startSink, type RunningSink } from '../../../consumers/postgres/main.ts';
 import { readConfig } from '../../../process/config.ts';
+import type { Logger } from '../../../process/log.ts';
 import type { BiometricEvent, Priority } from '../../../schemas/biometric-event.ts';
 import { createEncoder, type Encode } from '../../../schemas/codec.ts';
 import { registerSchemas } from '../../../schemas/contract.ts';
@@ -28,6 +29,11 @@ export function stackVariable(name: 'KAFKA_BOOTSTRAP_SERVERS' | 'SCHEMA_REGISTRY
   return value;
 }
 
+/** Starts a sink from its environment. */
+export type StartSink = (env: NodeJS.ProcessEnv, log: Logger) => Promise<RunningSink>;
+
+const startThisSink: StartSink = (env, log) => startSink(readConfig(sinkVariables, env), log);
+
 /** Topics, subjects and a database of one test file's own, and what fills and reads them. */
 export interface SinkStack {
   readonly prefix: string;
@@ -41,8 +47,8 @@ export interface SinkStack {
   readonly env: NodeJS.ProcessEnv;
   /** Sends events to the topic of their priority, to the partition of their raw record. */
   send(events: readonly BiometricEvent[]): Promise<void>;
-  /** Starts a sink in this process; `close` stops it if it still runs. */
-  sink(env?: NodeJS.ProcessEnv): Promise<RunningSink & { lines: string[] }>;
+  /** Starts a sink in this process, by default of this build; `close` stops it if it still runs. */
+  sink(env?: NodeJS.ProcessEnv, start?: StartSink): Promise<RunningSink & { lines: string[] }>;
   /** Committed offset minus end of every partition, summed. */
   lag(): Promise<number>;
   close(): Promise<void>;
@@ -118,9 +124,9 @@ export async function sinkStack(): Promise<SinkStack> {
         if (messages.length > 0) await producer.send({ topic: names.priority[priority], messages, acks: -1 });
       }
     },
-    async sink(more = {}) {
+    async sink(more = {}, start = startThisSink) {
       const { log, lines } = capturedLog();
-      const started = await startSink(readConfig(sinkVariables, { ...env, ...more }), log);
+      const started = await start({ ...env, ...more }, log);
       running.add(started);
       const stop = async (): Promise<void> => {
         if (running.delete(started)) await started.stop();

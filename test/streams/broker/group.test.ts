@@ -4,27 +4,9 @@ import { changelogConfig } from '../../../streams/changelogs.ts';
 import { soon, until } from '../until.ts';
 import { Cluster, type Appended, type Started } from './cluster.ts';
 import { Flow } from './flow.ts';
+import { newTopicInFront } from './new-topic.ts';
+import { spread, tasks } from './tasks.ts';
 import { assertOnceEach, traced, tracedAndCounted } from './traced.ts';
-
-/** The tasks that an instance was given last; undefined before the first assignment. */
-function tasks({ entries }: Started): number[] | undefined {
-  const assigned = entries.findLast(({ message }) => message === 'tasks assigned')?.fields['tasks'];
-  return Array.isArray(assigned) ? assigned.map(Number).sort((a, b) => a - b) : undefined;
-}
-
-/** Waits until each instance has that many tasks, and all of them together have each task once. */
-async function spread(instances: readonly Started[], counts: readonly number[]): Promise<number[][]> {
-  return until(`tasks spread as ${counts.join('+')}`, () => {
-    const held = instances.map((instance) => tasks(instance) ?? []);
-    const all = held.flat().sort((a, b) => a - b);
-    const isSpread =
-      held
-        .map(({ length }) => length)
-        .sort((a, b) => a - b)
-        .join() === [...counts].sort((a, b) => a - b).join();
-    return isSpread && new Set(all).size === all.length ? held : undefined;
-  });
-}
 
 /** Whether each is running: it is so once its stores are as the committed positions have it. */
 function restored(instances: readonly Started[]): boolean {
@@ -203,4 +185,8 @@ describe('several instances of an application', { timeout: 120_000 }, () => {
     assert.ok(tookMs < 10_000, `the close took ${Math.round(tookMs)} ms`);
     await transaction.abort();
   });
+
+  for (const leader of ['older', 'newer'] as const)
+    test(`case 8: an upgrade with a new source topic in front left partitions unread, with the ${leader} as leader`, (t) =>
+      newTopicInFront(t, leader));
 });
