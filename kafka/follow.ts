@@ -38,7 +38,11 @@ export function follow(
     },
     onOutOfRange(position) {
       positions.delete(nameOf(position));
-      onError(new Error(`${nameOf(position)} has no offset ${position.offset}: its log begins later or ends before`));
+      onError(
+        new Error(
+          `${nameOf(position)} has no offset ${position.offset}: its log begins later or ends before`,
+        ),
+      );
     },
     onError,
   });

@@ -77,7 +77,8 @@ test('webhooks arrive in their topics and in Postgres, and no log or error heade
   assert.deepEqual(codes, ['BAD_TIMESTAMP', 'INVALID_FIELD', 'MISSING_USER_ID', 'NOT_JSON', 'NOT_JSON']);
   for (const headers of dead) {
     for (const [name, value] of Object.entries(headers)) {
-      if (name.startsWith('__streams.')) assert.ok(!String(value).includes(planted), `${name} repeats the body`);
+      if (name.startsWith('__streams.'))
+        assert.ok(!String(value).includes(planted), `${name} repeats the body`);
     }
   }
   const stored = await eventually('the row is stored', async () => {

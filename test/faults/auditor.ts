@@ -79,7 +79,8 @@ async function audit(settings: AuditorSettings): Promise<AuditFigures> {
   const readAll = async (topics: readonly string[]): Promise<InputRecord[]> => {
     const records: InputRecord[] = [];
     // One after the other: memory and sockets of the auditor are not what is tested.
-    for (const topic of topics) for (const record of await readCommitted(connection, [topic])) records.push(record);
+    for (const topic of topics)
+      for (const record of await readCommitted(connection, [topic])) records.push(record);
     return records;
   };
 

@@ -58,7 +58,9 @@ export class CommittedReader {
     const ends = await endsOf(this.#admin, this.#topic);
     await until('the reader to come to the ends', () => {
       if (this.#error !== undefined) throw this.#error;
-      return [...ends].every(([partition, end]) => (this.#places.get(partition)?.offset ?? 0n) >= end) || undefined;
+      return (
+        [...ends].every(([partition, end]) => (this.#places.get(partition)?.offset ?? 0n) >= end) || undefined
+      );
     });
   }
 

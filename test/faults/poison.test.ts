@@ -52,7 +52,10 @@ test(
     assert.equal(figures.dead_letters, sent.malformed + 2 * times);
 
     const raw = new Map(
-      (await cluster.read(application.rawTopics)).map((record) => [`${record.topic}-${record.partition}@${record.offset}`, record]),
+      (await cluster.read(application.rawTopics)).map((record) => [
+        `${record.topic}-${record.partition}@${record.offset}`,
+        record,
+      ]),
     );
     const letters = await cluster.read([names.deadLetters]);
     const codes: Record<string, number> = {};

@@ -54,7 +54,7 @@ describe('HealthKit tokens at a running ingress', { timeout: 120_000 }, () => {
         'session-id',
         'traceparent',
       ]);
-      assert.equal(text(record?.headers?.['scheme'] as Buffer), 'bearer');
+      assert.equal(text(record?.headers['scheme']), 'bearer');
 
       writeFileSync(file, 'planted-user\n');
       process.kill(process.pid, 'SIGHUP');

@@ -72,9 +72,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
   }
   async function headersOf(vendor: Vendor, body: string): Promise<Record<string, string | undefined>> {
     const [found] = await records(vendor, body);
-    return Object.fromEntries(
-      Object.entries(found!.headers).map(([name, value]) => [name, text(value)]),
-    );
+    return Object.fromEntries(Object.entries(found!.headers).map(([name, value]) => [name, text(value)]));
   }
 
   for (const vendor of ['oura', 'whoop', 'terra', 'healthkit'] as const) {
@@ -103,7 +101,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
       });
       assert.match(signature ?? '', /^[0-9a-f]{64}$/);
       assert.match(traceparent ?? '', /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
-      assert.equal(record!.timestamp, receivedAt);
+      assert.equal(record!.timestamp, Number(receivedAt));
       assert.ok(Number(receivedAt) >= sentAt && Number(receivedAt) <= Date.now());
     });
   }
@@ -390,9 +388,7 @@ describe('the webhooks of an ingress', { timeout: 120_000 }, () => {
       }
       const all = await topics.read(topics.names.test);
       assert.deepEqual(all.map(({ partition }) => partition).sort(), [0, 1, 2, 3]);
-      assert.ok(
-        all.every(({ key, headers }) => key === null && text(headers?.['scheme'] as Buffer) === 'none'),
-      );
+      assert.ok(all.every(({ key, headers }) => key === null && text(headers['scheme']) === 'none'));
     });
     test('accepts 64 KiB and no more, also for several at once', async () => {
       const largest = Buffer.alloc(64 * 1024, 'x');

@@ -18,7 +18,9 @@ export async function stableOffsets(
       const entries = [...(answer?.partitions ?? [])].sort((a, b) => a.partition - b.partition);
       for (const { error } of entries)
         if (error !== undefined && error.type !== 'UNSTABLE_OFFSET_COMMIT') throw error;
-      return entries.every(({ error }) => error === undefined) ? entries.map(({ offset }) => offset) : undefined;
+      return entries.every(({ error }) => error === undefined)
+        ? entries.map(({ offset }) => offset)
+        : undefined;
     });
   } finally {
     await asking.disconnect();

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Membership } from 'kafkajs';
+import { kafkaErrorType } from '../../kafka/client.ts';
 import { until } from '../streams/until.ts';
 import { brokerClient, dividing, newMember, newName, newTopic, transactionalProducer } from './broker.ts';
 
@@ -12,7 +13,7 @@ function refused(member: Membership): Promise<string> {
   return until('a heartbeat to be refused', () =>
     member.heartbeat().then(
       () => undefined,
-      ({ type }: { type?: string }) => type ?? 'no broker',
+      (error: unknown) => kafkaErrorType(error) ?? 'no broker',
     ),
   );
 }

@@ -65,7 +65,8 @@ async function untilDone(client: Admin): Promise<Progress> {
       continue;
     }
     // Asked only when all has been processed, as the peer does.
-    if ((await committedRecords(client, applicationId, topicNames(prefix, vendorNames))) >= expect) return now;
+    if ((await committedRecords(client, applicationId, topicNames(prefix, vendorNames))) >= expect)
+      return now;
     await sleep(2);
   }
 }
