@@ -8,7 +8,7 @@ import kafkajs, {
   type SASLOptions,
 } from 'kafkajs';
 import { causes } from '../process/errors.ts';
-import { compressSnappy, decompress } from './compression.ts';
+import { compressSnappy } from './compression.ts';
 
 export type {
   Admin,
@@ -66,8 +66,7 @@ export const defaultRetry = {
 } as const;
 
 /**
- * A client of the cluster. A transactional producer and a consumer must not share one: the producer would mark
- * offsets as committed in the consumer's own bookkeeping before the transaction is.
+ * A client of the cluster.
  * @param options.retry - instead of `defaultRetry`.
  */
 export function kafkaClient(
@@ -151,15 +150,9 @@ const partitioner = kafkajs.Partitioners.DefaultPartitioner();
 // One entry per partition count; a process uses one.
 const partitionLists = new Map<number, Parameters<typeof partitioner>[0]['partitionMetadata']>();
 
+// Nothing is fetched with kafkajs' own decoder, which would want the other direction as well.
 kafkajs.CompressionCodecs[kafkajs.CompressionTypes.Snappy] = () => ({
   compress: ({ buffer }: { buffer: Buffer }) => Promise.resolve(compressSnappy(buffer)),
-  // Only of what kafkajs fetches itself; our own fetches decompress with the same function.
-  decompress(buffer: Buffer) {
-    const decompressed = decompress(kafkajs.CompressionTypes.Snappy, buffer);
-    return Buffer.isBuffer(decompressed)
-      ? Promise.resolve(decompressed)
-      : Promise.reject(new Error(`a batch cannot be decompressed: ${decompressed.message}`));
-  },
 });
 
 /** While brokers are down the client logs the same line for every attempt; once within this time is enough. */

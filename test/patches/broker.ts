@@ -2,7 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import kafkajs, { type Admin, type ISocketFactory, type Kafka, type Membership, type Producer } from 'kafkajs';
+import { isRetriable } from '../../kafka/client.ts';
 import { readCommitted } from '../kafka/read.ts';
+import { until } from '../streams/until.ts';
 
 /** Where the broker listens: KAFKA_BOOTSTRAP_SERVERS, which the test runner sets. */
 export function bootstrapServers(): string[] {
@@ -83,6 +85,16 @@ export async function newMember(
   const member = kafka.membership({ groupId, sessionTimeout: 10_000, rebalanceTimeout });
   t.after(() => member.disconnect());
   await member.connect();
+  // It repeats nothing, and a coordinator that is starting refuses the first requests.
+  await until('the coordinator of the group', () =>
+    member.fetchOffsets({ topics: [], requireStable: false }).then(
+      () => true,
+      (error: unknown) => {
+        if (!isRetriable(error)) throw error;
+        return undefined;
+      },
+    ),
+  );
   return member;
 }
 
