@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { projectRoot } from '../../process/root.ts';
 
@@ -51,4 +52,9 @@ function ownEnvironment(): NodeJS.ProcessEnv {
   const isForeign = (name: string): boolean =>
     /^GIT_(DIR|WORK_TREE|INDEX_FILE)$|^npm_config_local_prefix$/.test(name);
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isForeign(name)));
+}
+
+/** A module of the release, in this process but with the packages of the release; `T` is its type in this build. */
+export async function ofRelease<T>(folder: string, path: string): Promise<T> {
+  return (await import(pathToFileURL(join(folder, path)).href)) as T;
 }
