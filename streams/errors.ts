@@ -141,17 +141,19 @@ export function smallestDeadLetter(
 }
 
 /**
- * The frames of an error's stack, with file names but no directories: a dead letter does not reveal where the program
- * is installed, and is the same on every machine. The message before the frames may quote the record, even in lines
+ * The frames of an error's stack down to the operator, with file names but no directories: a dead letter does not reveal
+ * where the program is installed, and is the same on every machine and in every chunk of a transaction. The message before the frames may quote the record, even in lines
  * that look like frames; when the message cannot be separated from the frames, the result is empty.
  */
 export function stackFrames(error: unknown): string {
   if (!(error instanceof Error) || error.stack === undefined) return '';
   const message = error.stack.indexOf(error.message);
   if (message === -1) return '';
-  return error.stack
-    .slice(message + error.message.length)
-    .split('\n')
+  const frames = error.stack.slice(message + error.message.length).split('\n');
+  // Who calls the processor differs between the first chunk of a transaction and the others, and between runtimes.
+  const caller = frames.findIndex((line) => line.includes(' RecordProcessor.process '));
+  return frames
+    .slice(0, caller === -1 ? undefined : caller)
     .filter((line) => /^\s+at /.test(line) && !line.includes('node:'))
     .map((line) => line.replace(/[^\s(]*[/\\]/g, ''))
     .join('\n');

@@ -166,6 +166,15 @@ describe('a record that fails', () => {
     }
   });
 
+  test('has the same stack, whoever calls the processor', () => {
+    const failing = (): OutputRecord[] =>
+      run((stream) => stream.mapValues('fails', () => assert.fail(planted)).to('out', 'out', out)).outputs;
+    const direct = failing();
+    const deeper = [0].map(() => failing())[0];
+    assert.deepEqual(deeper, direct);
+    assert.match(String(direct[0]?.headers[errorHeader.stacktrace]), /^ {4}at .*processor\.test\.ts/);
+  });
+
   test('has the code of a SerdeError, from reading and from writing', () => {
     const refusing = (): never => {
       throw new SerdeError('NOT_JSON', 'no JSON at byte 4');
