@@ -25,6 +25,8 @@ export interface AttemptOptions {
   readonly isOver: () => boolean;
   /** Called after each chunk, when the queues have become shorter. */
   readonly onChunk: () => void;
+  /** Milliseconds of a monotonic clock, which ends chunks and transactions. Default: `performance.now`. */
+  readonly now?: () => number;
 }
 
 /** One transaction: the work that commit() carries out, and what has to be settled if it fails. */
@@ -32,7 +34,7 @@ export class Attempt {
   readonly join: Join;
   /** The tasks it touched. */
   readonly tasks = new Set<Task>();
-  readonly startedAt = performance.now();
+  readonly startedAt: number;
   records = 0;
   /** Time spent in operators. */
   processMs = 0;
@@ -43,10 +45,13 @@ export class Attempt {
   mayHaveLanded = false;
   readonly #origins = new Origins();
   readonly #options: AttemptOptions;
+  readonly #now: () => number;
 
   constructor(options: AttemptOptions) {
     this.join = options.join;
     this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.startedAt = this.#now();
   }
 
   get membership(): GroupMembership {
@@ -62,12 +67,12 @@ export class Attempt {
     for (const task of tasks.dirty) this.tasks.add(task);
     for (let isFirst = true; ; isFirst = false) {
       const outputs: OutputRecord[] = [];
-      const chunkStartedAt = performance.now();
-      const ended = this.#processChunk(outputs);
-      this.processMs += performance.now() - chunkStartedAt;
+      const chunkStartedAt = this.#now();
+      const ended = this.#processChunk(outputs, chunkStartedAt);
+      this.processMs += this.#now() - chunkStartedAt;
       onChunk();
       yield outputs;
-      const isLate = performance.now() - this.startedAt >= commitIntervalMs;
+      const isLate = this.#now() - this.startedAt >= commitIntervalMs;
       // The first chunk is sent only once the transaction has begun: records fetched meanwhile still join it.
       const isDrained = (ended && !isFirst) || !tasks.hasRecords;
       if (isDrained || isLate || isOver()) return;
@@ -113,17 +118,19 @@ export class Attempt {
     return this.#origins.of(refused, task?.stores ?? []);
   }
 
-  /** @returns whether no record is left. Time ends a chunk and never changes an output. */
-  #processChunk(outputs: OutputRecord[]): boolean {
+  /**
+   * Takes in at least something, however late it is.
+   * @returns whether no record is left. Time ends a chunk and never changes an output.
+   */
+  #processChunk(outputs: OutputRecord[], startedAt: number): boolean {
     const { tasks } = this.#options;
     const until = this.records + chunkRecords;
-    const startedAt = performance.now();
-    while (this.records < until && performance.now() - startedAt < chunkMs) {
+    do {
       const taken = tasks.take(Math.min(clockRecords, until - this.records));
       if (taken === undefined) return true;
       this.tasks.add(taken.task);
       for (const record of taken.records) this.#process(taken.task, record, outputs);
-    }
+    } while (this.records < until && this.#now() - startedAt < chunkMs);
     return false;
   }
 

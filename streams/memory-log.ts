@@ -1,9 +1,12 @@
 import type { TransactionalLog } from './commit.ts';
+import type { Fetched, FetchPosition } from '../kafka/fetch.ts';
 import type { TopicSpec } from '../kafka/topics.ts';
+import { oneOf } from './random.ts';
 import {
   partitionName,
   unwritable,
   type Headers,
+  type InputRecord,
   type OutputHeaders,
   type OutputRecord,
   type PartitionOffset,
@@ -13,6 +16,8 @@ import { defaultMessageBytes } from './topic-limits.ts';
 
 /** Kafka's default of message.timestamp.after.max.ms. */
 const defaultAheadMs = 3_600_000;
+/** Bytes of keys and values in one answer to a fetch; the first record always comes whole. */
+const answerBytes = 64 * 1024;
 
 /**
  * Topics in memory with one transactional producer: the test driver's replacement of a broker. It refuses what a broker
@@ -59,12 +64,7 @@ export class MemoryLog implements TransactionalLog {
   }
 
   commit(): Promise<void> {
-    for (const record of this.#records) {
-      const name = partitionName(record.topic, record.partition);
-      const log = this.#committed.get(name);
-      if (log === undefined) this.#committed.set(name, [record]);
-      else log.push(record);
-    }
+    for (const record of this.#records) this.append(record);
     this.lastCommitted = this.#records;
     for (const { topic, partition, offset } of this.#pending)
       this.offsets.set(partitionName(topic, partition), offset);
@@ -76,6 +76,42 @@ export class MemoryLog implements TransactionalLog {
   settle(): void {
     this.#records = [];
     this.#pending = [];
+  }
+
+  /** Appends a record, as another producer does, without a transaction; answers its offset. */
+  append(record: OutputRecord<Headers>): bigint {
+    const name = partitionName(record.topic, record.partition);
+    const log = this.#committed.get(name) ?? [];
+    this.#committed.set(name, log);
+    return BigInt(log.push(record) - 1);
+  }
+
+  /**
+   * Answers a fetch with records of one wanted partition; undefined when there are none. `random` chooses which, and how
+   * many records; by default it is the first, with as many as an answer holds.
+   */
+  fetch(
+    wanted: readonly FetchPosition[],
+    limit: number,
+    random: () => number = () => 0,
+  ): Fetched | undefined {
+    const isBehind = ({ topic, partition, offset }: FetchPosition): boolean =>
+      offset < this.read(topic, partition).length;
+    const [first, ...others] = wanted.filter(isBehind);
+    if (first === undefined) return undefined;
+    const { topic, partition, offset } = oneOf(random, [first, ...others]);
+    const most = Math.min(limit, oneOf(random, [Infinity, 1, 2]));
+    const log = this.read(topic, partition);
+    const records: InputRecord[] = [];
+    let bytes = 0;
+    for (const record of log.slice(Number(offset), Number(offset) + most)) {
+      bytes += (record.key?.length ?? 0) + (record.value?.length ?? 0);
+      if (records.length > 0 && bytes > answerBytes) break;
+      records.push({ ...record, offset: offset + BigInt(records.length) });
+    }
+    const [nextOffset, end] = [offset + BigInt(records.length), BigInt(log.length)];
+    const bounds = { fetchOffset: offset, nextOffset, highWatermark: end, lastStableOffset: end };
+    return { topic, partition, records, ...bounds };
   }
 
   /** The committed records of a partition, in order. */

@@ -1,34 +1,21 @@
+import { Attempt } from './attempt.ts';
 import { changelogSpecs } from './changelogs.ts';
 import { commit, type CommitStep } from './commit.ts';
 import type { TopicSpec } from '../kafka/topics.ts';
-import { deadLetterAlways, type ErrorHandlers } from './errors.ts';
+import { deadLetterAlways, StreamsError, type ErrorHandlers } from './errors.ts';
 import { MemoryLog } from './memory-log.ts';
 import { noMetrics } from './metrics.ts';
 import { RecordProcessor, type ProcessorOptions } from './processor.ts';
-import { seededRandom } from './random.ts';
-import { Origins, RefusedError, Refusals } from './refusals.ts';
-import {
-  partitionName,
-  type GroupMembership,
-  type Headers,
-  type InputRecord,
-  type OutputRecord,
-  type PartitionOffset,
-} from './record.ts';
+import { oneOf, seededRandom } from './random.ts';
+import { RefusedError, Refusals } from './refusals.ts';
+import { partitionName, type GroupMembership, type Headers, type OutputRecord } from './record.ts';
+import { settle } from './settle.ts';
 import { Task } from './task.ts';
+import { TaskSet } from './task-set.ts';
 import type { Topology } from './topology.ts';
 
-/** A record to append. */
-export interface DriverInput {
-  readonly topic: string;
-  /** Default 0. */
-  readonly partition?: number;
-  readonly key?: Buffer | null;
-  readonly value: Buffer | null;
-  readonly headers?: Headers;
-  /** Epoch milliseconds. Default: the driver's mocked clock. */
-  readonly timestamp?: number;
-}
+/** A record to append. The default partition is 0, the default timestamp the driver's mocked clock. */
+export type DriverInput = Pick<OutputRecord<Headers>, 'topic' | 'value'> & Partial<OutputRecord<Headers>>;
 
 /** How to process what was appended. */
 interface ProcessOptions {
@@ -38,8 +25,13 @@ interface ProcessOptions {
   readonly crashAfter?: CommitStep;
   /** The connection breaks after this step: the tasks stay, and the offsets say what became of the transaction. */
   readonly failAfter?: CommitStep;
-  /** Numbers in [0, 1) that choose which topic comes next, and how many records of it. Default: topics take turns. */
+  /**
+   * Numbers in [0, 1) that choose which wanted partitions are fetched when, and how many records of each; process() then
+   * ends after one transaction. Default: all that is wanted.
+   */
   readonly random?: () => number;
+  /** Milliseconds that pass before each look at the clock: they end chunks and transactions. Default: none. */
+  readonly elapsedMs?: () => number;
 }
 
 /** Thrown by process() for a crash or failure that was asked for; its transaction is settled as a broker would. */
@@ -49,12 +41,11 @@ export class SimulatedCrash extends Error {
 
 const applicationId = 'test-driver';
 const membership: GroupMembership = { groupId: applicationId, memberId: applicationId, generationId: 1 };
-const steps: readonly CommitStep[] = ['begin', 'outputs', 'changelogs', 'offsets', 'commit', 'foldIn'];
+const steps = ['begin', 'outputs', 'changelogs', 'offsets', 'commit', 'foldIn'] as const;
 
 /**
- * Runs a topology without a broker: bytes in, bytes out, through the same processor, tasks, stores and commit function
- * as on a cluster, over topics in memory with transactions, which refuse what a broker refuses. Only committed output can
- * be read.
+ * Runs a topology without a broker: bytes in, bytes out, through the same task set, attempt and commit function as on a
+ * cluster, over topics in memory with transactions, which refuse what a broker refuses. Only committed output can be read.
  */
 export class TopologyTestDriver {
   /**
@@ -65,12 +56,21 @@ export class TopologyTestDriver {
   /** Values dropped in committed transactions, by `operator/reason`. */
   readonly dropped = new Map<string, number>();
   readonly #topology: Topology;
-  readonly #partitions: number;
+  readonly #partitions: readonly number[];
   readonly #options: ProcessorOptions;
-  readonly #inputs = new Map<string, InputRecord[]>();
   readonly #log: MemoryLog;
-  #tasks: Task[] = [];
+  readonly #listener = {
+    ...noMetrics,
+    onDropped: (node: string, reason: string, count: number) => {
+      const name = `${node}/${reason}`;
+      this.dropped.set(name, (this.dropped.get(name) ?? 0) + count);
+    },
+  };
+  readonly #brokerNow = (): number => (this.nowMs === 0 ? Date.now() : this.nowMs);
+  #tasks = new TaskSet();
   #refusals = new Refusals();
+  /** The monotonic clock of attempts; it stands still without `elapsedMs`. */
+  #clockMs = 0;
 
   constructor(
     topology: Topology,
@@ -84,10 +84,10 @@ export class TopologyTestDriver {
     } = {},
   ) {
     this.#topology = topology;
-    this.#partitions = options.partitions ?? 1;
+    this.#partitions = Array.from({ length: options.partitions ?? 1 }, (_, partition) => partition);
     this.nowMs = options.nowMs ?? 0;
     const topics = [...changelogSpecs(topology, applicationId), ...(options.topics ?? [])];
-    this.#log = new MemoryLog(topics, () => this.#brokerNow);
+    this.#log = new MemoryLog(topics, this.#brokerNow);
     this.#options = {
       applicationId,
       limitOf: (topic) => this.#log.limitOf(topic),
@@ -99,111 +99,69 @@ export class TopologyTestDriver {
 
   /** Appends records to their source partitions, for process() to take in; answers their offsets. */
   append(...records: readonly DriverInput[]): bigint[] {
-    return records.map((record) => {
-      const partition = record.partition ?? 0;
-      this.#topology.source(record.topic);
-      const log = this.#partition(record.topic, partition);
-      const offset = BigInt(log.length);
-      log.push({
-        topic: record.topic,
-        partition,
-        offset,
-        timestamp: record.timestamp ?? this.nowMs,
-        key: record.key ?? null,
-        value: record.value,
-        headers: record.headers ?? {},
-      });
-      return offset;
-    });
+    return records.map(
+      ({ topic, partition = 0, key = null, value, headers = {}, timestamp = this.nowMs }) => {
+        this.#topology.source(topic);
+        if (!this.#partitions.includes(partition))
+          throw new RangeError(`the driver has ${this.#partitions.length} partition(s)`);
+        return this.#log.append({ topic, partition, key, value, headers, timestamp });
+      },
+    );
   }
 
   /**
-   * Processes what was appended, in one transaction; one of which something is refused is repeated, as by an instance.
+   * Processes what was appended, in one transaction unless it exceeds the queues; one of which something is refused is
+   * repeated, as by an instance.
    * @returns how many records were processed.
    * @throws SimulatedCrash after a crash or failure that was asked for; process() can then be called again.
+   * @throws StreamsError INVARIANT when a partition stands still: its records wait, and no task takes one.
    */
   async process(options: ProcessOptions = {}): Promise<number> {
-    for (;;) {
-      const processed = await this.#transact(options);
-      if (processed !== undefined) return processed;
+    const { limit = Infinity, random } = options;
+    for (let processed = 0; ;) {
+      const records = await this.#transact(options, limit - processed);
+      if (records === undefined) continue;
+      processed += records;
+      const [waiting] = processed < limit ? this.#waiting() : [];
+      if (waiting === undefined) return processed;
+      const name = partitionName(waiting.topic, waiting.partition);
+      if (records === 0)
+        throw new StreamsError(
+          'INVARIANT',
+          `${name} stands still: no task takes offset ${waiting.processed}`,
+        );
+      if (random !== undefined) return processed;
     }
-  }
-
-  /** Answers undefined when something was refused. */
-  async #transact(options: ProcessOptions): Promise<number | undefined> {
-    this.#fetch();
-    const origins = new Origins();
-    const touched = new Set(this.#tasks.filter(({ isDirty }) => isDirty));
-    let processed = 0;
-    let offsets: readonly PartitionOffset[] = [];
-    const attempt: Parameters<typeof commit>[1] = {
-      membership,
-      mayHaveLanded: false,
-      outputs: () => {
-        const outputs: OutputRecord[] = [];
-        for (const { task, records } of this.#taken(options)) {
-          touched.add(task);
-          for (const record of records) {
-            const refusal = this.#refusals.of(record);
-            if (refusal === undefined) task.processor.process(record, outputs);
-            else task.processor.refuse(record, refusal, outputs);
-            origins.note(record, outputs);
-          }
-          processed += records.length;
-        }
-        return [outputs];
-      },
-      *changelogs() {
-        for (const { stores } of touched) for (const store of stores) yield [...store.flush()];
-      },
-      offsets: () => (offsets = [...touched].flatMap((task) => task.positionsToCommit())),
-      foldIn: () => {
-        for (const task of touched)
-          task.foldIn(offsets.filter(({ partition }) => partition === task.partition));
-      },
-    };
-    try {
-      await commit(this.#log, attempt, (step) => {
-        if (step === options.crashAfter || step === options.failAfter)
-          throw new SimulatedCrash(`ended after ${step}`);
-      });
-    } catch (error) {
-      if (error instanceof RefusedError) return this.#refuse(error, origins, offsets);
-      if (error instanceof SimulatedCrash && options.failAfter !== undefined)
-        this.#recover(attempt.mayHaveLanded ? offsets : []);
-      else this.restart();
-      throw error;
-    }
-    this.#refusals.onCommit(offsets);
-    for (const task of touched) this.#count(task);
-    return processed;
   }
 
   /**
-   * Appends one record and processes it.
+   * Appends one record and processes it, after what was appended before.
    * @returns its outputs, dead letters included, in the order in which the operators sent them.
    */
   async pipe(record: DriverInput): Promise<readonly OutputRecord<Headers>[]> {
+    if (this.#waiting().length > 0) await this.process();
     this.append(record);
     await this.process();
-    const changelogs = new Set(this.#tasks.flatMap(({ stores }) => stores.map(({ changelog }) => changelog)));
+    const changelogs = new Set(changelogSpecs(this.#topology, applicationId).map(({ name }) => name));
     return this.#log.lastCommitted.filter(({ topic }) => !changelogs.has(topic));
   }
 
   /**
-   * Processes everything that was appended in transactions of random sizes, with topics interleaved at random and a
-   * third of the transactions crashing or failing at a random step. A seed that shows a fault always shows it again.
+   * Processes everything that was appended in transactions of random sizes, with partitions interleaved and time passing
+   * at random, and a third of the transactions crashing or failing at a random step. A seed that shows a fault always
+   * shows it again.
    */
   async processRandomly(seed: number): Promise<void> {
     const random = seededRandom(seed);
-    const oneOf = <T>(list: readonly T[]): T | undefined => list[Math.floor(random() * list.length)];
     for (;;) {
-      const limit = 1 + Math.floor(random() * 8);
-      const fate = oneOf(['crashAfter', 'failAfter', 'well', 'well', 'well', 'well'] as const);
-      const step = oneOf(steps);
-      const broken = fate === 'well' || fate === undefined ? {} : { [fate]: step };
+      const limit = random() < 0.2 ? Infinity : 1 + Math.floor(random() * 8);
+      const fate = oneOf(random, ['crashAfter', 'failAfter', 'well', 'well', 'well', 'well'] as const);
+      const broken = fate === 'well' ? {} : { [fate]: oneOf(random, steps) };
+      // From a fast process to one whose every record takes seconds.
+      const mostMs = oneOf(random, [0, 1, 30, 5_000]);
+      const elapsedMs = (): number => random() * mostMs;
       try {
-        if ((await this.process({ limit, random, ...broken })) === 0) return;
+        if ((await this.process({ limit, random, elapsedMs, ...broken })) === 0) return;
       } catch (error) {
         if (!(error instanceof SimulatedCrash)) throw error;
       }
@@ -218,133 +176,101 @@ export class TopologyTestDriver {
 
   /** Does what a new process does: settles the open transaction, restores stores, starts at the committed offsets. */
   restart(): void {
-    this.#log.settle();
+    this.#tasks = new TaskSet();
     this.#refusals = new Refusals();
-    this.#tasks = Array.from({ length: this.#partitions }, (_, partition) => {
+    for (const partition of this.#partitions) {
       const processor = new RecordProcessor(this.#topology, partition, this.#options);
       const task = new Task(partition, this.#topology.sourceTopics, processor);
       for (const store of task.stores)
         for (const record of this.#log.read(store.changelog, partition)) store.restore(record);
       task.isRestored = true;
-      return task;
-    });
-    this.#seek();
+      this.#tasks.add(task);
+    }
+    this.#takeOver();
   }
 
   /** Every committed record of `topic`, partition by partition, in order. */
   output(topic: string): readonly OutputRecord<Headers>[] {
-    return Array.from({ length: this.#partitions }, (_, partition) =>
-      this.#log.read(topic, partition),
-    ).flat();
+    return this.#partitions.flatMap((partition) => this.#log.read(topic, partition));
   }
 
   /** The committed entries of one partition of a store: key, value, timestamp of the record that put it. */
   storeEntries(store: string, partition = 0): [Buffer, Buffer, number][] {
-    const found = this.#tasks[partition]?.stores.find(({ name }) => name === store);
+    const found = this.#tasks.get(partition)?.stores.find(({ name }) => name === store);
     return found === undefined ? [] : [...found.entries()];
   }
 
-  get #brokerNow(): number {
-    return this.nowMs === 0 ? Date.now() : this.nowMs;
+  /** One transaction; answers how many records it took in, undefined when something was refused. */
+  async #transact(options: ProcessOptions, limit: number): Promise<number | undefined> {
+    const { random, elapsedMs, crashAfter, failAfter } = options;
+    let left = limit;
+    for (const { fetched, processed } of this.#positions()) left -= Number(fetched - processed);
+    const fetch = (): void => {
+      while (left > 0) {
+        const answer = this.#log.fetch(this.#tasks.wanted().positions, left, random);
+        if (answer === undefined || this.#tasks.get(answer.partition)?.accept(answer) !== true) return;
+        left -= answer.records.length;
+        if (random !== undefined && random() < 0.3) return;
+      }
+    };
+    fetch();
+    const attempt = new Attempt({
+      join: { membership, tasks: this.#partitions },
+      tasks: this.#tasks,
+      refusals: this.#refusals,
+      commitIntervalMs: 100,
+      isOver: () => false,
+      onChunk: fetch,
+      now: () => (this.#clockMs += elapsedMs?.() ?? 0),
+    });
+    try {
+      await commit(this.#log, attempt, (step) => {
+        if (step === crashAfter || step === failAfter) throw new SimulatedCrash(`ended after ${step}`);
+        // Answers arrive at any time.
+        if (random !== undefined) fetch();
+      });
+    } catch (error) {
+      if (error instanceof RefusedError) return this.#refuse(error, attempt);
+      if (error instanceof SimulatedCrash && failAfter !== undefined) this.#takeOver(attempt);
+      else this.restart();
+      throw error;
+    }
+    this.#refusals.onCommit(attempt.committing);
+    for (const { processor } of attempt.tasks) processor.tally.report(this.#listener);
+    return attempt.records;
   }
 
-  #refuse(error: RefusedError, origins: Origins, attempted: readonly PartitionOffset[]): undefined {
-    const storesOf = (partition: number) => this.#tasks[partition]?.stores ?? [];
+  #refuse(error: RefusedError, attempt: Attempt): undefined {
     try {
-      this.#refusals.add(
-        error,
-        (refused) => origins.of(refused, storesOf(refused.record.partition)),
-        this.#brokerNow,
-      );
+      this.#refusals.add(error, (refused) => attempt.originOf(refused), this.#brokerNow());
     } catch (fault) {
       this.restart();
       throw fault;
     }
-    this.#recover(attempted);
+    this.#takeOver(attempt);
   }
 
-  // What a running instance does after a failure: the offsets say what became of the transaction.
-  #recover(attempted: readonly PartitionOffset[]): void {
+  /** What an instance does at its start and after a failure: the offsets say what became of the transaction. */
+  #takeOver(unsettled?: Attempt): void {
     this.#log.settle();
-    for (const task of this.#tasks) {
-      const outcome = task.settle(
-        attempted.filter(({ partition }) => partition === task.partition),
-        (topic) => this.#log.offsets.get(partitionName(topic, task.partition)),
-      );
-      if (outcome === 'landed') this.#count(task);
-      else task.processor.tally.forget();
-    }
-    this.#seek();
-  }
-
-  #seek(): void {
-    for (const task of this.#tasks) {
-      for (const topic of this.#topology.sourceTopics) {
-        const committed = this.#log.offsets.get(partitionName(topic, task.partition));
-        task.seek(topic, committed ?? 0n, committed);
-      }
-    }
-  }
-
-  #count({ processor }: Task): void {
-    processor.tally.report({
-      ...noMetrics,
-      onDropped: (node, reason, count) => {
-        const name = `${node}/${reason}`;
-        this.dropped.set(name, (this.dropped.get(name) ?? 0) + count);
-      },
+    const positions = this.#positions().map(({ topic, partition }) => {
+      const committed = this.#log.offsets.get(partitionName(topic, partition));
+      return { topic, partition, committed, position: committed ?? 0n, logEnd: committed ?? 0n };
     });
+    const lost = unsettled && settle(this.#tasks, unsettled.join, positions, unsettled, this.#listener)[0];
+    if (lost !== undefined)
+      throw new StreamsError('INVARIANT', `the committed offsets of task ${lost.id} are of no transaction`);
+    this.#refusals.onAssignment(positions);
+    for (const { topic, partition, committed, position } of positions)
+      this.#tasks.get(partition)?.seek(topic, position, committed);
   }
 
-  *#taken({
-    limit = Infinity,
-    random,
-  }: ProcessOptions): Generator<{ task: Task; records: readonly InputRecord[] }> {
-    const { sourceTopics } = this.#topology;
-    let left = limit;
-    while (left > 0) {
-      const candidates = this.#tasks.flatMap((task) =>
-        sourceTopics.filter((topic) => !task.isDrained(topic)).map((topic) => ({ task, topic })),
-      );
-      const chosen = candidates[random === undefined ? 0 : Math.floor(random() * candidates.length)];
-      if (chosen === undefined) return;
-      const { task, topic } = chosen;
-      const records =
-        random === undefined
-          ? task.take(left)
-          : task.take(Math.min(left, 1 + Math.floor(random() * 3)), (candidate) => candidate === topic);
-      if (records === undefined) return;
-      left -= records.length;
-      yield { task, records };
-    }
+  #positions(): ReturnType<Task['positions']> {
+    return [...this.#tasks].flatMap((task) => task.positions());
   }
 
-  #fetch(): void {
-    for (const task of this.#tasks) {
-      for (const { topic, fetched } of task.positions()) {
-        const log = this.#partition(topic, task.partition);
-        const records = log.slice(Number(fetched));
-        if (records.length === 0) continue;
-        const end = BigInt(log.length);
-        task.accept({
-          topic,
-          partition: task.partition,
-          fetchOffset: fetched,
-          nextOffset: end,
-          records,
-          highWatermark: end,
-          lastStableOffset: end,
-        });
-      }
-    }
-  }
-
-  #partition(topic: string, partition: number): InputRecord[] {
-    if (partition >= this.#partitions)
-      throw new RangeError(`the driver has ${this.#partitions} partition(s)`);
-    const name = partitionName(topic, partition);
-    const log = this.#inputs.get(name) ?? [];
-    this.#inputs.set(name, log);
-    return log;
+  /** The partitions with records that are not processed yet. */
+  #waiting(): ReturnType<Task['positions']> {
+    return this.#positions().filter((at) => at.processed < this.#log.read(at.topic, at.partition).length);
   }
 }
