@@ -255,7 +255,8 @@ export class StreamThread {
 
   /** The tasks that are restored can be fetched. */
   #onTasksReady(): void {
-    if (this.#isCurrent && this.#failure === undefined && !this.#owned.isRestoring) this.#options.onState('RUNNING');
+    if (this.#isCurrent && this.#failure === undefined && !this.#owned.isRestoring)
+      this.#options.onState('RUNNING');
     this.#fetcher.wake();
     this.#wake.notify();
   }
