@@ -54,9 +54,11 @@ export async function startReader(
 /** Queued bytes at which a partition is not fetched any more. */
 const maxQueuedBytes = 1024 * 1024;
 const sessionTimeoutMs = 10_000;
-/** Pause before a question that brokers have not answered is asked again. */
-const retryMs = 250;
 const closeTimeoutMs = 5_000;
+/** Pause after a request that failed. */
+const pauseMs = 250;
+/** The memory of a record beside its key and value, headers aside. */
+const recordOverhead = 150;
 const fetchLimits = { maxWaitMs: 250, maxBytes: 4 * 1024 * 1024, partitionMaxBytes: 1024 * 1024 };
 
 /** A partition from its assignment to the next rebalance. */
@@ -102,7 +104,7 @@ class GroupReader implements Reader {
       {
         onAssigned: (assignment) => {
           this.#owned.clear();
-          void this.#again(() => this.#takeOver(assignment));
+          this.#takeOver(assignment).catch(service.fail);
         },
         onLost: () => this.#owned.clear(),
         onError: service.fail,
@@ -151,22 +153,6 @@ class GroupReader implements Reader {
     this.#progress.excuse();
   }
 
-  /** Repeats a step that asks brokers, until they answer. */
-  async #again(step: () => Promise<void>): Promise<void> {
-    while (!this.#service.stopping.aborted) {
-      try {
-        await step();
-        return;
-      } catch (error) {
-        if (!isRetriable(error)) {
-          this.#service.fail(error);
-          return;
-        }
-        await sleep(retryMs, undefined, { signal: this.#service.stopping }).catch(() => undefined);
-      }
-    }
-  }
-
   async #takeOver(assignment: Assignment): Promise<void> {
     const isWanted = (): boolean => this.#member.assignment === assignment && !this.#service.stopping.aborted;
     const assigned = [...assignment.partitions].flatMap(([topic, partitions]) =>
@@ -175,8 +161,9 @@ class GroupReader implements Reader {
     const committed = await this.#member.committed(assigned, isWanted);
     const positions = new Map(committed.map((entry) => [nameOf(entry), entry.offset]));
     for (const entry of assigned) {
-      if (!positions.has(nameOf(entry)) && isWanted())
-        positions.set(nameOf(entry), await this.#beginning(entry.topic, entry.partition));
+      if (positions.has(nameOf(entry))) continue;
+      const bounds = await this.#bounds(entry, isWanted);
+      if (bounds !== undefined) positions.set(nameOf(entry), bounds.low);
     }
     if (!isWanted()) return;
     for (const entry of assigned) {
@@ -195,22 +182,41 @@ class GroupReader implements Reader {
     this.#fetcher.wake();
   }
 
-  async #beginning(topic: string, partition: number): Promise<bigint> {
-    const bounds = await this.#admin.fetchTopicOffsets(topic);
-    return BigInt(bounds.find((bound) => bound.partition === partition)?.low ?? 0);
+  /** Where a log begins and ends, however long the brokers do not answer; undefined once `isWanted` is false. */
+  async #bounds(
+    { topic, partition }: { topic: string; partition: number },
+    isWanted: () => boolean,
+  ): Promise<{ low: bigint; high: bigint } | undefined> {
+    while (isWanted()) {
+      try {
+        const all = await this.#admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
+        const bounds = all.find((entry) => entry.partition === partition);
+        return { low: BigInt(bounds?.low ?? 0), high: BigInt(bounds?.high ?? 0) };
+      } catch (error) {
+        if (!isRetriable(error)) throw error;
+        await sleep(pauseMs);
+      }
+    }
+    return undefined;
   }
 
   /** Goes on at the beginning of a log that no longer has the position, after what is queued. */
   async #reset(owned: OwnedPartition): Promise<void> {
     const { topic, partition, position } = owned;
-    const low = await this.#beginning(topic, partition);
-    this.#options.log.error(
-      { topic, partition, position: position.toString(), logStart: low.toString() },
-      'records were deleted before they were read, or the topic was created anew: continuing at its beginning',
-    );
-    owned.position = low;
+    const bounds = await this.#bounds(owned, () => this.#isCurrent(owned));
     owned.isOutOfRange = false;
     owned.isBusy = false;
+    // A leader that has only just been elected may have refused a position that the log has.
+    if (bounds === undefined || (position >= bounds.low && position <= bounds.high)) return;
+    this.#options.log.error(
+      { topic, partition, position: position.toString(), logStart: bounds.low.toString() },
+      'records were deleted before they were read, or the topic was created anew: continuing at its beginning',
+    );
+    owned.position = bounds.low;
+  }
+
+  #isCurrent(owned: OwnedPartition): boolean {
+    return this.#owned.get(nameOf(owned)) === owned && !this.#service.stopping.aborted;
   }
 
   #wanted(): { positions: { topic: string; partition: number; offset: bigint }[]; isPartial: boolean } {
@@ -244,7 +250,7 @@ class GroupReader implements Reader {
       this.#owned.set(name, owned);
       this.#handling += 1;
       owned.isBusy = true;
-      void (owned.queue.length > 0 ? this.#handle(owned) : this.#again(() => this.#reset(owned)))
+      void (owned.queue.length > 0 ? this.#handle(owned) : this.#reset(owned))
         .catch(this.#service.fail)
         .finally(() => {
           this.#handling -= 1;
@@ -259,7 +265,7 @@ class GroupReader implements Reader {
     if (fetched === undefined) return;
     const isDone = await handleFetched(fetched, {
       handle: this.#options.handle,
-      isCurrent: () => this.#owned.get(nameOf(owned)) === owned && !this.#service.stopping.aborted,
+      isCurrent: () => this.#isCurrent(owned),
       commit: (offset) => this.#commit(owned, offset),
     });
     owned.queue.shift();
@@ -269,19 +275,29 @@ class GroupReader implements Reader {
     if (!isDone) owned.isOver = true;
   }
 
-  /** @returns false when the group refuses the offset, because another generation has begun. */
-  async #commit({ topic, partition }: OwnedPartition, offset: bigint): Promise<boolean> {
-    try {
-      await this.#member.commit([{ topic, partition, offset }]);
-      this.#progress.committed(topic, partition, offset);
-      return true;
-    } catch (error) {
-      this.#options.log.info(
-        { topic, partition, reason: kafkaErrorType(error) ?? (error as Error).name },
-        'an offset was not committed: its records may come once more',
-      );
-      return !isRefusal(kafkaErrorType(error));
+  /**
+   * Tries until the group answers: what is not committed would be waiting, for the probe, although it was handled.
+   * @returns false when the group refuses the offset, because another generation has begun.
+   */
+  async #commit(owned: OwnedPartition, offset: bigint): Promise<boolean> {
+    const { topic, partition } = owned;
+    while (this.#isCurrent(owned)) {
+      try {
+        await this.#member.commit([{ topic, partition, offset }]);
+        this.#progress.committed(topic, partition, offset);
+        return true;
+      } catch (error) {
+        const reason = kafkaErrorType(error) ?? (error as Error).name;
+        this.#options.log.info(
+          { topic, partition, reason },
+          'an offset was not committed: its records may come once more',
+        );
+        if (isRefusal(kafkaErrorType(error))) return false;
+        if (!isRetriable(error)) return true;
+        await sleep(pauseMs);
+      }
     }
+    return false;
   }
 }
 
@@ -290,7 +306,9 @@ function isRefusal(type: string | undefined): boolean {
 }
 
 function bytesOf(records: readonly LogRecord[]): number {
-  return records.reduce((sum, { key, value }) => sum + (key?.length ?? 0) + (value?.length ?? 0), 0);
+  let bytes = 0;
+  for (const { key, value } of records) bytes += recordOverhead + (key?.length ?? 0) + (value?.length ?? 0);
+  return bytes;
 }
 
 function nameOf({ topic, partition }: { topic: string; partition: number }): string {

@@ -282,7 +282,8 @@ export class Fetcher {
       // For the first contact; a client that is connected does nothing.
       await this.#client.connect();
       if (this.#isClosed) return;
-      for (const { topic, partitions } of await this.#client.metadata(topics)) {
+      for (const { topic, error, partitions } of await this.#client.metadata(topics)) {
+        if (error !== undefined && !isRetriable(error)) this.#hooks.onError(error);
         for (const { partitionId, leader } of partitions) {
           const name = nameOf({ topic, partition: partitionId });
           if (leader >= 0) this.#leaders.set(name, String(leader));

@@ -87,6 +87,9 @@ export function schemaRegistry(config: RegistryConfig, options: { timeoutMs?: nu
       await request.send(z.unknown(), 'PUT', `/config/${name(subject)}`, body);
     },
     async typeById(id) {
+      // An id is an int of Java. A registry that is asked for more does not say that it has no such id, but that the
+      // request is wrong, which sounds like a wrong address and would be waited for.
+      if (id > maxSchemaId) throw new RegistryError('not_found', `no registry has a schema ${id}`);
       try {
         // The library's types trust block counts and leave doubles unchecked, so only the schema is taken from them.
         return avroType(JSON.stringify(await client.getSchema(id)));
@@ -98,6 +101,8 @@ export function schemaRegistry(config: RegistryConfig, options: { timeoutMs?: nu
     },
   };
 }
+
+const maxSchemaId = 2 ** 31 - 1;
 
 type Middleware = NonNullable<ConstructorParameters<typeof KafkaJsRegistry>[0]['middlewares']>[number];
 type Response = Awaited<ReturnType<NonNullable<ReturnType<Middleware>['response']>>>;
