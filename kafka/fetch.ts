@@ -1,5 +1,5 @@
 /** Fetching partitions without a consumer group, several of them in each request. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { settlesWithin } from '../process/deadline.ts';
 import {
   isRetriable,
@@ -10,6 +10,7 @@ import {
   type KafkaLog,
   type RawFetcher,
 } from './client.ts';
+import { maxDecompressedBytes } from './compression.ts';
 import { decodeRecordSet, type LogRecord } from './record-batch.ts';
 
 /** Where to fetch a partition from. */
@@ -63,6 +64,8 @@ interface FetcherOptions {
 
 /** How long a broker waits for records while the queues of other partitions are full. */
 const partialWaitMs = 10;
+/** How long decoding may take before timers get their turn; one partition's answer can exceed it. */
+const turnMs = 20;
 /** Pause after a failed request, and between two questions for metadata. */
 const pauseMs = 100;
 /** How often, and for how long in all, a damaged batch is fetched again before it counts as damaged in the log. */
@@ -170,11 +173,19 @@ export class Fetcher {
     }
     if (this.#isClosed) return;
     const asked = new Map(wanted.map((position) => [nameOf(position), position]));
+    let decompressed = 0;
+    let turnAt = performance.now();
     try {
       for (const { topic, partitions } of answers) {
         for (const answer of partitions) {
           const position = asked.get(nameOf({ topic, partition: answer.partition }));
-          if (position !== undefined) await this.#take(nodeId, position, answer);
+          // A few kilobytes can become 64 MiB, in each of many partitions. The others are fetched again, ahead of these.
+          if (position === undefined || decompressed > maxDecompressedBytes) continue;
+          decompressed += await this.#take(nodeId, position, answer);
+          if (performance.now() - turnAt < turnMs) continue;
+          // Heartbeats get their turn, or the group expels this member, which then fetches the same again.
+          await nextTurn();
+          turnAt = performance.now();
         }
       }
     } catch (error) {
@@ -182,8 +193,9 @@ export class Fetcher {
     }
   }
 
-  async #take(nodeId: string, position: FetchPosition, answer: FetchedRecordSet): Promise<void> {
-    if (this.#isClosed) return;
+  /** @returns how many bytes were decompressed. */
+  async #take(nodeId: string, position: FetchPosition, answer: FetchedRecordSet): Promise<number> {
+    if (this.#isClosed) return 0;
     const { topic, partition, offset } = position;
     if (answer.error !== undefined) {
       if (answer.error.type === 'OFFSET_OUT_OF_RANGE') this.#hooks.onOutOfRange(position);
@@ -192,17 +204,12 @@ export class Fetcher {
         this.#forgetLeader(position);
         this.#hooks.onError(answer.error);
       }
-      return;
+      return 0;
     }
     const { highWatermark, lastStableOffset, abortedTransactions } = answer;
     const bytes = answer.recordSet ?? Buffer.alloc(0);
-    let { records, nextOffset } = decodeRecordSet({
-      topic,
-      partition,
-      fetchOffset: offset,
-      bytes,
-      abortedTransactions,
-    });
+    const decoded = decodeRecordSet({ topic, partition, fetchOffset: offset, bytes, abortedTransactions });
+    let { records, nextOffset } = decoded;
     const damaged = this.#firstDamaged(position, records);
     if (damaged !== undefined) {
       nextOffset = records[damaged]?.offset ?? nextOffset;
@@ -219,6 +226,7 @@ export class Fetcher {
       lastStableOffset,
     });
     if (damaged !== undefined) await this.#client.reconnect({ nodeId }).catch(() => undefined);
+    return decoded.decompressed;
   }
 
   /**

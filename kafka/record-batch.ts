@@ -36,6 +36,8 @@ export interface DecodedRecordSet {
    * `fetchOffset` when there was none. Batches may follow that were not decoded, because of the limits of a set.
    */
   readonly nextOffset: bigint;
+  /** The bytes that its batches were decompressed to. */
+  readonly decompressed: number;
 }
 
 /**
@@ -110,7 +112,7 @@ class RecordSetDecoder {
     while (this.#decompressed < maxDecompressedBytes && this.#records.length < maxBatchRecords) {
       if (!this.#decodeBatch()) break;
     }
-    return { records: this.#records, nextOffset: this.#next };
+    return { records: this.#records, nextOffset: this.#next, decompressed: this.#decompressed };
   }
 
   /** Decodes the next batch; false at the end of what can be decoded. */

@@ -42,7 +42,7 @@ export function marker(firstOffset: bigint, producerId: bigint, kind: 'abort' | 
 }
 
 /** Values by offset, and where to go on. */
-export function summary({ records, nextOffset }: DecodedRecordSet): {
+export function summary({ records, nextOffset }: Omit<DecodedRecordSet, 'decompressed'>): {
   records: string[];
   nextOffset: bigint;
 } {
