@@ -155,18 +155,21 @@ export class Application {
     );
   }
 
-  /** Waits until the group has committed all of `ends`. */
+  /** Waits until the group has committed all of `ends`; on a timeout, tells what is behind, and where it began. */
   async passed(ends: Offsets, timeoutMs = 60_000): Promise<void> {
-    await this.#untilWorkersHave(
-      'passed the ends',
-      async () => {
-        const committed = await this.committed();
-        return (
-          (committed && [...ends].every(([name, end]) => (committed.get(name) ?? 0n) >= end)) || undefined
-        );
-      },
-      timeoutMs,
-    );
+    const first = await until('the committed offsets', () => this.committed());
+    let last = first;
+    const behind = (): string[] =>
+      [...ends]
+        .filter(([name, end]) => (last.get(name) ?? 0n) < end)
+        .map(([name, end]) => `${name} from ${first.get(name)} to ${last.get(name)} of ${end}`);
+    const ask = async (): Promise<true | undefined> => {
+      last = (await this.committed()) ?? last;
+      return behind().length === 0 || undefined;
+    };
+    await this.#untilWorkersHave('passed the ends', ask, timeoutMs).catch((error: unknown) => {
+      throw new Error(`still behind: ${behind().join(', ')}`, { cause: error });
+    });
   }
 
   /** Waits until the workers have done their work; on a timeout, fails with the end of their logs. */

@@ -111,6 +111,10 @@ export class WorkerProcess {
         return ask();
       },
       timeoutMs,
-    );
+    ).catch((error: unknown) => {
+      throw new Error(`worker ${this.instanceId} is ${String(this.state)}:\n${this.log.slice(-4_000)}`, {
+        cause: error,
+      });
+    });
   }
 }
