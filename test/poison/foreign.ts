@@ -8,7 +8,7 @@ import type { InputRecord } from '../../streams/index.ts';
 import { errorHeader } from '../../streams/index.ts';
 import { fetchSoftware } from '../../local/maven.ts';
 import { bridge, eventually, type Bridge, type BridgeProcess } from '../bridge/harness.ts';
-import { readCommitted } from '../faults/committed.ts';
+import { readCommitted } from '../kafka/read.ts';
 import { bootstrapServers } from '../streams/broker/cluster.ts';
 
 /** Bytes to send: given, null, or some repeated until there are many. */
@@ -185,7 +185,7 @@ export class ForeignDeployment {
   /** The codes of the dead letters, by `topic-partition@offset` of what failed. */
   async deadLetters(): Promise<Map<string, string>> {
     const codes = new Map<string, string>();
-    for (const letter of await readCommitted(this.bridge.admin, this.bridge.names.deadLetters)) {
+    for (const letter of await readCommitted(this.bridge.connection, [this.bridge.names.deadLetters])) {
       const place = `${text(letter, 'topic')}-${text(letter, 'partition')}@${text(letter, 'offset')}`;
       assert.ok(!codes.has(place), `${place} has two dead letters`);
       codes.set(place, text(letter, 'exception'));
