@@ -72,7 +72,7 @@ public class Sender {
       headers.add(new RecordHeader(new String(bytes(parts[0])), bytes(parts[1])));
     }
     int partition = Integer.parseInt(words[2]);
-    return new ProducerRecord<>(words[1], partition, Long.parseLong(words[2]), bytes(words[4]), bytes(words[5]), headers);
+    return new ProducerRecord<>(words[1], partition, Long.parseLong(words[3]), bytes(words[4]), bytes(words[5]), headers);
   }
 
   private static byte[] bytes(String text) {
