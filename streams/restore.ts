@@ -96,7 +96,6 @@ export class Restorer {
 
   async #restoreStore(store: StateStore, partition: number, isCurrent: () => boolean): Promise<number> {
     const topic = store.changelog;
-    if (this.#isClosed) return 0;
     const { low, high } = await logBounds(this.#options.admin, topic, partition);
     if (low >= high || !isCurrent() || this.#isClosed) return 0;
     return new Promise((resolve, reject) => {
