@@ -127,7 +127,10 @@ export class Fetcher {
       if ((this.#damaged.get(name)?.retryAt ?? 0) > now) continue;
       const leader = this.#leaders.get(name);
       if (leader === undefined) this.#unled += 1;
-      else if (!this.#requests.has(leader)) byLeader.set(leader, [...(byLeader.get(leader) ?? []), position]);
+      if (leader === undefined || this.#requests.has(leader)) continue;
+      const wanted = byLeader.get(leader);
+      if (wanted === undefined) byLeader.set(leader, [position]);
+      else wanted.push(position);
     }
     const isStale = positions.length > 0 && now - this.#leadersAt > metadataMaxAgeMs;
     if (this.#unled > 0 || isStale) this.#refresh(positions);

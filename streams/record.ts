@@ -80,8 +80,11 @@ function headerBytes(name: string, value: string | Buffer | null): number {
   return name.length * 3 + 10 + valueBytes;
 }
 
-/** The last timestamp that a number holds exactly; the client writes no later one, and none before its negative. */
-export const maxTimestamp = Number.MAX_SAFE_INTEGER;
+/**
+ * The last timestamp that a dead letter keeps, and the negative of the first: a batch holds the distances between its
+ * timestamps, and those of all that are closer than this are exact numbers.
+ */
+export const maxTimestamp = 2 ** 52;
 
 /**
  * Why no client can write a record: Kafka's name of the reason, undefined when one can. The types exclude most of it,
