@@ -11,7 +11,13 @@ import {
 } from './errors.ts';
 import { Dropped, Rejected } from './outcome.ts';
 import type { BatchFault } from '../kafka/record-batch.ts';
-import { recordBytes, type InputRecord, type OutputRecord, type RecordContext } from './record.ts';
+import {
+  recordBytes,
+  unwritable,
+  type InputRecord,
+  type OutputRecord,
+  type RecordContext,
+} from './record.ts';
 import type { Refusal } from './refusals.ts';
 import { SerdeError } from './serdes.ts';
 import { StateStore } from './store.ts';
@@ -241,7 +247,8 @@ export class RecordProcessor {
             value: node.value.serialize(value),
             headers: node.headers?.(value, record) ?? {},
           };
-          work.output(recordBytes(output));
+          // What no client can write has no size, and is refused when it is sent.
+          if (unwritable(output) === undefined) work.output(recordBytes(output));
           this.#outputs.push(output);
         };
       case 'source':

@@ -61,7 +61,7 @@ test('case 12: of two live processes with one INSTANCE_ID the younger exits with
   const last = younger.lines.find(({ msg }) => msg === 'failed');
   assert.match(
     String(last?.['reason']),
-    /INSTANCE_ID: another live process has the same instance id: member \S+:twin:1-consumer-\S+ of group \S+, at 127\.0\.0\.1;/,
+    /INSTANCE_ID: another live process has the same instance id: member \S+:twin-consumer-\S+ of group \S+, at 127\.0\.0\.1;/,
   );
   const seen = flow.sent;
   await until('the older to go on', () => (flow.sent > seen + 100 ? true : undefined));
