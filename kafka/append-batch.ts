@@ -1,6 +1,7 @@
 import { DeadlineError } from '../process/deadline.ts';
 import { causes } from '../process/errors.ts';
 import { kafkaErrorType, type TopicMessages } from './client.ts';
+import { partitionName } from './topic-partition.ts';
 
 /** A record to append. */
 export interface AppendRecord {
@@ -44,17 +45,6 @@ export interface BatchLimits {
 
 /** A record above this size is sent alone: if the broker refuses it as too large, no other record is in doubt. */
 export const aloneBytes = 512 * 1024;
-
-/** The name of a partition. */
-export function partitionName({
-  topic,
-  partition,
-}: {
-  readonly topic: string;
-  readonly partition: number;
-}): string {
-  return `${topic}:${partition}`;
-}
 
 /** Estimates how many bytes a record adds to a batch: its parts, and a generous bound of the lengths between them. */
 export function recordBytes(record: AppendRecord): number {

@@ -1,13 +1,7 @@
 import { within } from '../process/deadline.ts';
-import {
-  aloneBytes,
-  partitionName,
-  recordBytes,
-  type Appended,
-  type AppendRecord,
-  type Entry,
-} from './append-batch.ts';
+import { aloneBytes, recordBytes, type Appended, type AppendRecord, type Entry } from './append-batch.ts';
 import { Lane, type AppendProducer, type LaneOptions, type SendGate } from './append-lane.ts';
+import { partitionName } from './topic-partition.ts';
 
 /** The broker that leads each partition, by `topic:partition`; `nobody` where none does. */
 export type Leaders = ReadonlyMap<string, number>;

@@ -4,11 +4,12 @@ import type { Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
 import { isRetriable, kafkaClient, kafkaErrorType, type Admin, type KafkaConnection } from './client.ts';
 import { Fetcher, type Fetched } from './fetch.ts';
-import { GroupMember, type Assignment } from './group.ts';
+import { GroupMember, isGenerationOver, type Assignment } from './group.ts';
 import { handleFetched, type HandleChunk } from './handle.ts';
 import { Progress, type Stall } from './progress.ts';
 import type { LogRecord } from './record-batch.ts';
 import { roundRobin } from './round-robin.ts';
+import { partitionName, type TopicPartition } from './topic-partition.ts';
 
 /** A running reader. */
 export interface Reader {
@@ -62,9 +63,7 @@ const recordOverhead = 150;
 const fetchLimits = { maxWaitMs: 250, maxBytes: 4 * 1024 * 1024, partitionMaxBytes: 1024 * 1024 };
 
 /** A partition from its assignment to the next rebalance. */
-interface OwnedPartition {
-  readonly topic: string;
-  readonly partition: number;
+interface OwnedPartition extends TopicPartition {
   /** The next offset to fetch. */
   position: bigint;
   queuedBytes: number;
@@ -117,7 +116,7 @@ class GroupReader implements Reader {
         positions: () => this.#wanted(),
         onFetched: (fetched) => this.#queue(fetched),
         onOutOfRange: (position) => {
-          const owned = this.#owned.get(nameOf(position));
+          const owned = this.#owned.get(partitionName(position));
           if (owned === undefined || owned.position !== position.offset) return;
           owned.isOutOfRange = true;
           this.#work();
@@ -159,16 +158,16 @@ class GroupReader implements Reader {
       partitions.map((partition) => ({ topic, partition })),
     );
     const committed = await this.#member.committed(assigned, isWanted);
-    const positions = new Map(committed.map((entry) => [nameOf(entry), entry.offset]));
+    const positions = new Map(committed.map((entry) => [partitionName(entry), entry.offset]));
     for (const entry of assigned) {
-      if (positions.has(nameOf(entry))) continue;
+      if (positions.has(partitionName(entry))) continue;
       const bounds = await this.#bounds(entry, isWanted);
-      if (bounds !== undefined) positions.set(nameOf(entry), bounds.low);
+      if (bounds !== undefined) positions.set(partitionName(entry), bounds.low);
     }
     if (!isWanted()) return;
     for (const entry of assigned) {
-      const position = positions.get(nameOf(entry)) ?? 0n;
-      this.#owned.set(nameOf(entry), own(entry.topic, entry.partition, position));
+      const position = positions.get(partitionName(entry)) ?? 0n;
+      this.#owned.set(partitionName(entry), own(entry.topic, entry.partition, position));
     }
     this.#progress.assign(
       [...this.#owned.values()].map(({ topic, partition, position }) => ({
@@ -216,7 +215,7 @@ class GroupReader implements Reader {
   }
 
   #isCurrent(owned: OwnedPartition): boolean {
-    return this.#owned.get(nameOf(owned)) === owned && !this.#service.stopping.aborted;
+    return this.#owned.get(partitionName(owned)) === owned && !this.#service.stopping.aborted;
   }
 
   #wanted(): { positions: { topic: string; partition: number; offset: bigint }[]; isPartial: boolean } {
@@ -230,7 +229,7 @@ class GroupReader implements Reader {
 
   #queue(fetched: Fetched): void {
     const { topic, partition, fetchOffset, nextOffset, records, lastStableOffset } = fetched;
-    const owned = this.#owned.get(nameOf(fetched));
+    const owned = this.#owned.get(partitionName(fetched));
     if (owned?.position !== fetchOffset) return;
     this.#progress.fetched(topic, partition, lastStableOffset);
     if (nextOffset <= fetchOffset) return;
@@ -292,7 +291,7 @@ class GroupReader implements Reader {
           { topic, partition, reason },
           'an offset was not committed: its records may come once more',
         );
-        if (isRefusal(kafkaErrorType(error))) return false;
+        if (isGenerationOver(error)) return false;
         if (!isRetriable(error)) return true;
         await sleep(pauseMs);
       }
@@ -301,16 +300,8 @@ class GroupReader implements Reader {
   }
 }
 
-function isRefusal(type: string | undefined): boolean {
-  return type === 'ILLEGAL_GENERATION' || type === 'UNKNOWN_MEMBER_ID' || type === 'REBALANCE_IN_PROGRESS';
-}
-
 function bytesOf(records: readonly LogRecord[]): number {
   let bytes = 0;
   for (const { key, value } of records) bytes += recordOverhead + (key?.length ?? 0) + (value?.length ?? 0);
   return bytes;
-}
-
-function nameOf({ topic, partition }: { topic: string; partition: number }): string {
-  return `${topic}-${partition}`;
 }

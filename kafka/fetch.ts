@@ -12,18 +12,15 @@ import {
 } from './client.ts';
 import { maxDecompressedBytes } from './compression.ts';
 import { decodeRecordSet, type LogRecord } from './record-batch.ts';
+import { partitionName, type TopicPartition } from './topic-partition.ts';
 
 /** Where to fetch a partition from. */
-export interface FetchPosition {
-  readonly topic: string;
-  readonly partition: number;
+export interface FetchPosition extends TopicPartition {
   readonly offset: bigint;
 }
 
 /** One partition of an answer. */
-export interface Fetched {
-  readonly topic: string;
-  readonly partition: number;
+export interface Fetched extends TopicPartition {
   /** The offset the request asked for. */
   readonly fetchOffset: bigint;
   /** The offset to ask for next; markers, aborted records and emptied batches are behind us then, too. */
@@ -123,7 +120,7 @@ export class Fetcher {
     const byLeader = new Map<string, FetchPosition[]>();
     const now = performance.now();
     for (const position of positions) {
-      const name = nameOf(position);
+      const name = partitionName(position);
       if ((this.#damaged.get(name)?.retryAt ?? 0) > now) continue;
       const leader = this.#leaders.get(name);
       if (leader === undefined) this.#unled += 1;
@@ -157,7 +154,9 @@ export class Fetcher {
   }
 
   async #fetch(nodeId: string, wanted: FetchPosition[], maxWaitTime: number): Promise<void> {
-    wanted.sort((a, b) => (this.#served.get(nameOf(a)) ?? 0) - (this.#served.get(nameOf(b)) ?? 0));
+    wanted.sort(
+      (a, b) => (this.#served.get(partitionName(a)) ?? 0) - (this.#served.get(partitionName(b)) ?? 0),
+    );
     const { maxBytes, partitionMaxBytes } = this.#options;
     let answers: { topic: string; partitions: FetchedRecordSet[] }[];
     try {
@@ -175,13 +174,13 @@ export class Fetcher {
       return;
     }
     if (this.#isClosed) return;
-    const asked = new Map(wanted.map((position) => [nameOf(position), position]));
+    const asked = new Map(wanted.map((position) => [partitionName(position), position]));
     let decompressed = 0;
     let turnAt = performance.now();
     try {
       for (const { topic, partitions } of answers) {
         for (const answer of partitions) {
-          const position = asked.get(nameOf({ topic, partition: answer.partition }));
+          const position = asked.get(partitionName({ topic, partition: answer.partition }));
           // A few kilobytes can become 64 MiB, in each of many partitions. The others are fetched again, ahead of these.
           if (position === undefined || decompressed > maxDecompressedBytes) continue;
           decompressed += await this.#take(nodeId, position, answer);
@@ -218,7 +217,7 @@ export class Fetcher {
       nextOffset = records[damaged]?.offset ?? nextOffset;
       records = records.slice(0, damaged);
     }
-    if (bytes.length > 0) this.#served.set(nameOf(position), (this.#answers += 1));
+    if (bytes.length > 0) this.#served.set(partitionName(position), (this.#answers += 1));
     this.#hooks.onFetched({
       topic,
       partition,
@@ -237,7 +236,7 @@ export class Fetcher {
    * bytes may have been the network, or this host's memory.
    */
   #firstDamaged(position: FetchPosition, records: readonly LogRecord[]): number | undefined {
-    const name = nameOf(position);
+    const name = partitionName(position);
     for (const [index, { fault, offset }] of records.entries()) {
       if (fault?.code !== 'CORRUPT_BATCH' && fault?.code !== 'CUT_BATCH') continue;
       const known = this.#damaged.get(name);
@@ -264,12 +263,12 @@ export class Fetcher {
     this.#isReachable = isAnswer(error);
     if (!isRetriable(error)) this.#hooks.onError(error as Error);
     this.#options.log.debug({ error: kafkaErrorType(error) ?? (error as Error).name }, 'a fetch failed');
-    for (const position of wanted) this.#leaders.delete(nameOf(position));
+    for (const position of wanted) this.#leaders.delete(partitionName(position));
     await sleep(pauseMs);
   }
 
   #forgetLeader(position: FetchPosition): void {
-    this.#leaders.delete(nameOf(position));
+    this.#leaders.delete(partitionName(position));
   }
 
   /** Asks which node leads each partition, one question at a time and not too often. */
@@ -296,7 +295,7 @@ export class Fetcher {
       for (const { topic, error, partitions } of await this.#client.metadata(topics)) {
         if (error !== undefined && !isRetriable(error)) this.#hooks.onError(error);
         for (const { partitionId, leader } of partitions) {
-          const name = nameOf({ topic, partition: partitionId });
+          const name = partitionName({ topic, partition: partitionId });
           if (leader >= 0) this.#leaders.set(name, String(leader));
           else this.#leaders.delete(name);
         }
@@ -325,10 +324,6 @@ export class Fetcher {
 /** Whether an error was answered by a broker; all others are those of the connection. */
 function isAnswer(error: unknown): boolean {
   return kafkaErrorType(error) !== undefined;
-}
-
-function nameOf({ topic, partition }: { topic: string; partition: number }): string {
-  return `${topic}-${partition}`;
 }
 
 /** Groups neighbours only: the order of the partitions is the order in which the broker serves them. */

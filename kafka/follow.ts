@@ -1,6 +1,7 @@
 /** Reading partitions on and on, without a consumer group. */
 import type { KafkaConnection, KafkaLog } from './client.ts';
 import { Fetcher, type Fetched, type FetchPosition } from './fetch.ts';
+import { partitionName } from './topic-partition.ts';
 
 interface FollowOptions {
   readonly clientId: string;
@@ -24,23 +25,23 @@ export function follow(
   connection: KafkaConnection,
   { clientId, log, from, maxWaitMs = 200, onFetched, onError }: FollowOptions,
 ): { close(): Promise<void> } {
-  const positions = new Map(from.map((position) => [nameOf(position), position]));
+  const positions = new Map(from.map((position) => [partitionName(position), position]));
   const options = { clientId, log, maxWaitMs, maxBytes, partitionMaxBytes };
   const fetcher = new Fetcher(connection, options, {
     positions: () => ({ positions: [...positions.values()] }),
     onFetched(fetched) {
       const { topic, partition, fetchOffset, nextOffset } = fetched;
-      const name = nameOf(fetched);
+      const name = partitionName(fetched);
       // While a leader moves, two of them may be asked for the same.
       if (positions.get(name)?.offset !== fetchOffset) return;
       positions.set(name, { topic, partition, offset: nextOffset });
       onFetched(fetched);
     },
     onOutOfRange(position) {
-      positions.delete(nameOf(position));
+      positions.delete(partitionName(position));
       onError(
         new Error(
-          `${nameOf(position)} has no offset ${position.offset}: its log begins later or ends before`,
+          `${partitionName(position)} has no offset ${position.offset}: its log begins later or ends before`,
         ),
       );
     },
@@ -48,8 +49,4 @@ export function follow(
   });
   fetcher.wake();
   return { close: () => fetcher.close(closeTimeoutMs) };
-}
-
-function nameOf({ topic, partition }: { topic: string; partition: number }): string {
-  return `${topic}-${partition}`;
 }

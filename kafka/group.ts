@@ -221,8 +221,7 @@ export class GroupMember {
       } catch (error) {
         if (isRetriable(error)) this.#isReachable = false;
         const isOver = performance.now() - beatAt > this.#options.sessionTimeoutMs;
-        const type = kafkaErrorType(error) ?? '';
-        if (isOver || !isRetriable(error) || generationEnds.has(type)) throw error;
+        if (isOver || !isRetriable(error) || isGenerationOver(error)) throw error;
       }
     }
   }
@@ -243,13 +242,17 @@ export class GroupMember {
   }
 }
 
-/** What the coordinator answers when another generation has begun. */
 const generationEnds = new Set([
   'REBALANCE_IN_PROGRESS',
   'ILLEGAL_GENERATION',
   'UNKNOWN_MEMBER_ID',
   'FENCED_INSTANCE_ID',
 ]);
+
+/** Whether the coordinator answers that another generation has begun: the assignment of this one is over. */
+export function isGenerationOver(error: unknown): boolean {
+  return generationEnds.has(kafkaErrorType(error) ?? '');
+}
 
 /** Whether the offsets can be had in a moment: a transaction is open, or the coordinator moves. */
 function isTransient(error: unknown): boolean {

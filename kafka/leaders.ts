@@ -1,6 +1,6 @@
 import { nobody, type Leaders } from './append.ts';
-import { partitionName } from './append-batch.ts';
 import type { Admin, Kafka } from './client.ts';
+import { partitionName } from './topic-partition.ts';
 
 /** Knows which brokers lead the partitions of some topics, and where those brokers are. */
 export interface LeaderDirectory {

@@ -1,5 +1,7 @@
 /** Finds the partitions of a reader in which nothing moves although records wait, for the probe that restarts it. */
 
+import { partitionName, type TopicPartition } from './topic-partition.ts';
+
 /** Something that should move and does not. */
 export interface Stall {
   /** The partition, unless the whole process stands still. */
@@ -12,9 +14,7 @@ export interface Stall {
 }
 
 /** What is known of one partition. */
-interface State {
-  readonly topic: string;
-  readonly partition: number;
+interface State extends TopicPartition {
   /** The next offset to commit. */
   committed: bigint;
   /** The end of what can be read. */
@@ -32,7 +32,7 @@ export class Progress {
     const before = new Map(this.#states);
     this.#states.clear();
     for (const { topic, partition, committed } of positions) {
-      const name = nameOf(topic, partition);
+      const name = partitionName({ topic, partition });
       const known = before.get(name);
       const state = { topic, partition, committed, end: committed, since: undefined };
       this.#states.set(name, known?.committed === committed ? known : state);
@@ -41,7 +41,7 @@ export class Progress {
 
   /** @param end - the last stable offset: what is behind it waits for somebody else's transaction. */
   fetched(topic: string, partition: number, end: bigint): void {
-    const state = this.#states.get(nameOf(topic, partition));
+    const state = this.#states.get(partitionName({ topic, partition }));
     if (state === undefined) return;
     state.end = end;
     if (end <= state.committed) state.since = undefined;
@@ -49,7 +49,7 @@ export class Progress {
   }
 
   committed(topic: string, partition: number, offset: bigint): void {
-    const state = this.#states.get(nameOf(topic, partition));
+    const state = this.#states.get(partitionName({ topic, partition }));
     if (state === undefined) return;
     state.committed = offset;
     state.since = state.end > offset ? performance.now() : undefined;
@@ -86,8 +86,4 @@ export function stallReport([worst, ...others]: readonly Stall[]): string {
   const place = topic === undefined ? '' : ` in ${topic}-${partition ?? ''}`;
   const more = others.length === 0 ? '' : `, and ${others.length} more`;
   return `${reason} for ${Math.round(stalledMs / 1_000)} s${place}${more}`;
-}
-
-function nameOf(topic: string, partition: number): string {
-  return `${topic}-${partition}`;
 }

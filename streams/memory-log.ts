@@ -67,7 +67,7 @@ export class MemoryLog implements TransactionalLog {
     for (const record of this.#records) this.append(record);
     this.lastCommitted = this.#records;
     for (const { topic, partition, offset } of this.#pending)
-      this.offsets.set(partitionName(topic, partition), offset);
+      this.offsets.set(partitionName({ topic, partition }), offset);
     this.settle();
     return Promise.resolve();
   }
@@ -80,7 +80,7 @@ export class MemoryLog implements TransactionalLog {
 
   /** Appends a record, as another producer does, without a transaction; answers its offset. */
   append(record: OutputRecord<Headers>): bigint {
-    const name = partitionName(record.topic, record.partition);
+    const name = partitionName(record);
     const log = this.#committed.get(name) ?? [];
     this.#committed.set(name, log);
     return BigInt(log.push(record) - 1);
@@ -116,7 +116,7 @@ export class MemoryLog implements TransactionalLog {
 
   /** The committed records of a partition, in order. */
   read(topic: string, partition: number): readonly OutputRecord<Headers>[] {
-    return this.#committed.get(partitionName(topic, partition)) ?? [];
+    return this.#committed.get(partitionName({ topic, partition })) ?? [];
   }
 
   /** The bytes of a batch that a topic takes. */

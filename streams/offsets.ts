@@ -28,14 +28,14 @@ export async function committedPositions(
   const partitions = topics.flatMap((topic) => tasks.map((partition) => ({ topic, partition })));
   const committed = new Map<string, bigint>();
   for (const { topic, partition, offset } of await member.committed(partitions, isWanted))
-    committed.set(partitionName(topic, partition), offset);
+    committed.set(partitionName({ topic, partition }), offset);
   const positions: CommittedPosition[] = [];
   for (const topic of topics) {
-    const missing = tasks.some((partition) => !committed.has(partitionName(topic, partition)));
+    const missing = tasks.some((partition) => !committed.has(partitionName({ topic, partition })));
     const bounds = missing && isWanted() ? await admin.fetchTopicOffsets(topic) : [];
     if (missing && !isWanted()) return positions;
     for (const partition of tasks) {
-      const known = committed.get(partitionName(topic, partition));
+      const known = committed.get(partitionName({ topic, partition }));
       const { low, high } =
         known === undefined ? boundsOf(bounds, topic, partition) : { low: known, high: known };
       positions.push({ topic, partition, committed: known, position: low, logEnd: high });
@@ -63,7 +63,7 @@ function boundsOf(
   if (bound === undefined) {
     throw new StreamsError(
       'INVALID_TOPICS',
-      `${partitionName(topic, partition)} is assigned to this member but does not exist`,
+      `${partitionName({ topic, partition })} is assigned to this member but does not exist`,
     );
   }
   return { low: BigInt(bound.low), high: BigInt(bound.high) };

@@ -18,12 +18,12 @@ export class PositionResets {
 
   /** Requests a reset. */
   add({ topic, partition }: TopicPartition): void {
-    this.#requested.set(partitionName(topic, partition), { topic, partition });
+    this.#requested.set(partitionName({ topic, partition }), { topic, partition });
   }
 
   /** Whether a partition waits for its reset. */
   has({ topic, partition }: TopicPartition): boolean {
-    return this.#requested.size > 0 && this.#requested.has(partitionName(topic, partition));
+    return this.#requested.size > 0 && this.#requested.has(partitionName({ topic, partition }));
   }
 
   clear(): void {
@@ -47,7 +47,7 @@ export class PositionResets {
       const next = task?.nextOffset(topic);
       const { low, high } = await logBounds(admin, topic, partition);
       if (!isCurrent()) return;
-      this.#requested.delete(partitionName(topic, partition));
+      this.#requested.delete(partitionName({ topic, partition }));
       // A leader that has only just been elected may have refused a position that the log has.
       if (task === undefined || next === undefined || (next >= low && next <= high)) continue;
       const gone = next < low ? Number(low - next) : 0;

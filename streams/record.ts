@@ -1,6 +1,8 @@
 import type { Headers, LogRecord } from '../kafka/record-batch.ts';
+import type { TopicPartition } from '../kafka/topic-partition.ts';
 
 export type { Headers } from '../kafka/record-batch.ts';
+export { partitionName, type TopicPartition } from '../kafka/topic-partition.ts';
 
 /** Headers to write. A string is written as UTF-8: the producer encodes it in place, without a buffer for each. */
 export type OutputHeaders = Readonly<Record<string, string | Buffer | null | readonly (Buffer | null)[]>>;
@@ -34,12 +36,6 @@ export interface RecordContext<K = unknown> {
   charge(units: number): void;
 }
 
-/** One partition of one topic. */
-export interface TopicPartition {
-  readonly topic: string;
-  readonly partition: number;
-}
-
 /** The next offset to read of a partition. */
 export interface PartitionOffset extends TopicPartition {
   readonly offset: bigint;
@@ -50,11 +46,6 @@ export interface GroupMembership {
   readonly groupId: string;
   readonly memberId: string;
   readonly generationId: number;
-}
-
-/** `topic-partition`, as Kafka prints it. */
-export function partitionName(topic: string, partition: number): string {
-  return `${topic}-${partition}`;
 }
 
 /** The most that a record takes in a batch before compression, in which the limits of a send are counted. */

@@ -1,17 +1,10 @@
 import { StreamsError } from './errors.ts';
 import { RefusedError } from './refusals.ts';
 import { kafkaErrorType } from '../kafka/client.ts';
+import { isGenerationOver } from '../kafka/group.ts';
 
 /** Recoveries further apart than this are counted separately. */
 const quietMs = 600_000;
-/** The group has a newer generation: it refuses this member's offsets, and the next join says which tasks it keeps. */
-const lostMembership = new Set([
-  'ILLEGAL_GENERATION',
-  'UNKNOWN_MEMBER_ID',
-  'FENCED_INSTANCE_ID',
-  'REBALANCE_IN_PROGRESS',
-]);
-
 /** What a failure means for the thread. */
 export interface Failure {
   /** Kafka's name of the error, or its class. */
@@ -47,11 +40,7 @@ export class RecoveryPolicy {
   judge(error: unknown): Failure {
     if (error instanceof StreamsError) throw error;
     const reason = kafkaErrorType(error) ?? (error instanceof Error ? error.name : 'unknown');
-    const kind = lostMembership.has(reason)
-      ? 'expelled'
-      : error instanceof RefusedError
-        ? 'refused'
-        : 'broken';
+    const kind = isGenerationOver(error) ? 'expelled' : error instanceof RefusedError ? 'refused' : 'broken';
     if (performance.now() - this.#lastAt > quietMs) this.#recoveries = 0;
     this.#lastAt = performance.now();
     // A rebalance that overtakes a transaction is normal, and a refusal concerns a record: neither says anything about

@@ -125,9 +125,9 @@ export class Refusals {
 
   #forget(offsets: readonly PartitionOffset[], isGone: (offset: bigint | undefined) => boolean): void {
     if (this.#records.size === 0) return;
-    const next = new Map(offsets.map((one) => [partitionName(one.topic, one.partition), one.offset]));
+    const next = new Map(offsets.map((one) => [partitionName(one), one.offset]));
     for (const [name, { input }] of this.#records) {
-      const offset = next.get(partitionName(input.topic, input.partition));
+      const offset = next.get(partitionName(input));
       if (isGone(offset) || (offset !== undefined && input.offset < offset)) this.#records.delete(name);
     }
   }
@@ -152,7 +152,7 @@ function culprits(
     if (origin === undefined) {
       throw new StreamsError(
         'BATCH_REFUSED',
-        `the broker refuses a record of ${partitionName(topic, partition)} (${reason}) that no input record led to: ` +
+        `the broker refuses a record of ${partitionName({ topic, partition })} (${reason}) that no input record led to: ` +
           'the settings of the topic do not fit what a store deletes; change them, then start again',
       );
     }
@@ -168,5 +168,5 @@ function culprits(
 }
 
 function nameOf({ topic, partition, offset }: InputRecord): string {
-  return `${partitionName(topic, partition)} offset ${offset}`;
+  return `${partitionName({ topic, partition })} offset ${offset}`;
 }

@@ -59,7 +59,7 @@ export class Restorer {
         positions: () => ({ positions: this.#positions() }),
         onFetched: (fetched) => this.#take(fetched),
         onOutOfRange: (position) =>
-          this.#fail(position, new Error(`${nameOf(position)} was cut during its restore`)),
+          this.#fail(position, new Error(`${partitionName(position)} was cut during its restore`)),
         onError: (error) => {
           for (const restore of this.#restores.values()) this.#fail(restore, error);
         },
@@ -99,7 +99,7 @@ export class Restorer {
     const { low, high } = await logBounds(this.#options.admin, topic, partition);
     if (low >= high || !isCurrent() || this.#isClosed) return 0;
     return new Promise((resolve, reject) => {
-      this.#restores.set(partitionName(topic, partition), {
+      this.#restores.set(partitionName({ topic, partition }), {
         store,
         topic,
         partition,
@@ -126,14 +126,14 @@ export class Restorer {
   }
 
   #take({ topic, partition, fetchOffset, nextOffset, records }: Fetched): void {
-    const restore = this.#restores.get(partitionName(topic, partition));
+    const restore = this.#restores.get(partitionName({ topic, partition }));
     if (restore === undefined || restore.position !== fetchOffset || !restore.isCurrent()) return;
     const { store, end } = restore;
     for (const record of records) {
       if (record.fault === undefined) store.restore(record);
       else {
         const { code, message } = record.fault;
-        const place = `${nameOf(restore)} offset ${record.offset}`;
+        const place = `${partitionName(restore)} offset ${record.offset}`;
         this.#fail(
           restore,
           new StreamsError(
@@ -160,17 +160,13 @@ export class Restorer {
   }
 
   #end(restore: Restore): void {
-    this.#restores.delete(nameOf(restore));
+    this.#restores.delete(partitionName(restore));
     restore.resolve(restore.records);
   }
 
   #fail(position: { topic: string; partition: number }, error: Error): void {
-    const restore = this.#restores.get(nameOf(position));
-    this.#restores.delete(nameOf(position));
+    const restore = this.#restores.get(partitionName(position));
+    this.#restores.delete(partitionName(position));
     restore?.reject(error);
   }
-}
-
-function nameOf({ topic, partition }: { topic: string; partition: number }): string {
-  return partitionName(topic, partition);
 }

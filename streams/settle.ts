@@ -21,13 +21,15 @@ export function settle(
   unsettled: Unsettled | undefined,
   listener: ProcessingListener,
 ): Task[] {
-  const committed = new Map(positions.map((p) => [partitionName(p.topic, p.partition), p.committed]));
+  const committed = new Map(positions.map((p) => [partitionName(p), p.committed]));
   const isPossible = unsettled !== undefined && mayHaveLanded(unsettled, join);
   const lost: Task[] = [];
   const outcomes = new Set<string>();
   for (const task of tasks) {
     const attempted = isPossible ? unsettled.committingOf(task) : [];
-    const outcome = task.settle(attempted, (topic) => committed.get(partitionName(topic, task.partition)));
+    const outcome = task.settle(attempted, (topic) =>
+      committed.get(partitionName({ topic, partition: task.partition })),
+    );
     if (outcome === 'landed') task.processor.tally.report(listener);
     else task.processor.tally.forget();
     if (outcome === 'lost') lost.push(task);

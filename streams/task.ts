@@ -35,8 +35,6 @@ const maxQueuedBytes = 64 * 1024;
 /** The memory of a record beside its key and value. */
 const recordOverhead = 100;
 
-const always = (): boolean => true;
-
 /** Partition i of every source topic and of every store: the unit that is assigned, restored and moved. */
 export class Task {
   /** `0_<partition>`, as Kafka Streams names it. */
@@ -124,21 +122,20 @@ export class Task {
     return this.#partition(topic).queue.length === 0;
   }
 
-  /** Whether anything is queued of a topic that may be taken from. */
-  hasWork(mayTake: (topic: string) => boolean = always): boolean {
-    for (const { topic, queue } of this.#partitions.values())
-      if (queue.length > 0 && mayTake(topic)) return true;
+  /** Whether anything is queued. */
+  hasWork(): boolean {
+    for (const { queue } of this.#partitions.values()) if (queue.length > 0) return true;
     return false;
   }
 
   /**
    * Takes up to `limit` queued records, part of one answer, from the partition that was served least recently; undefined
-   * when no record may be taken. They count as processed: the caller processes them in this transaction or seeks back.
+   * when none is queued. They count as processed: the caller processes them in this transaction or seeks back.
    */
-  take(limit: number, mayTake: (topic: string) => boolean = always): readonly InputRecord[] | undefined {
+  take(limit: number): readonly InputRecord[] | undefined {
     for (const [topic, partition] of this.#partitions) {
       const [head] = partition.queue;
-      if (head === undefined || !mayTake(topic)) continue;
+      if (head === undefined) continue;
       const records = head.records.slice(head.at, head.at + limit);
       head.at += records.length;
       const next = head.records[head.at];

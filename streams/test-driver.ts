@@ -124,7 +124,7 @@ export class TopologyTestDriver {
       processed += records;
       const [waiting] = processed < limit ? this.#waiting() : [];
       if (waiting === undefined) return processed;
-      const name = partitionName(waiting.topic, waiting.partition);
+      const name = partitionName(waiting);
       if (records === 0)
         throw new StreamsError(
           'INVARIANT',
@@ -254,7 +254,7 @@ export class TopologyTestDriver {
   #takeOver(unsettled?: Attempt): void {
     this.#log.settle();
     const positions = this.#positions().map(({ topic, partition }) => {
-      const committed = this.#log.offsets.get(partitionName(topic, partition));
+      const committed = this.#log.offsets.get(partitionName({ topic, partition }));
       return { topic, partition, committed, position: committed ?? 0n, logEnd: committed ?? 0n };
     });
     const lost = unsettled && settle(this.#tasks, unsettled.join, positions, unsettled, this.#listener)[0];

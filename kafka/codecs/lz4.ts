@@ -5,7 +5,7 @@
  * refuses frames to be skipped. The checksums of headers, blocks and frames are not looked at: that of the record batch
  * covers all of its bytes.
  */
-import { Broken, isSkippable, Output, readUInt } from './output.ts';
+import { Broken, endOfSkippable, isSkippable, Output, readUInt } from './output.ts';
 
 const frameMagic = 0x184d2204;
 /** Set in the size of a block that is stored as it is. */
@@ -61,8 +61,7 @@ function readFrames(bytes: Buffer): Frame[] {
   for (let at = 0; at < bytes.length;) {
     const magic = readUInt(bytes, at, 4);
     if (isSkippable(magic)) {
-      at += 8 + readUInt(bytes, at + 4, 4);
-      if (at > bytes.length) throw new Broken();
+      at = endOfSkippable(bytes, at);
       continue;
     }
     const flags = readUInt(bytes, at + 4, 1);

@@ -11,6 +11,16 @@ export function isSkippable(magic: number): boolean {
   return magic >>> 4 === 0x184d2a5;
 }
 
+/**
+ * Where the frame ends that is to be skipped at `at`.
+ * @throws Broken when it is longer than the data.
+ */
+export function endOfSkippable(bytes: Buffer, at: number): number {
+  const end = at + 8 + readUInt(bytes, at + 4, 4);
+  if (end > bytes.length) throw new Broken();
+  return end;
+}
+
 /** A little-endian number; exact up to 2^53, and more than that is never a size. */
 export function readUInt(bytes: Buffer, at: number, size: number): number {
   if (at + size > bytes.length) throw new Broken();

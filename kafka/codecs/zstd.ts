@@ -6,7 +6,7 @@
  * decompressed is the window here, so there is no other memory. The checksum of a frame is not looked at: that of the
  * record batch covers all of its bytes.
  */
-import { Broken, isSkippable, Output, readUInt } from './output.ts';
+import { Broken, endOfSkippable, isSkippable, Output, readUInt } from './output.ts';
 import { BlockDecoder, maxBlockBytes } from './zstd-block.ts';
 
 const frameMagic = 0xfd2fb528;
@@ -53,8 +53,7 @@ function readFrames(bytes: Buffer): Frame[] {
   for (let at = 0; at < bytes.length;) {
     const magic = readUInt(bytes, at, 4);
     if (isSkippable(magic)) {
-      at += 8 + readUInt(bytes, at + 4, 4);
-      if (at > bytes.length) throw new Broken();
+      at = endOfSkippable(bytes, at);
       continue;
     }
     if (magic !== frameMagic) throw new Broken();

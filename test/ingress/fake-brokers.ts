@@ -4,6 +4,7 @@ import { createRawLog, type RawLog, type RawLogOptions } from '../../ingress/raw
 import type { AppendRecord } from '../../kafka/append-batch.ts';
 import type { AppendProducer } from '../../kafka/append-lane.ts';
 import type { Leaders } from '../../kafka/append.ts';
+import { partitionName } from '../../kafka/topic-partition.ts';
 import { silentLog, until } from './harness.ts';
 
 export const KiB = 1024;
@@ -94,7 +95,7 @@ export async function rawLog(
 
 /** The leaders of the partitions 0, 1, … */
 export function ledBy(...brokers: number[]): Leaders {
-  return new Map(brokers.map((broker, partition) => [`raw:${partition}`, broker]));
+  return new Map(brokers.map((broker, partition) => [partitionName({ topic: 'raw', partition }), broker]));
 }
 
 export function record(

@@ -129,19 +129,19 @@ function sized(bytes: Buffer): Buffer {
   return Buffer.concat([int32(bytes.length), bytes]);
 }
 
-function int16(value: number): Buffer {
+export function int16(value: number): Buffer {
   const buffer = Buffer.alloc(2);
   buffer.writeInt16BE(value);
   return buffer;
 }
 
-function int32(value: number): Buffer {
+export function int32(value: number): Buffer {
   const buffer = Buffer.alloc(4);
   buffer.writeInt32BE(value);
   return buffer;
 }
 
-function int64(value: bigint): Buffer {
+export function int64(value: bigint): Buffer {
   const buffer = Buffer.alloc(8);
   buffer.writeBigInt64BE(value);
   return buffer;

@@ -6,6 +6,7 @@ import { brokerClient, newName, transactionalProducer, withAdmin } from './broke
 import { ERROR, FakeCluster } from './fake-cluster.ts';
 import { fakeProducer } from './fake-producer.ts';
 import { decodeProduceResponse, produceRequestVersions } from './kafkajs-internals.ts';
+import { int16, int32, int64 } from './record-batch.ts';
 
 const dayMs = 86_400_000;
 const planted = 'planted-51c9';
@@ -138,21 +139,3 @@ test('an answer without a word about records has the records of its partition al
   assert.deepEqual([only?.partition, only?.type, only?.recordErrors, only?.errorMessage], [1, 'MESSAGE_TOO_LARGE', [], null]);
   assert.deepEqual(only?.messages.map(({ value }) => String(value)), ['B']);
 });
-
-function int16(value: number): Buffer {
-  const buffer = Buffer.alloc(2);
-  buffer.writeInt16BE(value);
-  return buffer;
-}
-
-function int32(value: number): Buffer {
-  const buffer = Buffer.alloc(4);
-  buffer.writeInt32BE(value);
-  return buffer;
-}
-
-function int64(value: bigint): Buffer {
-  const buffer = Buffer.alloc(8);
-  buffer.writeBigInt64BE(value);
-  return buffer;
-}

@@ -192,7 +192,7 @@ test('of any records, each is sent once, in the order of its partition, within t
         const bytes = new Map<string, number[]>();
         for (const { topic, messages } of send) {
           for (const { partition = -1, timestamp } of messages) {
-            const name = partitionName(topic, partition);
+            const name = partitionName({ topic, partition });
             const at = Number(timestamp);
             sent.set(name, [...(sent.get(name) ?? []), at]);
             bytes.set(name, [...(bytes.get(name) ?? []), recordBytes(records[at]!)]);
@@ -206,7 +206,7 @@ test('of any records, each is sent once, in the order of its partition, within t
       }
       const expected = new Map<string, number[]>();
       for (const { topic, partition, timestamp } of records) {
-        const name = partitionName(topic, partition);
+        const name = partitionName({ topic, partition });
         expected.set(name, [...(expected.get(name) ?? []), timestamp]);
       }
       assert.deepEqual(sent, expected);

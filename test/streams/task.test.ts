@@ -136,19 +136,6 @@ describe('a task gives out', () => {
     assert.deepEqual(drain(task), [['c@0'], ['a@6']]);
   });
 
-  test('nothing of a topic that may not be taken from', () => {
-    const task = taskAt({ a: 0, b: 0 });
-    task.accept(batch('a', 0, 1));
-    task.accept(batch('b', 0, 1));
-    const onlyB = (topic: string): boolean => topic === 'b';
-    assert.deepEqual(
-      task.take(9, onlyB)?.map(({ topic }) => topic),
-      ['b'],
-    );
-    assert.equal(task.take(9, onlyB), undefined);
-    assert.deepEqual([task.hasWork(onlyB), task.hasWork()], [false, true]);
-  });
-
   test('each record once and in order, however it arrives and is taken', () => {
     const fetches = fc.array(
       fc.record({ from: fc.nat(30), length: fc.integer({ min: 1, max: 8 }), take: fc.nat(4) }),
