@@ -13,6 +13,8 @@ export const rawHeader = {
   /** Which of the vendor's configured secrets verified it, by index. */
   secret: 'secret',
   traceparent: 'traceparent',
+  /** `topic:partition:offset` of the dead letter that this record repeats. */
+  retryOf: 'retry_of',
 } as const;
 
 /** Whether a record's key is not a user but a hash of its body, which names none. */
@@ -39,6 +41,8 @@ export interface RawRecord {
   readonly scheme: string;
   /** Whether the value may be an envelope: true only for records of the collector, whatever the value looks like. */
   readonly isEnvelope: boolean;
+  /** A dead letter that was appended again: newer records may have been processed since. */
+  readonly isRetry: boolean;
   /** All headers, including those that only one vendor sends. */
   readonly headers: RecordHeaders;
 }
@@ -70,6 +74,7 @@ export function readRawRecord(
     receivedAt: receivedAtOf(record),
     scheme,
     isEnvelope: scheme === collectorScheme,
+    isRetry: headerText(headers, rawHeader.retryOf) !== undefined,
     headers,
   };
 }

@@ -3,7 +3,14 @@ import type { Dropped, Rejected } from './outcome.ts';
 import type { OutputHeaders, RecordContext } from './record.ts';
 import type { Serde } from './serdes.ts';
 import type { KeyValueStore, StoreOptions, StoreSpec } from './store.ts';
-import { Topology, type FlatMapper, type Mapper, type Node, type Processor } from './topology.ts';
+import {
+  Topology,
+  type FlatAnswer,
+  type FlatMapper,
+  type Mapper,
+  type Node,
+  type Processor,
+} from './topology.ts';
 
 /** What a sink writes in addition to key, timestamp and partition, which are those of the input record. */
 export interface Produced<K, V> {
@@ -111,10 +118,10 @@ export class KStream<K, V, S extends Stores = NoStores> {
     return this.#append({ type: 'mapValues', name, map: map as Mapper, next: [] });
   }
 
-  /** Turns each value into any number of values, in order, or into the answer of drop() or reject(). */
+  /** Turns each value into any number of values, in order, or into the answer of drop(), reject() or partly(). */
   flatMapValues<R>(
     name: string,
-    map: (value: V, record: RecordContext<K>) => Iterable<R> | Dropped | Rejected,
+    map: (value: V, record: RecordContext<K>) => FlatAnswer<R>,
   ): KStream<K, R, S> {
     return this.#append({ type: 'flatMapValues', name, map: map as FlatMapper, next: [] });
   }
@@ -125,7 +132,7 @@ export class KStream<K, V, S extends Stores = NoStores> {
    */
   processValues<R, N extends keyof S & string>(
     name: string,
-    process: (value: V, record: RecordContext<K>, stores: Pick<S, N>) => Iterable<R> | Dropped | Rejected,
+    process: (value: V, record: RecordContext<K>, stores: Pick<S, N>) => FlatAnswer<R>,
     options: { readonly stores: readonly N[] },
   ): KStream<K, R, S> {
     return this.#append({

@@ -7,7 +7,7 @@ export { describe } from './describe.ts';
 export { errorHeader, StreamsError, type ErrorHandlers, type RecordFailure } from './errors.ts';
 export { KafkaStreams } from './kafka-streams.ts';
 export { promMetrics, type State, type StreamsMetrics } from './metrics.ts';
-export { drop, Dropped, reject, Rejected } from './outcome.ts';
+export { drop, Dropped, partly, Partly, reject, Rejected } from './outcome.ts';
 export type { Headers, InputRecord, OutputHeaders, OutputRecord, RecordContext } from './record.ts';
 export { seededRandom } from './random.ts';
 export { SerdeError, serdes, writeOnly, type Serde } from './serdes.ts';

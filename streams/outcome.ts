@@ -16,6 +16,18 @@ export class Rejected {
   }
 }
 
+/** The answer of an operator that can process a part of the record: its values go on, and the record is dead-lettered. */
+export class Partly<T> {
+  readonly values: Iterable<T>;
+  readonly code: string;
+  readonly message: string;
+  constructor(values: Iterable<T>, code: string, message: string) {
+    this.values = values;
+    this.code = code;
+    this.message = message;
+  }
+}
+
 /**
  * Leaves a value out: it is counted under `reason`, and nothing else happens.
  * @param reason - one of a small, fixed set: it labels a metric.
@@ -31,4 +43,14 @@ export function drop(reason: string): Dropped {
  */
 export function reject(code: string, message: string): Rejected {
   return new Rejected(code, message);
+}
+
+/**
+ * Passes values on and dead-letters the record in the same transaction, once, with the first such answer. When the record
+ * fails in this operator or a later one, it is dead-lettered for that reason only, and the values are taken back.
+ * @param code - stable, in capitals.
+ * @param message - names the field or position; must not quote the record.
+ */
+export function partly<T>(values: Iterable<T>, code: string, message: string): Partly<T> {
+  return new Partly(values, code, message);
 }

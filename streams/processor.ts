@@ -9,7 +9,7 @@ import {
   type RecordFailure,
   type RefusedLetter,
 } from './errors.ts';
-import { Dropped, Rejected } from './outcome.ts';
+import { Dropped, Partly, Rejected } from './outcome.ts';
 import type { BatchFault } from '../kafka/record-batch.ts';
 import {
   recordBytes,
@@ -22,7 +22,7 @@ import type { Refusal } from './refusals.ts';
 import { SerdeError } from './serdes.ts';
 import { StateStore } from './store.ts';
 import { Tally } from './tally.ts';
-import type { Node, Topology } from './topology.ts';
+import type { FlatAnswer, Node, Topology } from './topology.ts';
 import { TooMuchWork, Work } from './work.ts';
 
 interface Source {
@@ -66,6 +66,8 @@ export class RecordProcessor {
   readonly #limitOf: (topic: string) => number;
   #outputs: OutputRecord[] = [];
   #input: InputRecord | undefined;
+  /** Of a record of which only a part can be processed. */
+  #partFailure: RecordFailure | undefined;
   // The operator that runs, for failures: a field is cheaper than a stack frame for each operator.
   #current = '';
 
@@ -109,6 +111,7 @@ export class RecordProcessor {
       return;
     }
     const startedAt = performance.now();
+    this.#partFailure = undefined;
     this.#process(source, record, outputs);
     const ms = Math.round(performance.now() - startedAt);
     if (ms < slowMs) return;
@@ -134,6 +137,7 @@ export class RecordProcessor {
       this.tally.keep();
       for (const store of this.stores)
         for (const write of store.largeWrites(this.#limitOf(store.changelog))) outputs.push(write);
+      if (this.#partFailure !== undefined) this.#fail(record, this.#partFailure, outputs);
     } catch (error) {
       if (error instanceof StreamsError) throw error;
       outputs.length = start;
@@ -215,6 +219,21 @@ export class RecordProcessor {
       tally.dropped(name, answer.reason);
       return false;
     };
+    const forwardAll = (answer: FlatAnswer, record: RecordContext): void => {
+      if (answer instanceof Partly) {
+        const { code, message } = answer;
+        this.#partFailure ??= {
+          seam: 'processing',
+          code,
+          message,
+          stack: operatorFrame(name),
+          node: name,
+        };
+        for (const one of answer.values) next(one, record);
+      } else if (isValue(answer)) {
+        for (const one of answer) next(one, record);
+      }
+    };
     switch (node.type) {
       case 'mapValues':
         return (value, record) => {
@@ -225,15 +244,13 @@ export class RecordProcessor {
       case 'flatMapValues':
         return (value, record) => {
           enter();
-          const answer = node.map(value, record);
-          if (isValue(answer)) for (const one of answer) next(one, record);
+          forwardAll(node.map(value, record), record);
         };
       case 'processValues': {
         const stores = Object.fromEntries(node.stores.map((store) => [store, this.#store(store)]));
         return (value, record) => {
           enter();
-          const answer = node.process(value, record, stores);
-          if (isValue(answer)) for (const one of answer) next(one, record);
+          forwardAll(node.process(value, record, stores), record);
         };
       }
       case 'sink':

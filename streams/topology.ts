@@ -1,17 +1,19 @@
 import { StreamsError } from './errors.ts';
-import type { Dropped, Rejected } from './outcome.ts';
+import type { Dropped, Partly, Rejected } from './outcome.ts';
 import type { OutputHeaders, RecordContext } from './record.ts';
 import type { Serde } from './serdes.ts';
 import type { KeyValueStore, StoreSpec } from './store.ts';
 
 // Inside the topology values are untyped: the builder's types make sure that neighbours fit.
 export type Mapper = (value: unknown, record: RecordContext) => unknown;
-export type FlatMapper = (value: unknown, record: RecordContext) => Iterable<unknown> | Dropped | Rejected;
+export type FlatMapper = (value: unknown, record: RecordContext) => FlatAnswer;
+/** What an operator answers that makes any number of values of one. */
+export type FlatAnswer<R = unknown> = Iterable<R> | Partly<R> | Dropped | Rejected;
 export type Processor = (
   value: unknown,
   record: RecordContext,
   stores: Readonly<Record<string, KeyValueStore<unknown, unknown>>>,
-) => Iterable<unknown> | Dropped | Rejected;
+) => FlatAnswer;
 
 /** One operator. `next` are the names of the operators it forwards to. */
 export type Node = { readonly name: string; readonly next: string[] } & (

@@ -1,19 +1,31 @@
 import { readRawRecord } from '../schemas/raw-record.ts';
 import type { TopicNames } from '../schemas/topics.ts';
-import { drop, reject, type Dropped, type RecordContext, type Rejected } from '../streams/index.ts';
+import {
+  drop,
+  partly,
+  reject,
+  type Dropped,
+  type Partly,
+  type RecordContext,
+  type Rejected,
+} from '../streams/index.ts';
 import type { DayPoints } from '../vendors/day-points.ts';
 import { vendorNames, vendors, type VendorName } from '../vendors/index.ts';
-import { isDropped, isRejected } from '../vendors/outcome.ts';
+import { isDropped, isPartly, isRejected } from '../vendors/outcome.ts';
 import { isEnvelopeForm, isObject } from '../vendors/payload.ts';
 import type { Reading } from '../vendors/reading.ts';
 
 /**
  * The operator that turns a raw payload into readings and points of days, as the vendor of its topic requires. Drops what
- * holds no measurement by design, rejects what is broken, and never throws for any JSON.
+ * holds no measurement by design, rejects what is broken, passes on what can be read of what is broken in part, and never
+ * throws for any JSON.
  */
 export function normalize(
   topics: TopicNames<VendorName>,
-): (payload: unknown, record: RecordContext) => (Reading | DayPoints)[] | Dropped | Rejected {
+): (
+  payload: unknown,
+  record: RecordContext,
+) => readonly (Reading | DayPoints)[] | Partly<Reading | DayPoints> | Dropped | Rejected {
   const vendorOf = new Map(vendorNames.map((vendor) => [topics.raw[vendor], vendor]));
   return (payload, context) => {
     const name = vendorOf.get(context.topic);
@@ -28,6 +40,7 @@ export function normalize(
     const outcome = normalizeOf(payload, record);
     if (isDropped(outcome)) return drop(outcome.reason);
     if (isRejected(outcome)) return reject(outcome.code, outcome.message);
+    if (isPartly(outcome)) return partly(outcome.values, outcome.code, outcome.message);
     return outcome;
   };
 }

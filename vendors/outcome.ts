@@ -16,6 +16,16 @@ export interface Rejected {
   readonly message: string;
 }
 
+/** Some of the payload can be read, some cannot: its values go on, and its record goes to the dead letters as well. */
+export interface Partly<T> {
+  readonly type: 'partly';
+  readonly values: readonly T[];
+  /** As of a rejection. */
+  readonly code: string;
+  /** As of a rejection. */
+  readonly message: string;
+}
+
 /** @param reason - one of a small, fixed set. */
 export function drop(reason: string): Dropped {
   return { type: 'dropped', reason };
@@ -27,6 +37,22 @@ export function drop(reason: string): Dropped {
  */
 export function reject(code: string, message: string): Rejected {
   return { type: 'rejected', code, message };
+}
+
+/** The code of a payload that was read in part. */
+const partlyUnreadable = 'PARTLY_UNREADABLE';
+
+/**
+ * @param values - what could be read.
+ * @param message - names the first path that could not; must not quote the payload.
+ */
+export function partly<T>(values: readonly T[], message: string): Partly<T> {
+  return { type: 'partly', values, code: partlyUnreadable, message };
+}
+
+/** Whether an outcome is values of which some are missing. */
+export function isPartly<T>(outcome: readonly T[] | Partly<T> | Dropped | Rejected): outcome is Partly<T> {
+  return isTagged(outcome, 'partly');
 }
 
 /** Whether an outcome is a drop. */

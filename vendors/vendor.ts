@@ -1,6 +1,6 @@
 import type { RawRecord } from '../schemas/raw-record.ts';
 import type { DayPoints } from './day-points.ts';
-import type { Dropped, Rejected } from './outcome.ts';
+import type { Dropped, Partly, Rejected } from './outcome.ts';
 import type { Path, Payload } from './payload.ts';
 import type { Reading } from './reading.ts';
 import type { SignatureScheme } from './signature.ts';
@@ -33,9 +33,12 @@ export interface Webhook<Secret extends string = string, Tolerance extends strin
 /**
  * Turns a payload into readings, and into points that become a day's totals together with those of other payloads. A pure
  * function that never throws for any JSON object: it drops what holds no measurement by design, and rejects what is
- * broken.
+ * broken. Of a payload that can be read in part, it answers that part and where the rest begins.
  */
-export type Normalize = (payload: Payload, record: RawRecord) => (Reading | DayPoints)[] | Dropped | Rejected;
+export type Normalize = (
+  payload: Payload,
+  record: RawRecord,
+) => (Reading | DayPoints)[] | Partly<Reading | DayPoints> | Dropped | Rejected;
 
 /** Keeps the names of the variables as literal types, so that a configuration has them as keys. */
 export function webhook<const Secret extends string, const Tolerance extends string | null>(

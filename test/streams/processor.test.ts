@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import {
   drop,
   errorHeader,
+  partly,
   reject,
   SerdeError,
   serdes,
@@ -403,5 +404,58 @@ describe('a record that does not fail', () => {
       deadLetterTopic: 'dlq',
     });
     assert.throws(() => processor.process(record, []), { code: 'INVARIANT' });
+  });
+});
+
+describe('a record of which a part can be processed', () => {
+  test('its values go on, and it is dead-lettered once, behind them', () => {
+    const { outputs, reported } = run((stream) =>
+      stream
+        .flatMapValues('split', () => partly(['a', 'b'], 'PARTLY', 'part[2] cannot be read'))
+        .flatMapValues('again', (value) => partly([value], 'LATER', 'not the first'))
+        .to('sink', 'out', { value: serdes.utf8 }),
+    );
+    assert.deepEqual(
+      outputs.map(({ topic, value }) => [topic, String(value)]),
+      [
+        ['out', 'a'],
+        ['out', 'b'],
+        ['dlq', `body ${planted}`],
+      ],
+    );
+    assert.equal(headerText(outputs[2]?.headers ?? {}, errorHeader.exception), 'PARTLY');
+    assert.equal(headerText(outputs[2]?.headers ?? {}, errorHeader.message), 'part[2] cannot be read');
+    assert.ok(
+      reported.some((line) => line.includes('PARTLY')) && !reported.some((line) => line.includes('LATER')),
+    );
+  });
+
+  test('one that fails later is dead-lettered for that reason only, without values', () => {
+    const { outputs } = run((stream) =>
+      stream
+        .flatMapValues('split', () => partly(['a', 'b'], 'PARTLY', 'part[2] cannot be read'))
+        .mapValues('fail', (value) => (value === 'b' ? reject('BAD', 'b is bad') : value))
+        .to('sink', 'out', { value: serdes.utf8 }),
+    );
+    assert.deepEqual(
+      outputs.map(({ topic }) => topic),
+      ['dlq'],
+    );
+    assert.equal(headerText(outputs[0]?.headers ?? {}, errorHeader.exception), 'BAD');
+  });
+
+  test('without a dead letter where the handler continues', () => {
+    const { outputs, reported } = run(
+      (stream) =>
+        stream
+          .flatMapValues('split', () => partly(['a'], 'PARTLY', 'part[1] cannot be read'))
+          .to('sink', 'out', { value: serdes.utf8 }),
+      { handlers: { processing: () => 'continue' } },
+    );
+    assert.deepEqual(
+      outputs.map(({ topic }) => topic),
+      ['out'],
+    );
+    assert.ok(reported.some((line) => line.includes('PARTLY')));
   });
 });

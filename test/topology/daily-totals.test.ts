@@ -256,6 +256,8 @@ test('points are kept for nine days after the last export that touched their day
 const watch = 'Watch';
 const aPoint = (minute: number, source = watch): Point => ({
   metric: 'steps',
+  length: 'sample',
+  isNamed: false,
   epochMs: takenAt + minute * 60_000,
   offsetMinutes: -420,
   source,
@@ -281,7 +283,15 @@ function storeOfPoints(): {
     add(points, at = takenAt, limit = maxDayPoints) {
       store.onRecord(at);
       const record = { timestamp: at, charge: () => undefined };
-      const day = { vendor: 'healthkit', user_id: 'u', date: '2026-06-10', day: today, points };
+      const day = {
+        vendor: 'healthkit',
+        user_id: 'u',
+        date: '2026-06-10',
+        day: today,
+        points,
+        receivedAt: at,
+        isSinceLast: false,
+      };
       return addToDay(store as unknown as PointsStore, day, record, limit);
     },
   };
@@ -336,7 +346,15 @@ test('case 5: an operator counts the points that it adds and those of the entrie
   const unitsOf = (points: readonly Point[]): number => {
     let units = 0;
     store.onRecord(takenAt);
-    const day = { vendor: 'healthkit', user_id: 'u', date: '2026-06-10', day: today, points };
+    const day = {
+      vendor: 'healthkit',
+      user_id: 'u',
+      date: '2026-06-10',
+      day: today,
+      points,
+      receivedAt: takenAt,
+      isSinceLast: false,
+    };
     addToDay(store as unknown as PointsStore, day, { timestamp: takenAt, charge: (n) => (units += n) });
     return units;
   };

@@ -53,6 +53,7 @@ export function aReading(changes: Partial<Reading> = {}): Reading {
     resource_id: 'r',
     revision: null,
     deleted: false,
+    sleep: null,
     origins: { at: '', fields: {} },
     ...changes,
   };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { normalize } from '../../topology/normalize.ts';
 import { collectorScheme, rawHeader } from '../../schemas/raw-record.ts';
 import type { Reading } from '../../vendors/reading.ts';
-import { Dropped, Rejected } from '../../streams/index.ts';
+import { Dropped, Partly, Rejected } from '../../streams/index.ts';
 import type { VendorName } from '../../vendors/index.ts';
 import { rawRecord, topics } from '../topology/support.ts';
 
@@ -14,13 +14,31 @@ export type Answer = readonly Reading[] | string;
 
 /** The readings, or in words why there are none. */
 export function read(device: VendorName, payload: unknown, headers: Record<string, string> = {}): Answer {
+  const answer = normalized(device, payload, headers);
+  if (answer instanceof Dropped) return `dropped: ${answer.reason}`;
+  if (answer instanceof Rejected) return `${answer.code}: ${answer.message}`;
+  const values = answer instanceof Partly ? [...answer.values] : answer;
+  return values.filter((value): value is Reading => !('points' in value));
+}
+
+/** Why a part of the payload could not be read; undefined where all of it or nothing could. */
+export function faultOf(
+  device: VendorName,
+  payload: unknown,
+  headers: Record<string, string> = {},
+): string | undefined {
+  const answer = normalized(device, payload, headers);
+  return answer instanceof Partly ? `${answer.code}: ${answer.message}` : undefined;
+}
+
+function normalized(
+  device: VendorName,
+  payload: unknown,
+  headers: Record<string, string>,
+): ReturnType<typeof operator> {
   const isEnvelope = typeof payload === 'object' && payload !== null && 'resource' in payload;
   const scheme = isEnvelope ? collectorScheme : device;
-  const answer = operator(payload, rawRecord(device, { [rawHeader.scheme]: scheme, ...headers }));
-  if (answer instanceof Dropped) return `dropped: ${answer.reason}`;
-  return answer instanceof Rejected
-    ? `${answer.code}: ${answer.message}`
-    : answer.filter((value): value is Reading => !('points' in value));
+  return operator(payload, rawRecord(device, { [rawHeader.scheme]: scheme, ...headers }));
 }
 
 /** The one reading. */

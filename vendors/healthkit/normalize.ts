@@ -32,7 +32,7 @@ export function normalizeHealthkit(
       'MISSING_USER_ID',
       'neither the record’s key nor user_id names a user: the export has none',
     );
-  const found = readExport(data, user, record.vendor);
+  const found = readExport(data, user, record);
   if (found.values.length > 0) return found.values;
   if (found.fault !== null) return reject(found.fault.code, `${found.fault.path} ${found.fault.what}`);
   return drop(found.isOutOfRange ? 'out_of_range' : 'no_measurement');
@@ -57,7 +57,7 @@ interface Found {
   readonly isOutOfRange: boolean;
 }
 
-function readExport(data: Payload, user: string, vendor: string): Found {
+function readExport(data: Payload, user: string, { vendor, receivedAt }: RawRecord): Found {
   // A raw record holds one version of a resource: of a repeated point the later value counts.
   const readings = new Map<string, Reading>();
   const days = new Map<number, { date: string; points: Point[] }>();
@@ -107,14 +107,30 @@ function readExport(data: Payload, user: string, vendor: string): Found {
       const { epochMs, offsetMinutes, date } = instant;
       let day = days.get(instant.day);
       if (day === undefined) days.set(instant.day, (day = { date, points: [] }));
-      day.points.push({ metric: exported.metric, epochMs, offsetMinutes, source, value });
+      day.points.push({
+        metric: exported.metric,
+        length: 'sample',
+        epochMs,
+        offsetMinutes,
+        source,
+        value,
+        isNamed: false,
+      });
     }
   }
   if (isPresent(metrics) && !Array.isArray(metrics))
     fault ??= { code: 'INVALID_FIELD', path: 'data.metrics', what: 'is no list of metrics' };
   const touched = [...days]
     .sort(([a], [b]) => a - b)
-    .map(([day, { date, points }]): DayPoints => ({ vendor, user_id: user, date, day, points }));
+    .map(([day, { date, points }]): DayPoints => ({
+      vendor,
+      user_id: user,
+      date,
+      day,
+      receivedAt,
+      isSinceLast: false,
+      points,
+    }));
   return { values: [...readings.values(), ...touched], fault, isOutOfRange };
 }
 
