@@ -10,14 +10,14 @@ import {
 } from '../vendors/reading.ts';
 import { drop, type Dropped, type RecordContext } from '../streams/index.ts';
 import { addToDay, type PointsStore } from './stored-day.ts';
-import type { Totals } from './packed-points.ts';
+import type { Sums } from './hour-totals.ts';
 
 /**
  * The operator that turns a day's points into its totals, over all points of that day seen so far; readings pass through.
- * Exports come in overlapping pieces: the result depends on which points came, never on their order or number.
+ * Exports come in overlapping pieces of different lengths: an amount that is told twice, as a bucket and by what lies inside
+ * it, or by two devices, counts once (hour-totals.ts, stored-day.ts).
  *
- * Additive metrics sum over the instants, at each the largest value of all sources, because a watch and a phone count the
- * same steps. The resting heart rate is that of the latest point. Total energy needs both of its parts.
+ * The resting heart rate is that of the latest point. Total energy needs both of its parts.
  */
 export function dailyTotals(
   value: Reading | DayPoints,
@@ -26,10 +26,10 @@ export function dailyTotals(
 ): Reading[] | Dropped {
   if (!('points' in value)) return [value];
   const { vendor, user_id, day, date } = value;
-  const { zoned, isCut, totals } = addToDay(points, value, record);
+  const { zoned, isCut, resting, totals } = addToDay(points, value, record);
   const measured = {
     ...noMeasurements,
-    resting_heart_rate: totals.resting_heart_rate ?? null,
+    resting_heart_rate: resting?.value ?? null,
     activity_data: activity(totals),
   };
   // Basal energy alone is not a total.
@@ -52,7 +52,7 @@ export function dailyTotals(
 
 const summed = ['steps', 'distance_m', 'active_energy_kcal', 'active_seconds'] as const;
 
-function activity(totals: Totals): Partial<Record<ActivityMetric, number>> {
+function activity(totals: Sums): Partial<Record<ActivityMetric, number>> {
   const values: Partial<Record<ActivityMetric, number>> = {};
   for (const metric of summed) {
     const total = totals[metric];

@@ -1,11 +1,25 @@
 import { StreamsError } from '../streams/index.ts';
 import { pointMetrics } from '../vendors/day-points.ts';
-import { packPoints, unpackPoints, type Points, type Totals } from './packed-points.ts';
+import type { Sums } from './hour-totals.ts';
+import {
+  additiveMetrics,
+  packPoints,
+  unpackPoints,
+  type AdditiveMetric,
+  type DayBucket,
+  type Points,
+} from './packed-points.ts';
+import { readInstant, writeInstant } from './packed.ts';
 
-/** What is known of a day in addition to its points. */
+/** What is known of a day in addition to what lies inside it. */
 export interface DayHead {
+  /** The newest `received_at` of a delivery that touched the day, epoch ms; 0 for none. */
+  readonly receivedAt: number;
   /** The earliest point whose zone is known: `at` as in a series. It determines when the day began. */
   readonly zoned: { readonly at: number; readonly offsetMinutes: number } | null;
+  /** The latest resting heart rate. */
+  readonly resting: { readonly at: number; readonly value: number } | null;
+  readonly buckets: ReadonlyMap<AdditiveMetric, DayBucket>;
   /** More points arrived than are kept. */
   readonly isCut: boolean;
 }
@@ -13,61 +27,107 @@ export interface DayHead {
 /** What the entry of a split day says of one of its hours. */
 export interface HourSummary {
   readonly count: number;
-  readonly totals: Totals;
+  readonly sums: Sums;
 }
 
-/** A day as its entry holds it: with its points, or with the summaries of the hours whose points have their own entries. */
+/**
+ * A day as its entry holds it: with its points, or with the summaries of the hours whose points have their own entries,
+ * by the minute at which the hour begins.
+ */
 export type StoredDay =
   | { readonly head: DayHead; readonly points: Points }
   | { readonly head: DayHead; readonly hours: Map<number, HourSummary> };
 
-export function noDay(): StoredDay {
-  return { head: { zoned: null, isCut: false }, points: new Map() };
-}
+export const noHead: DayHead = {
+  receivedAt: 0,
+  zoned: null,
+  resting: null,
+  buckets: new Map(),
+  isCut: false,
+};
 
 /*
  * The entry of a day: 0 version of the layout, 1 byte
- *                     1 1 where points were cut, else 0, 1 byte
- *                     2 instant of the earliest zoned point, 4 bytes; all ones while there is none
- *                     6 its offset, minutes, signed, 2 bytes
- *                     8 version 1: the points
- *                       version 2: its hours, ascending:
+ *                     1 flags, 1 byte
+ *                     2 newest received_at, epoch ms, 6 bytes
+ *                     8 instant of the earliest zoned point, 4 bytes
+ *                    12 its offset, minutes, signed, 2 bytes
+ *                    14 instant of the resting heart rate, 4 bytes
+ *                    18 the resting heart rate, double, 8 bytes
+ *                    26 a bit for each place in `pointMetrics` that has a bucket of the day, the lowest for the first, 1 byte
+ *                    27 a bit for each of these that counts alone, 1 byte
+ *                    28 the buckets, double, 8 bytes each, then
+ *                       version 4: the points
+ *                       version 5: its hours, ascending:
  *                         0 the minute at which it begins, from where instants count, 2 bytes
  *                         2 count of its points, 4 bytes
  *                         6 a bit for each place in `pointMetrics`, the lowest for the first, 1 byte
- *                         7 the totals of these metrics, double, 8 bytes each
+ *                         7 the sums of these metrics, double, 8 bytes each
  *
  * The entry of an hour: 0 version, 1 byte, then its points
+ *
+ * The versions 1 to 3 are those of packed-instants.ts.
  */
-const wholeVersion = 1;
-const splitVersion = 2;
-const hourVersion = 3;
-const headBytes = 8;
+const wholeVersion = 4;
+const splitVersion = 5;
+const hourVersion = 6;
+const cutFlag = 1;
+const zonedFlag = 2;
+const restingFlag = 4;
+const headBytes = 28;
 const summaryBytes = 7;
-const noInstant = 2 ** 32 - 1;
 
 export function packDay(day: StoredDay): Buffer {
-  const { zoned, isCut } = day.head;
-  const bytes = 'points' in day ? packPoints(day.points, headBytes) : packHours(day.hours);
+  const { receivedAt, zoned, resting, buckets, isCut } = day.head;
+  const start = headBytes + 8 * buckets.size;
+  const bytes = 'points' in day ? packPoints(day.points, start) : packHours(day.hours, start);
   bytes[0] = 'points' in day ? wholeVersion : splitVersion;
-  bytes[1] = isCut ? 1 : 0;
-  bytes.writeUInt32BE(zoned?.at ?? noInstant, 2);
-  bytes.writeInt16BE(zoned?.offsetMinutes ?? 0, 6);
+  bytes[1] = (isCut ? cutFlag : 0) | (zoned === null ? 0 : zonedFlag) | (resting === null ? 0 : restingFlag);
+  writeInstant(bytes, receivedAt, 2);
+  bytes.writeUInt32BE(zoned?.at ?? 0, 8);
+  bytes.writeInt16BE(zoned?.offsetMinutes ?? 0, 12);
+  bytes.writeUInt32BE(resting?.at ?? 0, 14);
+  bytes.writeDoubleBE(resting?.value ?? 0, 18);
+  let some = 0;
+  let alone = 0;
+  let at = headBytes;
+  for (const [place, metric] of pointMetrics.entries()) {
+    const bucket = metric === 'resting_heart_rate' ? undefined : buckets.get(metric);
+    if (bucket === undefined) continue;
+    some |= 1 << place;
+    if (bucket.isAlone) alone |= 1 << place;
+    at = bytes.writeDoubleBE(bucket.value, at);
+  }
+  bytes[26] = some;
+  bytes[27] = alone;
   return bytes;
 }
 
-/** @throws StreamsError INVARIANT for another layout: as a bad record it would dead-letter every record to come. */
-export function unpackDay(bytes: Buffer): StoredDay {
+/** Reads the entry of a day; undefined for one of another layout. */
+export function unpackDay(bytes: Buffer): StoredDay | undefined {
   const version = bytes[0];
-  if ((version !== wholeVersion && version !== splitVersion) || bytes.length < headBytes)
-    throw otherLayout(version);
-  const first = bytes.readUInt32BE(2);
-  const zoned = first === noInstant ? null : { at: first, offsetMinutes: bytes.readInt16BE(6) };
-  const head = { zoned, isCut: bytes[1] === 1 };
-  if (version === splitVersion) return { head, hours: unpackHours(bytes) };
-  const points = unpackPoints(bytes, headBytes);
-  if (points === undefined) throw otherLayout(version);
-  return { head, points };
+  if ((version !== wholeVersion && version !== splitVersion) || bytes.length < headBytes) return undefined;
+  const flags = bytes[1] ?? 0;
+  const isZoned = (flags & zonedFlag) !== 0;
+  const isResting = (flags & restingFlag) !== 0;
+  const buckets = new Map<AdditiveMetric, DayBucket>();
+  let at = headBytes;
+  for (const metric of additiveMetrics) {
+    const bit = 1 << pointMetrics.indexOf(metric);
+    if (((bytes[26] ?? 0) & bit) === 0) continue;
+    buckets.set(metric, { value: bytes.readDoubleBE(at), isAlone: ((bytes[27] ?? 0) & bit) !== 0 });
+    at += 8;
+  }
+  const head: DayHead = {
+    receivedAt: readInstant(bytes, 2),
+    zoned: isZoned ? { at: bytes.readUInt32BE(8), offsetMinutes: bytes.readInt16BE(12) } : null,
+    resting: isResting ? { at: bytes.readUInt32BE(14), value: bytes.readDoubleBE(18) } : null,
+    buckets,
+    isCut: (flags & cutFlag) !== 0,
+  };
+  if (version === splitVersion) return { head, hours: unpackHours(bytes, at) };
+  const points = unpackPoints(bytes, at);
+  return points === undefined ? undefined : { head, points };
 }
 
 export function packHour(points: Points): Buffer {
@@ -83,21 +143,21 @@ export function unpackHour(bytes: Buffer): Points {
   return points;
 }
 
-function packHours(hours: ReadonlyMap<number, HourSummary>): Buffer {
-  let length = headBytes;
-  for (const { totals } of hours.values()) length += summaryBytes + Object.keys(totals).length * 8;
+function packHours(hours: ReadonlyMap<number, HourSummary>, start: number): Buffer {
+  let length = start;
+  for (const { sums } of hours.values()) length += summaryBytes + Object.keys(sums).length * 8;
   const bytes = Buffer.allocUnsafe(length);
-  let at = headBytes;
-  for (const [hour, { count, totals }] of [...hours].sort(([a], [b]) => a - b)) {
-    bytes.writeUInt16BE(hour * 60, at);
+  let at = start;
+  for (const [minute, { count, sums }] of [...hours].sort(([a], [b]) => a - b)) {
+    bytes.writeUInt16BE(minute, at);
     bytes.writeUInt32BE(count, at + 2);
     let metrics = 0;
     let next = at + summaryBytes;
-    for (const [place, metric] of pointMetrics.entries()) {
-      const total = totals[metric];
-      if (total === undefined) continue;
-      metrics |= 1 << place;
-      next = bytes.writeDoubleBE(total, next);
+    for (const metric of additiveMetrics) {
+      const sum = sums[metric];
+      if (sum === undefined) continue;
+      metrics |= 1 << pointMetrics.indexOf(metric);
+      next = bytes.writeDoubleBE(sum, next);
     }
     bytes[at + 6] = metrics;
     at = next;
@@ -105,25 +165,26 @@ function packHours(hours: ReadonlyMap<number, HourSummary>): Buffer {
   return bytes;
 }
 
-function unpackHours(bytes: Buffer): Map<number, HourSummary> {
+function unpackHours(bytes: Buffer, start: number): Map<number, HourSummary> {
   const hours = new Map<number, HourSummary>();
-  let at = headBytes;
+  let at = start;
   while (at < bytes.length) {
     const metrics = bytes[at + 6] ?? 0;
-    const totals: Totals = {};
+    const sums: Sums = {};
     let next = at + summaryBytes;
-    for (const [place, metric] of pointMetrics.entries()) {
-      if ((metrics & (1 << place)) === 0) continue;
-      totals[metric] = bytes.readDoubleBE(next);
+    for (const metric of additiveMetrics) {
+      if ((metrics & (1 << pointMetrics.indexOf(metric))) === 0) continue;
+      sums[metric] = bytes.readDoubleBE(next);
       next += 8;
     }
-    hours.set(bytes.readUInt16BE(at) / 60, { count: bytes.readUInt32BE(at + 2), totals });
+    hours.set(bytes.readUInt16BE(at), { count: bytes.readUInt32BE(at + 2), sums });
     at = next;
   }
   return hours;
 }
 
-function otherLayout(found: number | undefined): StreamsError {
+/** As a bad record, an entry that cannot be read would dead-letter every record to come. */
+export function otherLayout(found: number | undefined): StreamsError {
   return new StreamsError(
     'INVARIANT',
     `the store of points holds a value of layout ${found ?? 'none'} that this build cannot read: run the build that wrote it`,

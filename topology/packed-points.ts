@@ -1,54 +1,230 @@
-import { pointMetrics, type Point, type PointMetric } from '../vendors/day-points.ts';
+import { pointMetrics, type Point, type PointLength, type PointMetric } from '../vendors/day-points.ts';
 import { hashBytes, shortHash } from './packed.ts';
 
-/** The values of one metric and one source by instant, in ms since 24 hours before their day's start by UTC. */
+/** A metric whose points are amounts. */
+export type AdditiveMetric = Exclude<PointMetric, 'resting_heart_rate'>;
+
+/** The metrics whose points are amounts, in the order of `pointMetrics`. */
+export const additiveMetrics = pointMetrics.filter(
+  (metric): metric is AdditiveMetric => metric !== 'resting_heart_rate',
+);
+
+/** What lies inside a day: everything but its own buckets. */
+export type InsideLength = Exclude<PointLength, 'day'>;
+
+/** The amounts of one metric and one length, of one source if they are samples. */
 export interface Series {
-  readonly metric: PointMetric;
-  /** The short hash of the source's name. */
+  readonly metric: AdditiveMetric;
+  readonly length: InsideLength;
+  /** Minutes past UTC's full hour at which the local hours begin: 30 in India. */
+  readonly phase: number;
+  /** The short hash of the source's name; zeros for buckets, which have none. */
   readonly source: Buffer;
+  /** The source is several that the phone has merged. */
+  isMerged: boolean;
+  /** By instant, in ms since 24 hours before their day's start by UTC; of a bucket, the instant at which it begins. */
   readonly values: Map<number, number>;
+  /** The hour buckets that count alone, whatever lies inside them. */
+  readonly alone: Set<number>;
 }
 
-/** Points of a day, or of an hour of it, by metric and source. */
+/** Amounts inside a day, or inside an hour of it, by seriesKey(). */
 export type Points = Map<string, Series>;
 
-/** A point that is ready to be added. */
-export interface PlacedPoint {
-  readonly metric: PointMetric;
-  readonly at: number;
-  readonly source: Buffer;
-  readonly key: string;
-  readonly value: number;
+/** Identifies a series, the same for each point of it. */
+export function seriesKey({
+  metric,
+  length,
+  phase,
+  source,
+}: Pick<Series, 'metric' | 'length' | 'phase' | 'source'>): string {
+  return `${metric} ${length} ${phase} ${source.toString('latin1')}`;
 }
 
-/** Places the points of a payload in their day, which begins at `startMs` by UTC. */
-export function placed(points: readonly Point[], startMs: number): PlacedPoint[] {
-  // A payload has a few sources and many points: each source is hashed once.
-  const hashes = new Map<string, { hash: Buffer; text: string }>();
-  return points.map(({ metric, epochMs, source, value }) => {
-    let hashed = hashes.get(source);
-    if (hashed === undefined) {
-      const hash = shortHash(source);
-      hashes.set(source, (hashed = { hash, text: hash.toString('latin1') }));
-    }
-    const key = `${metric} ${hashed.text}`;
-    return { metric, at: epochMs - startMs, source: hashed.hash, key, value };
-  });
-}
+/** The source of buckets. */
+export const noSource = Buffer.alloc(hashBytes);
 
-/** Points that are stored, one by one. */
-export function* placedOf(points: Points): Generator<PlacedPoint> {
-  for (const [key, { metric, source, values }] of points)
-    for (const [at, value] of values) yield { metric, at, source, key, value };
-}
-
-/** Adds points. One that is there already takes the new value. */
-export function addPoints(points: Points, added: Iterable<PlacedPoint>): void {
-  for (const { metric, at, source, key, value } of added) {
-    let series = points.get(key);
-    if (series === undefined) points.set(key, (series = { metric, source, values: new Map() }));
-    series.values.set(at, value);
+/** The series, which is added without values unless it is there. */
+export function seriesOf(points: Points, of: Omit<Series, 'values' | 'alone'>): Series {
+  const key = seriesKey(of);
+  let series = points.get(key);
+  if (series === undefined) {
+    const { metric, length, phase, source, isMerged } = of;
+    series = { metric, length, phase, source, isMerged, values: new Map(), alone: new Set() };
+    points.set(key, series);
   }
+  return series;
+}
+
+/** The points of one payload, placed in their day. */
+export interface Delivered {
+  readonly inside: Points;
+  /** The buckets of the day itself. */
+  readonly buckets: ReadonlyMap<AdditiveMetric, DayBucket>;
+  /** The latest resting heart rate. */
+  readonly resting: { readonly at: number; readonly value: number } | null;
+}
+
+/** The amount of a whole day. */
+export interface DayBucket {
+  readonly value: number;
+  /** It counts alone, whatever lies inside it. */
+  readonly isAlone: boolean;
+}
+
+/**
+ * Places the points of a payload in their day, which begins at `startMs` by UTC. A bucket that the delivery named counts
+ * alone until something inside it arrives.
+ */
+export function placed(points: readonly Point[], startMs: number): Delivered {
+  const inside: Points = new Map();
+  const buckets = new Map<AdditiveMetric, DayBucket>();
+  let resting: Delivered['resting'] = null;
+  // A payload has many points of a few series, and a few sources: each is hashed once.
+  const hashes = new Map<string, Buffer>();
+  let last: Point | undefined;
+  let series: Series | undefined;
+  for (const point of points) {
+    const { metric, length, epochMs, offsetMinutes, source, value, isNamed } = point;
+    const at = epochMs - startMs;
+    if (metric === 'resting_heart_rate') {
+      if (resting === null || at > resting.at) resting = { at, value };
+    } else if (length === 'day') {
+      buckets.set(metric, { value, isAlone: isNamed });
+    } else {
+      if (series === undefined || !isOfSeries(point, last)) {
+        series = seriesOf(inside, {
+          metric,
+          length,
+          phase: phaseOf(offsetMinutes ?? 0),
+          source: length === 'sample' ? hashed(source, hashes) : noSource,
+          isMerged: length === 'sample' && isMergedSource(source),
+        });
+        last = point;
+      }
+      series.values.set(at, value);
+      if (isNamed && length === 'hour') series.alone.add(at);
+    }
+  }
+  return { inside, buckets, resting };
+}
+
+function hashed(source: string, known: Map<string, Buffer>): Buffer {
+  let hash = known.get(source);
+  if (hash === undefined) known.set(source, (hash = shortHash(source)));
+  return hash;
+}
+
+function isOfSeries(point: Point, other: Point | undefined): boolean {
+  return (
+    point.metric === other?.metric &&
+    point.length === other.length &&
+    point.offsetMinutes === other.offsetMinutes &&
+    point.source === other.source
+  );
+}
+
+/** The minutes past UTC's full hour at which local hours begin: 0, 15, 30 or 45, for no zone has another offset. */
+export function phaseOf(offsetMinutes: number): number {
+  return (60 - ((Math.floor(offsetMinutes / 15) * 15) % 60)) % 60;
+}
+
+/** Health Auto Export joins the names of devices whose points it has merged. */
+function isMergedSource(source: string): boolean {
+  return source.includes('|');
+}
+
+const minuteMs = 60_000;
+
+/** The minute at which the local hour of an instant begins. */
+export function hourOf(at: number, phase: number): number {
+  return Math.floor((at / minuteMs - phase) / 60) * 60 + phase;
+}
+
+/** How a delivery changes what is known: it replaces it, replaces what is smaller, or only adds what is missing. */
+export type Rule = 'newest' | 'larger' | 'missing';
+
+/**
+ * Adds points as `rule` says. What arrives inside an hour bucket ends its counting alone.
+ * @returns the metrics of which something arrived.
+ */
+export function addPoints(points: Points, added: Points, rule: Rule): Set<AdditiveMetric> {
+  const arrived = new Set<AdditiveMetric>();
+  for (const series of added.values()) {
+    const known = seriesOf(points, series);
+    known.isMerged = series.isMerged;
+    const buckets = series.length === 'hour' ? undefined : hourBuckets(points, series);
+    for (const [at, value] of series.values) {
+      const before = known.values.get(at);
+      if (before !== undefined && isKept(before, value, rule)) continue;
+      known.values.set(at, value);
+      // What is late was received before the buckets that count alone.
+      if (rule === 'missing') continue;
+      arrived.add(series.metric);
+      buckets?.alone.delete(hourOf(at, series.phase) * minuteMs);
+      if (series.length !== 'hour') continue;
+      if (rule === 'newest' && series.alone.has(at)) known.alone.add(at);
+      else known.alone.delete(at);
+    }
+  }
+  return arrived;
+}
+
+/** The hour buckets around a series, if there are any that count alone. */
+function hourBuckets(points: Points, { metric, phase }: Series): Series | undefined {
+  const buckets = points.get(seriesKey({ metric, length: 'hour', phase, source: noSource }));
+  return buckets === undefined || buckets.alone.size === 0 ? undefined : buckets;
+}
+
+/**
+ * Leaves of each point that is also known under another offset the one that `rule` prefers: the hours of a traveler's day
+ * begin differently, but a sample and a minute are told apart by their instant.
+ */
+export function settleMoved(points: Points, added: Points, rule: Rule): void {
+  const phases = new Set<number>();
+  for (const { phase } of points.values()) phases.add(phase);
+  for (const series of added.values()) {
+    if (series.length === 'hour') continue;
+    for (const phase of phases) {
+      if (phase === series.phase) continue;
+      const key = seriesKey({ ...series, phase });
+      const values = points.get(key)?.values;
+      if (values === undefined) continue;
+      for (const [at, value] of series.values) {
+        const before = values.get(at);
+        if (before === undefined) continue;
+        if (isKept(before, value, rule)) series.values.delete(at);
+        else values.delete(at);
+      }
+      if (values.size === 0) points.delete(key);
+    }
+  }
+}
+
+/** Whether a value that is known stays. */
+export function isKept(before: number, value: number, rule: Rule): boolean {
+  return rule === 'missing' || (rule === 'larger' && value <= before);
+}
+
+/** The points by the minute at which their local hour begins. */
+export function byHour(points: Points): Map<number, Points> {
+  const hours = new Map<number, Points>();
+  for (const series of points.values()) {
+    let hour: number | undefined;
+    let some: Series | undefined;
+    for (const [at, value] of series.values) {
+      const of = hourOf(at, series.phase);
+      if (some === undefined || of !== hour) {
+        hour = of;
+        let inHour = hours.get(of);
+        if (inHour === undefined) hours.set(of, (inHour = new Map<string, Series>()));
+        some = seriesOf(inHour, series);
+      }
+      some.values.set(at, value);
+      if (series.alone.has(at)) some.alone.add(at);
+    }
+  }
+  return hours;
 }
 
 export function countOf(points: Points): number {
@@ -61,74 +237,39 @@ export function countOf(points: Points): number {
 export function dropLatest(points: Points, count: number): void {
   const all = [...points].flatMap(([key, { values }]) => [...values.keys()].map((at) => ({ at, key })));
   all.sort((a, b) => a.at - b.at || (a.key < b.key ? -1 : 1));
-  for (const { at, key } of all.slice(all.length - count)) points.get(key)?.values.delete(at);
+  for (const { at, key } of all.slice(all.length - count)) {
+    points.get(key)?.values.delete(at);
+    points.get(key)?.alone.delete(at);
+  }
   for (const [key, { values }] of points) if (values.size === 0) points.delete(key);
-}
-
-/** What points make of each metric: their sum, or the latest value of one that is no amount. */
-export type Totals = Partial<Record<PointMetric, number>>;
-
-/** The metrics of which the latest value counts. The others are amounts. */
-export function isLatest(metric: PointMetric): boolean {
-  return metric === 'resting_heart_rate';
-}
-
-/**
- * The totals of points: at each instant the largest value of all sources counts, because a watch and a phone count the
- * same steps. Sums are made in the order of the instants: floating-point sums depend on it, and the order of arrival must
- * not matter.
- */
-export function totalsOf(points: Points): Totals {
-  const totals: Totals = {};
-  for (const [metric, values] of largest(points)) {
-    const instants = Float64Array.from(values.keys()).sort();
-    if (isLatest(metric)) {
-      totals[metric] = values.get(instants.at(-1) ?? 0) ?? 0;
-      continue;
-    }
-    let sum = 0;
-    for (const at of instants) sum += values.get(at) ?? 0;
-    totals[metric] = sum;
-  }
-  return totals;
-}
-
-/** By metric, the largest value of all sources at each instant. */
-function largest(points: Points): Map<PointMetric, ReadonlyMap<number, number>> {
-  const all = new Map<PointMetric, Map<number, number>>();
-  const copied = new Set<PointMetric>();
-  for (const { metric, values } of points.values()) {
-    const before = all.get(metric);
-    if (before === undefined) {
-      all.set(metric, values);
-      continue;
-    }
-    // The first source's own values must not change.
-    const merged = copied.has(metric) ? before : new Map(before);
-    copied.add(metric);
-    all.set(metric, merged);
-    for (const [at, value] of values) merged.set(at, Math.max(value, merged.get(at) ?? value));
-  }
-  return all;
 }
 
 /*
  * A series: 0 place of the metric in `pointMetrics`, 1 byte
- *           1 hash of the source, 8 bytes
- *           9 count of points, 4 bytes
- *          13 each point: instant, 4 bytes, and value, double, 8 bytes
+ *           1 place of the kind in `kinds`, 1 byte
+ *           2 phase, minutes, 1 byte
+ *           3 hash of the source, zeros for buckets, 8 bytes
+ *          11 count of points, 4 bytes
+ *          15 each point: instant, 4 bytes, and value, double, 8 bytes
  */
-const seriesBytes = 1 + hashBytes + 4;
+const seriesBytes = 3 + hashBytes + 4;
 export const pointBytes = 12;
+
+/** Stored by index: only ever append. */
+const kinds = ['sample', 'merged sample', 'minute', 'hour', 'lone hour'] as const;
 
 /** The points as bytes, behind `headBytes` bytes that the caller fills. */
 export function packPoints(points: Points, headBytes: number): Buffer {
-  const bytes = Buffer.allocUnsafe(headBytes + points.size * seriesBytes + countOf(points) * pointBytes);
+  const parts = [...points.values()].flatMap(packedParts);
+  const count = parts.reduce((sum, { values }) => sum + values.length, 0);
+  const bytes = Buffer.allocUnsafe(headBytes + parts.length * seriesBytes + count * pointBytes);
   let at = headBytes;
-  for (const { metric, source, values } of points.values()) {
-    bytes[at] = pointMetrics.indexOf(metric);
-    source.copy(bytes, at + 1, 0, hashBytes);
-    bytes.writeUInt32BE(values.size, at + 1 + hashBytes);
+  for (const { series, kind, values } of parts) {
+    bytes[at] = pointMetrics.indexOf(series.metric);
+    bytes[at + 1] = kinds.indexOf(kind);
+    bytes[at + 2] = series.phase;
+    series.source.copy(bytes, at + 3, 0, hashBytes);
+    bytes.writeUInt32BE(values.length, at + 3 + hashBytes);
     at += seriesBytes;
     for (const [instant, value] of values) {
       bytes.writeUInt32BE(instant, at);
@@ -139,21 +280,50 @@ export function packPoints(points: Points, headBytes: number): Buffer {
   return bytes;
 }
 
+interface PackedPart {
+  readonly series: Series;
+  readonly kind: (typeof kinds)[number];
+  readonly values: readonly [number, number][];
+}
+
+/** A series as it is stored: the hour buckets that count alone are one of their own. */
+function packedParts(series: Series): PackedPart[] {
+  const { length, isMerged, alone } = series;
+  const values = [...series.values];
+  if (alone.size === 0)
+    return [{ series, kind: length === 'sample' && isMerged ? 'merged sample' : length, values }];
+  const parts: PackedPart[] = [
+    { series, kind: 'hour', values: values.filter(([at]) => !alone.has(at)) },
+    { series, kind: 'lone hour', values: values.filter(([at]) => alone.has(at)) },
+  ];
+  return parts.filter((part) => part.values.length > 0);
+}
+
 /** Reads points from `start` on; undefined when the bytes are none. */
 export function unpackPoints(bytes: Buffer, start: number): Points | undefined {
   const points: Points = new Map();
   let at = start;
   while (at < bytes.length) {
+    if (at + seriesBytes > bytes.length) return undefined;
     const metric = pointMetrics[bytes[at] ?? 0];
-    if (metric === undefined || at + seriesBytes > bytes.length) return undefined;
-    const source = Buffer.from(bytes.subarray(at + 1, at + 1 + hashBytes));
-    const count = bytes.readUInt32BE(at + 1 + hashBytes);
+    const kind = kinds[bytes[at + 1] ?? 0];
+    if (metric === undefined || metric === 'resting_heart_rate' || kind === undefined) return undefined;
+    const { values, alone } = seriesOf(points, {
+      metric,
+      length: kind === 'lone hour' ? 'hour' : kind === 'merged sample' ? 'sample' : kind,
+      phase: bytes[at + 2] ?? 0,
+      source: Buffer.from(bytes.subarray(at + 3, at + 3 + hashBytes)),
+      isMerged: kind === 'merged sample',
+    });
+    const count = bytes.readUInt32BE(at + 3 + hashBytes);
     at += seriesBytes;
     const end = at + count * pointBytes;
     if (end > bytes.length) return undefined;
-    const values = new Map<number, number>();
-    for (; at < end; at += pointBytes) values.set(bytes.readUInt32BE(at), bytes.readDoubleBE(at + 4));
-    points.set(`${metric} ${source.toString('latin1')}`, { metric, source, values });
+    for (; at < end; at += pointBytes) {
+      const instant = bytes.readUInt32BE(at);
+      values.set(instant, bytes.readDoubleBE(at + 4));
+      if (kind === 'lone hour') alone.add(instant);
+    }
   }
   return points;
 }

@@ -1,29 +1,36 @@
 import { serdes, StreamsError, type KeyValueStore, type RecordContext } from '../streams/index.ts';
 import type { DayPoints, Point } from '../vendors/day-points.ts';
 import { dayMs } from '../vendors/instant.ts';
-import { maxInstant, sweptAfterMs, rememberedMs, userKey, type UserKey } from './packed.ts';
+import { dayTotal, sumInOrder, sumsOf, type Sums } from './hour-totals.ts';
+import { maxInstant, rememberedMs, sweptAfterMs, userKey, type UserKey } from './packed.ts';
 import {
-  noDay,
+  noHead,
   packDay,
   packHour,
   unpackDay,
   unpackHour,
   type DayHead,
   type HourSummary,
+  type StoredDay,
 } from './packed-day.ts';
+import { unpackInstants } from './packed-instants.ts';
 import {
+  additiveMetrics,
   addPoints,
+  byHour,
   countOf,
   dropLatest,
-  isLatest,
+  hourOf,
+  isKept,
   placed,
-  placedOf,
   pointBytes,
-  totalsOf,
-  type PlacedPoint,
+  settleMoved,
+  type AdditiveMetric,
+  type DayBucket,
+  type Delivered,
   type Points,
+  type Rule,
   type Series,
-  type Totals,
 } from './packed-points.ts';
 
 /** How long the points of a day are kept after the last payload that touched it: exports reach back a week. */
@@ -32,14 +39,13 @@ export const keptMs = 9 * dayMs;
 /**
  * The points of each user's days, as declared to the builder. A day is one entry. One of more than `maxWholeDay` points is
  * split, so that a payload costs what it brings and not what the day holds: an entry for each hour, and in the day's own
- * entry a summary of each.
+ * entry a summary of each. After `keptMs` without a payload only the day's totals count, as its buckets.
  */
 export const pointsStore = {
   key: userKey,
   value: serdes.bytes,
-  // An hour counts as long as its day, which is kept for `keptMs`, and may be as much older than the day.
-  retentionMs: 2 * keptMs,
-  sweepAfterMs: 2 * keptMs + (sweptAfterMs - rememberedMs),
+  retentionMs: rememberedMs,
+  sweepAfterMs: sweptAfterMs,
 };
 
 /** The store `points`. */
@@ -53,50 +59,120 @@ export const maxDayPoints = 150_000;
 
 /** What all points seen of a day make. */
 export interface DayTotals extends DayHead {
-  readonly totals: Totals;
+  readonly totals: Sums;
 }
 
 /**
- * Adds the points of another payload to their day. A point sent again replaces itself. Beyond `limit` points the latest
- * are dropped, so that the result depends on which points arrived, not on their order.
+ * Adds the points of another payload to their day. A newer payload replaces what is known of the same instant or interval;
+ * one that covers only what is new since the last replaces what is smaller; one that was received before another that the
+ * day has seen adds what is missing. Beyond `limit` points the latest are dropped.
  */
 export function addToDay(
   store: PointsStore,
-  { vendor, user_id: user, day: number, points }: DayPoints,
+  delivery: DayPoints,
   record: Pick<RecordContext, 'timestamp' | 'charge'>,
   limit = maxDayPoints,
 ): DayTotals {
+  const { points, receivedAt, isSinceLast } = delivery;
   // The library sees the bytes of points only. A stored one is read, counted and written, which is twice the work.
   record.charge(Math.ceil(points.length / 2));
-  const part = Buffer.alloc(4);
-  part.writeInt32BE(number);
-  const key: UserKey = { vendor, user, part };
-  const before = store.timestamp(key);
-  const now = Math.min(record.timestamp, maxInstant);
-  const isKept = before !== undefined && now - before <= keptMs;
-  const bytes = isKept ? store.get(key) : undefined;
-  record.charge(Math.floor((bytes?.length ?? 0) / pointBytes));
-  const day = bytes === undefined || bytes === null ? noDay() : unpackDay(bytes);
-  const timestamp = isKept ? Math.max(before, now) : now;
+  const key = dayKey(delivery);
+  const { day, timestamp } = known(store, key, record);
+  const startMs = (delivery.day - 1) * dayMs;
+  const added = placed(points, startMs);
+  const isLate = receivedAt < day.head.receivedAt;
+  const rule = isLate ? 'missing' : isSinceLast ? 'larger' : 'newest';
+  const headOf = (arrived: ReadonlySet<AdditiveMetric>, isCut = false): DayHead => ({
+    receivedAt: Math.max(receivedAt, day.head.receivedAt),
+    zoned: earliest(day.head.zoned, points, startMs),
+    resting: latestResting(day.head.resting, added.resting, rule),
+    buckets: withBuckets(day.head.buckets, { added, arrived, rule }),
+    isCut: isCut || day.head.isCut,
+  });
 
-  const startMs = (number - 1) * dayMs;
-  const head = { ...day.head, zoned: earliest(day.head.zoned, points, startMs) };
-  let added: Iterable<PlacedPoint> = placed(points, startMs);
   if ('points' in day) {
-    addPoints(day.points, added);
+    settleMoved(day.points, added.inside, rule);
+    const arrived = addPoints(day.points, added.inside, rule);
     if (countOf(day.points) <= Math.min(maxWholeDay, limit)) {
+      const head = headOf(arrived);
       store.put(key, packDay({ head, points: day.points }));
-      return { ...head, totals: totalsOf(day.points) };
+      return { ...head, totals: totalsOf(head, sumsOf(day.points)) };
     }
-    added = placedOf(day.points);
+    const hours = new SplitDay(store, key, new Map(), { timestamp, record });
+    hours.put(byHour(day.points));
+    return written(hours, arrived);
   }
-  const known = 'points' in day ? new Map<number, HourSummary>() : day.hours;
-  const hours = new SplitDay(store, key, known, { timestamp, record });
-  hours.add(added);
-  const isCut = hours.cut(limit) || head.isCut;
-  const summaries = hours.write();
-  store.put(key, packDay({ head: { ...head, isCut }, hours: summaries }));
-  return { ...head, isCut, totals: sumOf(summaries) };
+  const hours = new SplitDay(store, key, day.hours, { timestamp, record });
+  return written(hours, hours.add(added.inside, rule));
+
+  function written(split: SplitDay, arrived: ReadonlySet<AdditiveMetric>): DayTotals {
+    const isCut = split.cut(limit);
+    const summaries = split.write();
+    const head = headOf(arrived, isCut);
+    store.put(key, packDay({ head, hours: summaries }));
+    return { ...head, totals: totalsOf(head, sumOf(summaries)) };
+  }
+}
+
+/** A day as the store holds it, whole: how its totals came about. Undefined where nothing is known. */
+export function readDay(
+  store: Pick<PointsStore, 'get' | 'timestamp'>,
+  day: Pick<DayPoints, 'vendor' | 'user_id' | 'day'>,
+): { readonly head: DayHead; readonly points: Points } | undefined {
+  const key = dayKey(day);
+  const bytes = store.get(key);
+  if (bytes === undefined || bytes === null) return undefined;
+  const found = unpackDay(bytes);
+  if (found === undefined || 'points' in found) return found;
+  const points: Points = new Map();
+  for (const minute of found.hours.keys())
+    addPoints(points, unpackHour(store.get(hourKey(key, minute)) ?? missing()), 'newest');
+  return { head: found.head, points };
+}
+
+function dayKey({ vendor, user_id: user, day }: Pick<DayPoints, 'vendor' | 'user_id' | 'day'>): UserKey {
+  const part = Buffer.alloc(4);
+  part.writeInt32BE(day);
+  return { vendor, user, part };
+}
+
+/** What is known of a day, and the newest timestamp of the records that touched it. */
+function known(
+  store: PointsStore,
+  key: UserKey,
+  record: Pick<RecordContext, 'timestamp' | 'charge'>,
+): { readonly day: StoredDay; readonly timestamp: number } {
+  const now = Math.min(record.timestamp, maxInstant);
+  const before = store.timestamp(key);
+  const bytes = before === undefined ? undefined : store.get(key);
+  record.charge(Math.floor((bytes?.length ?? 0) / pointBytes));
+  if (before === undefined || bytes === undefined || bytes === null)
+    return { day: { head: noHead, points: new Map() }, timestamp: now };
+  const day = unpackDay(bytes) ?? readInstants(store, key, { bytes, before, record });
+  const timestamp = Math.max(before, now);
+  if (now - before <= keptMs) return { day, timestamp };
+  const sums = 'points' in day ? sumsOf(day.points) : sumOf(day.hours);
+  if ('hours' in day) for (const minute of day.hours.keys()) store.delete(hourKey(key, minute));
+  return {
+    day: { head: { ...day.head, buckets: onlyTotals(day.head, sums) }, points: new Map() },
+    timestamp,
+  };
+}
+
+/** Reads a day of the layout before; its hours have no entries any more. */
+function readInstants(
+  store: PointsStore,
+  key: UserKey,
+  { bytes, before, record }: { bytes: Buffer; before: number; record: Pick<RecordContext, 'charge'> },
+): StoredDay {
+  const { head, points, hours } = unpackInstants(
+    bytes,
+    before,
+    (minute) => store.get(hourKey(key, minute)) ?? missing(),
+  );
+  record.charge(countOf(points));
+  for (const minute of hours) store.delete(hourKey(key, minute));
+  return { head, points };
 }
 
 /** The hours of a day, read as far as they are needed. */
@@ -122,33 +198,50 @@ class SplitDay {
     this.#record = record;
   }
 
-  add(points: Iterable<PlacedPoint>): void {
-    const byHour = new Map<number, PlacedPoint[]>();
-    for (const point of points) {
-      const hour = Math.floor(point.at / hourMs);
-      const some = byHour.get(hour);
-      if (some === undefined) byHour.set(hour, [point]);
-      else some.push(point);
+  /** Takes the hours of a day that was whole until now. */
+  put(hours: ReadonlyMap<number, Points>): void {
+    for (const [minute, points] of hours) this.#changed.set(minute, points);
+  }
+
+  /** As addPoints(). */
+  add(added: Points, rule: Rule): Set<AdditiveMetric> {
+    const arrived = new Set<AdditiveMetric>();
+    this.#settleMoved(added, rule);
+    for (const [minute, points] of byHour(added)) {
+      const all = this.#pointsOf(minute);
+      for (const metric of addPoints(all, points, rule)) arrived.add(metric);
+      this.#changed.set(minute, all);
     }
-    for (const [hour, some] of byHour) {
-      const all = this.#pointsOf(hour);
-      addPoints(all, some);
-      this.#changed.set(hour, all);
+    return arrived;
+  }
+
+  /** As settleMoved(), in the hours of the other offsets. */
+  #settleMoved(added: Points, rule: Rule): void {
+    const phases = new Set([...this.#hours.keys()].map((minute) => minute % 60));
+    for (const [key, series] of added) {
+      const hours = new Set<number>();
+      for (const phase of phases)
+        if (phase !== series.phase) for (const at of series.values.keys()) hours.add(hourOf(at, phase));
+      for (const minute of hours) {
+        if (!this.#hours.has(minute)) continue;
+        const points = this.#pointsOf(minute);
+        settleMoved(points, new Map([[key, series]]), rule);
+        this.#changed.set(minute, points);
+      }
     }
   }
 
   /** Drops the latest points over `limit`; answers whether there were any. */
   cut(limit: number): boolean {
-    const counts = new Map([...this.#hours].map(([hour, { count }]) => [hour, count]));
-    for (const [hour, points] of this.#changed) counts.set(hour, countOf(points));
+    const counts = new Map([...this.#hours].map(([minute, { count }]) => [minute, count]));
+    for (const [minute, points] of this.#changed) counts.set(minute, countOf(points));
     let excess = [...counts.values()].reduce((sum, count) => sum + count, 0) - limit;
     const isOver = excess > 0;
-    for (const [hour, count] of [...counts].sort(([a], [b]) => b - a)) {
+    for (const [minute, count] of [...counts].sort(([a], [b]) => b - a)) {
       if (excess <= 0) break;
-      const points =
-        count <= excess ? new Map<string, Series>() : (this.#changed.get(hour) ?? this.#pointsOf(hour));
+      const points: Points = count <= excess ? new Map<string, Series>() : this.#pointsOf(minute);
       if (points.size > 0) dropLatest(points, excess);
-      this.#changed.set(hour, points);
+      this.#changed.set(minute, points);
       excess -= count;
     }
     return isOver;
@@ -156,17 +249,17 @@ class SplitDay {
 
   /** Writes what has changed, and puts again what would expire before its day; answers the summary of each hour. */
   write(): Map<number, HourSummary> {
-    for (const [hour, points] of this.#changed) {
-      const key = hourKey(this.#key, hour);
+    for (const [minute, points] of this.#changed) {
+      const key = hourKey(this.#key, minute);
       if (points.size > 0) {
         this.#store.put(key, packHour(points), this.#timestamp);
-        this.#hours.set(hour, { count: countOf(points), totals: totalsOf(points) });
-      } else if (this.#hours.delete(hour)) {
+        this.#hours.set(minute, { count: countOf(points), sums: sumsOf(points) });
+      } else if (this.#hours.delete(minute)) {
         this.#store.delete(key);
       }
     }
-    for (const hour of this.#hours.keys()) {
-      const key = hourKey(this.#key, hour);
+    for (const minute of this.#hours.keys()) {
+      const key = hourKey(this.#key, minute);
       const timestamp = this.#store.timestamp(key) ?? missing();
       if (timestamp < this.#timestamp - keptMs)
         this.#store.put(key, this.#store.get(key) ?? missing(), this.#timestamp);
@@ -174,21 +267,21 @@ class SplitDay {
     return new Map([...this.#hours].sort(([a], [b]) => a - b));
   }
 
-  #pointsOf(hour: number): Points {
-    const count = this.#hours.get(hour)?.count;
+  #pointsOf(minute: number): Points {
+    const changed = this.#changed.get(minute);
+    if (changed !== undefined) return changed;
+    const count = this.#hours.get(minute)?.count;
     if (count === undefined) return new Map();
     this.#record.charge(count);
-    return unpackHour(this.#store.get(hourKey(this.#key, hour)) ?? missing());
+    return unpackHour(this.#store.get(hourKey(this.#key, minute)) ?? missing());
   }
 }
 
-const hourMs = 3_600_000;
-
-/** The hour's number counts from where the instants of its points do. */
-function hourKey({ vendor, user, part }: UserKey, hour: number): UserKey {
+/** The key of the hour that begins at a minute, from where the instants of points count. */
+function hourKey({ vendor, user, part }: UserKey, minute: number): UserKey {
   const longer = Buffer.alloc(part.length + 2);
   part.copy(longer);
-  longer.writeUInt16BE(hour * 60, part.length);
+  longer.writeUInt16BE(minute, part.length);
   return { vendor, user, part: longer };
 }
 
@@ -197,12 +290,60 @@ function missing(): never {
   throw new StreamsError('INVARIANT', 'the store of points lacks an hour that the entry of its day names');
 }
 
-function sumOf(hours: ReadonlyMap<number, HourSummary>): Totals {
-  const all: Totals = {};
-  for (const { totals } of hours.values())
-    for (const [metric, total] of Object.entries(totals) as [keyof Totals, number][])
-      all[metric] = isLatest(metric) ? total : (all[metric] ?? 0) + total;
+function sumOf(hours: ReadonlyMap<number, HourSummary>): Sums {
+  const sums: Sums = {};
+  for (const metric of additiveMetrics) {
+    const ofHours = new Map<number, number>();
+    for (const [minute, { sums: of }] of hours) {
+      const sum = of[metric];
+      if (sum !== undefined) ofHours.set(minute, sum);
+    }
+    if (ofHours.size > 0) sums[metric] = sumInOrder(ofHours);
+  }
+  return sums;
+}
+
+function totalsOf({ buckets }: DayHead, sums: Sums): Sums {
+  const totals: Sums = {};
+  for (const metric of additiveMetrics) {
+    const total = dayTotal(buckets.get(metric), sums[metric]);
+    if (total !== undefined) totals[metric] = total;
+  }
+  return totals;
+}
+
+/** What is left of a day whose points are forgotten. */
+function onlyTotals(head: DayHead, sums: Sums): Map<AdditiveMetric, DayBucket> {
+  const totals = Object.entries(totalsOf(head, sums)) as [AdditiveMetric, number][];
+  return new Map(totals.map(([metric, value]) => [metric, { value, isAlone: false }]));
+}
+
+/** The buckets of the day itself; one of them counts alone until something of its metric arrives inside it. */
+function withBuckets(
+  buckets: DayHead['buckets'],
+  { added, arrived, rule }: { added: Delivered; arrived: ReadonlySet<AdditiveMetric>; rule: Rule },
+): Map<AdditiveMetric, DayBucket> {
+  const all = new Map(buckets);
+  for (const metric of arrived) {
+    const bucket = all.get(metric);
+    if (bucket?.isAlone === true) all.set(metric, { ...bucket, isAlone: false });
+  }
+  for (const [metric, { value, isAlone }] of added.buckets) {
+    const before = all.get(metric)?.value;
+    if (before !== undefined && isKept(before, value, rule)) continue;
+    all.set(metric, { value, isAlone: isAlone && rule === 'newest' });
+  }
   return all;
+}
+
+/** Points of the resting heart rate differ by instant alone; the newest delivery replaces, and the latest counts. */
+function latestResting(
+  before: DayHead['resting'],
+  added: DayHead['resting'],
+  rule: Rule,
+): DayHead['resting'] {
+  if (before === null || added === null) return before ?? added;
+  return added.at > before.at || (added.at === before.at && rule !== 'missing') ? added : before;
 }
 
 /** The earliest zoned point: of two offsets at one instant the smaller, so that the order of arrival does not matter. */
