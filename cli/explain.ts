@@ -18,7 +18,7 @@ const variables = { TRIGGER_RULES_FILE, TOPIC_PREFIX };
 
 const description = `Show what the topology makes of a payload: its events field by field, with the origin of each field, triggers and topic, or why there is no event. Runs the topology itself, with its state, and needs no running stack. Exits with 0 even when there is no event.
 
-The file holds one payload as it would be posted. For oura and whoop it may be a document in its envelope {"notification":…,"resource":…}. It may also hold JSON lines, each a delivery {"body":…,"headers":{…}}; they run in order. A body is JSON, or a string of the exact bytes.
+The file holds one payload as it would be posted. For oura and whoop it may be a document in its envelope {"notification":…,"resource":…}. It may also hold deliveries {"body":…,"headers":{…}}, as JSON lines or as the list "deliveries" of one object; they run in order. A body is JSON, or a string of the exact bytes.
 
 An envelope counts as appended by the collector unless its headers name another scheme. The time of receipt is the header received_at (epoch ms), else now.`;
 
@@ -75,7 +75,7 @@ interface Request {
 /** Reads one payload, or one delivery a line. @throws InvalidArgumentError when only some of the lines are deliveries. */
 export function deliveriesOf(input: Buffer): Request[] {
   const whole = parseJson(input);
-  if (whole.ok) return [requestOf(whole.value) ?? { body: input, headers: {} }];
+  if (whole.ok) return listedIn(whole.value) ?? [requestOf(whole.value) ?? { body: input, headers: {} }];
   const lines = input
     .toString('utf8')
     .split(/\r?\n/)
@@ -86,12 +86,26 @@ export function deliveriesOf(input: Buffer): Request[] {
   });
   if (requests.every((request) => request === undefined)) return [{ body: input, headers: {} }];
   return requests.map((request, at) => {
-    if (request === undefined)
-      throw new InvalidArgumentError(
-        `delivery ${at + 1} of the file is not a JSON object with exactly the keys body and headers`,
-      );
+    if (request === undefined) throw notDelivery(at);
     return request;
   });
+}
+
+/** The requests of `{"deliveries":[…]}`, of which each has a body; undefined for anything else. */
+function listedIn(value: unknown): Request[] | undefined {
+  if (!isObject(value) || Object.keys(value).join() !== 'deliveries' || !Array.isArray(value['deliveries']))
+    return undefined;
+  return value['deliveries'].map((delivery: unknown, at) => {
+    const request = isObject(delivery) ? requestOf({ headers: {}, ...delivery }) : undefined;
+    if (request === undefined) throw notDelivery(at);
+    return request;
+  });
+}
+
+function notDelivery(at: number): InvalidArgumentError {
+  return new InvalidArgumentError(
+    `delivery ${at + 1} of the file is not a JSON object with exactly the keys body and headers`,
+  );
 }
 
 function requestOf(value: unknown): Request | undefined {

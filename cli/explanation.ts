@@ -2,14 +2,16 @@ import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { errorHeader } from '../streams/index.ts';
 import { headersAsText, withInstantsAsText, type Explained, type Explanation } from '../topology/explain.ts';
 import { headerText } from '../schemas/raw-record.ts';
+import type { HourParts, TotalParts } from '../topology/total-parts.ts';
 
 /** Formats an explanation as JSON lines, one per output record. */
 export function asJsonLines({ outputs }: Explanation): string {
   return outputs
-    .map(({ record, event }) => {
+    .map(({ record, event, totals }) => {
       const value = event === undefined ? (record.value?.toString() ?? null) : withInstantsAsText(event);
       const { topic, key, headers } = record;
-      return `${JSON.stringify({ topic, key: key?.toString() ?? null, headers: headersAsText(headers), value })}\n`;
+      const line = { topic, key: key?.toString() ?? null, headers: headersAsText(headers), value };
+      return `${JSON.stringify(totals === undefined ? line : { ...line, totals })}\n`;
     })
     .join('');
 }
@@ -36,6 +38,8 @@ export function asText({ topic, offset, delivery, outputs, dropped }: Explanatio
 const meanings: Readonly<Record<string, string>> = {
   notification:
     'a notification that names an object and carries no measurement; the object must still be fetched',
+  pending: 'a notice of data that lies elsewhere and must still be fetched',
+  bucket_too_long: 'an export by weeks or longer, which says nothing of a day',
   control: 'a notice about a connection or a request, without data',
   unknown: 'a type that the bridge does not read, or an envelope that the collector did not write',
   no_measurement: 'it holds no measurement that an event carries',
@@ -72,7 +76,7 @@ const otherwise: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
   revision: 'header received_at, or the last revision if that is higher',
 };
 
-function eventLines({ record, origins }: Explained, event: BiometricEvent): string[] {
+function eventLines({ record, origins, totals = [] }: Explained, event: BiometricEvent): string[] {
   const { triggers, activity_data, ...fields } = withInstantsAsText(event) as Record<string, unknown> &
     Pick<BiometricEvent, 'triggers' | 'activity_data'>;
   const rows: [string, string, string][] = [];
@@ -99,10 +103,44 @@ function eventLines({ record, origins }: Explained, event: BiometricEvent): stri
     ...rows.map(([name, value, origin]) =>
       `    ${name.padEnd(widths[0] ?? 0)}  ${origin === '' ? value : `${value.padEnd(Math.min(widths[1] ?? 0, 40))}  ${origin}`}`.trimEnd(),
     ),
+    ...totals.flatMap(totalLines),
     ...triggers.map(
       ({ type, severity, metric, value, threshold, recommendation, alert_id, first }) =>
         `    trigger ${type} (${severity}): ${metric} ${value} is below ${threshold}; ${recommendation}; alert ${alert_id}, ${first ? 'for the first time' : 'raised before'}`,
     ),
     ...(triggers.length === 0 ? ['    no trigger'] : []),
   ];
+}
+
+/** How a day's total came about. */
+function totalLines({ metric, total, bucket, hours }: TotalParts): string[] {
+  const sum = hours.reduce((all, hour) => all + hour.total, 0);
+  const ofHours = `the sum of its hours, ${rounded(sum)}`;
+  const what =
+    bucket === null
+      ? ofHours
+      : bucket.isAlone
+        ? `the bucket of the day alone, which arrived after everything inside it${hours.length > 0 ? `; ${ofHours}` : ''}`
+        : hours.length === 0
+          ? 'the bucket of the day'
+          : `the larger of the bucket of the day, ${rounded(bucket.value)}, and ${ofHours}`;
+  return [`    total ${metric} ${rounded(total)}: ${what}`, ...hours.map(hourLine)];
+}
+
+function hourLine({ begins, total, bucket, minutes, sources }: HourParts): string {
+  const isMerged = sources.some((source) => source.isMerged);
+  const rule = isMerged ? 'the larger at each instant counts' : 'the largest counts';
+  const samples = sources.map(({ source, sum }) => `${source === '' ? 'no source' : source} ${rounded(sum)}`);
+  const parts = [
+    ...(bucket === null ? [] : [`bucket ${rounded(bucket.value)}${bucket.isAlone ? ', alone' : ''}`]),
+    ...(minutes === null ? [] : [`minutes ${rounded(minutes)}`]),
+    ...(samples.length === 0
+      ? []
+      : [`samples of ${samples.join(', ')}${samples.length > 1 ? `: ${rule}` : ''}`]),
+  ];
+  return `      ${begins} ${rounded(total)}: ${parts.join('; ')}`;
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1e3) / 1e3;
 }

@@ -64,7 +64,7 @@ function activity(totals: Sums): Partial<Record<ActivityMetric, number>> {
   return values;
 }
 
-const allSums = 'the sum over all points seen of the day, of';
+const allSums = 'the total over all points seen of the day, of';
 /** The origins of a day's totals. */
 export const dailyOrigins: Origins = {
   at: 'data.metrics',

@@ -4,11 +4,18 @@ import { createDecoder, createEncoder } from '../schemas/codec.ts';
 import { version } from '../process/version.ts';
 import { biometrics } from './biometrics.ts';
 import { dailyOrigins } from './daily-totals.ts';
+import type { DayPoints } from '../vendors/day-points.ts';
+import { userKey } from './packed.ts';
+import { readDay } from './stored-day.ts';
+import { totalParts, type TotalParts } from './total-parts.ts';
 import { buildId } from './headers.ts';
 import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
 import type { Origins, Reading } from '../vendors/reading.ts';
 import {
+  Dropped,
+  Partly,
+  Rejected,
   TopologyTestDriver,
   writeOnly,
   type Headers,
@@ -47,6 +54,8 @@ export interface Explained {
   readonly event: BiometricEvent | undefined;
   /** The origins of the event's fields; undefined for a dead letter. */
   readonly origins: Origins | undefined;
+  /** How the totals of a day came about; undefined for anything else. */
+  readonly totals: readonly TotalParts[] | undefined;
 }
 
 /** No registry is involved: any id will do, the bytes after it are the same. */
@@ -72,6 +81,7 @@ export async function explain(
   });
   const topic = topics.raw[vendor];
   const explanations: Explanation[] = [];
+  const seen: DayPoints[] = [];
   for (const [at, delivery] of deliveries.entries()) {
     const { key, body: value, headers, receivedAt: timestamp } = delivery;
     const before = new Map(driver.dropped);
@@ -79,7 +89,8 @@ export async function explain(
     const offset = BigInt(at);
     const charge = (): void => undefined;
     const context = { topic, partition: 0, offset, timestamp, key: key.toString(), headers, charge };
-    const readings = readingsOf(topics, delivery, context);
+    const values = valuesOf(topics, delivery, context);
+    seen.push(...values.filter((value): value is DayPoints => 'points' in value));
     explanations.push({
       delivery,
       topic,
@@ -89,9 +100,18 @@ export async function explain(
           record.topic === topics.deadLetters || record.value === null
             ? undefined
             : decoder.decode(record.value);
-        const reading = readings.find(({ resource_id }) => resource_id === event?.resource_id);
-        const isTotal = event?.device_type === 'healthkit' && event.kind === 'daily';
-        return { record, event, origins: isTotal ? dailyOrigins : reading?.origins };
+        const day = values.find(
+          (value): value is DayPoints => 'points' in value && event?.resource_id === `daily:${value.date}`,
+        );
+        const reading = values.find(
+          (value): value is Reading => 'resource_id' in value && value.resource_id === event?.resource_id,
+        );
+        return {
+          record,
+          event,
+          origins: day === undefined ? reading?.origins : dailyOrigins,
+          totals: day === undefined ? undefined : totalsOf(driver, day, seen),
+        };
       }),
       dropped: new Map(
         [...driver.dropped]
@@ -103,18 +123,27 @@ export async function explain(
   return explanations;
 }
 
-function readingsOf(
+function valuesOf(
   topics: TopicNames<VendorName>,
   { body }: Delivery,
   context: RecordContext,
-): readonly Reading[] {
+): readonly (Reading | DayPoints)[] {
   try {
     const made = normalize(topics)(rawPayload.deserialize(body), context);
-    return Array.isArray(made) ? made.filter((value): value is Reading => !('points' in value)) : [];
+    if (made instanceof Dropped || made instanceof Rejected) return [];
+    return made instanceof Partly ? [...made.values] : made;
   } catch {
     // The dead letter names the reason.
     return [];
   }
+}
+
+function totalsOf(driver: TopologyTestDriver, day: DayPoints, seen: readonly DayPoints[]): TotalParts[] {
+  const entries = new Map(
+    driver.storeEntries('points').map(([key, value]) => [key.toString('latin1'), value]),
+  );
+  const found = readDay((key) => entries.get(userKey.serialize(key)?.toString('latin1') ?? ''), day);
+  return found === undefined ? [] : totalParts(found, seen);
 }
 
 /** The headers of an output as text, null where one has no value; a repeated one is a list. */

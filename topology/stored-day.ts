@@ -24,6 +24,7 @@ import {
   isKept,
   placed,
   pointBytes,
+  seriesOf,
   settleMoved,
   type AdditiveMetric,
   type DayBucket,
@@ -114,19 +115,27 @@ export function addToDay(
   }
 }
 
-/** A day as the store holds it, whole: how its totals came about. Undefined where nothing is known. */
+/**
+ * A day as the store holds it: how its totals came about. Undefined where nothing is known.
+ * @param get - the value of a key.
+ */
 export function readDay(
-  store: Pick<PointsStore, 'get' | 'timestamp'>,
+  get: (key: UserKey) => Buffer | undefined,
   day: Pick<DayPoints, 'vendor' | 'user_id' | 'day'>,
 ): { readonly head: DayHead; readonly points: Points } | undefined {
   const key = dayKey(day);
-  const bytes = store.get(key);
-  if (bytes === undefined || bytes === null) return undefined;
-  const found = unpackDay(bytes);
+  const bytes = get(key);
+  const found = bytes === undefined ? undefined : unpackDay(bytes);
   if (found === undefined || 'points' in found) return found;
   const points: Points = new Map();
-  for (const minute of found.hours.keys())
-    addPoints(points, unpackHour(store.get(hourKey(key, minute)) ?? missing()), 'newest');
+  for (const minute of found.hours.keys()) {
+    const hour = unpackHour(get(hourKey(key, minute)) ?? missing());
+    for (const { values, alone, ...of } of hour.values()) {
+      const series = seriesOf(points, of);
+      for (const [at, value] of values) series.values.set(at, value);
+      for (const at of alone) series.alone.add(at);
+    }
+  }
   return { head: found.head, points };
 }
 
