@@ -7,12 +7,12 @@ export type Sums = Partial<Record<AdditiveMetric, number>>;
 export interface Hour {
   bucket: DayBucket | undefined;
   /** By the instant at which the minute begins, ms. */
-  readonly minutes: Map<number, number>;
+  minutes: ReadonlyMap<number, number>;
   readonly sources: {
     /** The short hash of the source's name. */
     readonly source: Buffer;
     readonly isMerged: boolean;
-    readonly values: Map<number, number>;
+    readonly values: ReadonlyMap<number, number>;
   }[];
 }
 
@@ -34,27 +34,43 @@ export function hoursOf(points: Points): Map<AdditiveMetric, Map<number, Hour>> 
     let hours = all.get(metric);
     if (hours === undefined) all.set(metric, (hours = new Map<number, Hour>()));
     // Hours of another phase are other hours, so each series is a source of its own in an hour.
-    const samples = new Map<number, Map<number, number>>();
-    for (const [at, value] of values) {
-      const minute = hourOf(at, phase);
+    for (const [minute, ofHour] of valuesByHour(values, phase)) {
       let hour = hours.get(minute);
       if (hour === undefined)
-        hours.set(minute, (hour = { bucket: undefined, minutes: new Map(), sources: [] }));
-      if (length === 'hour') {
-        hour.bucket = { value, isAlone: alone.has(at) };
-      } else if (length === 'minute') {
-        hour.minutes.set(at, value);
-      } else {
-        let ofHour = samples.get(minute);
-        if (ofHour === undefined) {
-          samples.set(minute, (ofHour = new Map<number, number>()));
-          hour.sources.push({ source, isMerged, values: ofHour });
-        }
-        ofHour.set(at, value);
-      }
+        hours.set(minute, (hour = { bucket: undefined, minutes: noValues, sources: [] }));
+      if (length === 'sample') hour.sources.push({ source, isMerged, values: ofHour });
+      else if (length === 'minute') hour.minutes = ofHour;
+      else for (const [at, value] of ofHour) hour.bucket = { value, isAlone: alone?.has(at) === true };
     }
   }
   return all;
+}
+
+const noValues: ReadonlyMap<number, number> = new Map();
+
+/** Values by the minute at which their local hour begins. Those of one hour, as of a divided day, are not copied. */
+function valuesByHour(
+  values: ReadonlyMap<number, number>,
+  phase: number,
+): ReadonlyMap<number, ReadonlyMap<number, number>> {
+  const hours = new Map<number, Map<number, number>>();
+  let first: number | undefined;
+  let isOne = true;
+  for (const at of values.keys()) {
+    const minute = hourOf(at, phase);
+    first ??= minute;
+    if (minute === first) continue;
+    isOne = false;
+    break;
+  }
+  if (isOne) return new Map(first === undefined ? [] : [[first, values]]);
+  for (const [at, value] of values) {
+    const minute = hourOf(at, phase);
+    let hour = hours.get(minute);
+    if (hour === undefined) hours.set(minute, (hour = new Map<number, number>()));
+    hour.set(at, value);
+  }
+  return hours;
 }
 
 /**
@@ -65,19 +81,23 @@ export function hoursOf(points: Points): Map<AdditiveMetric, Map<number, Hour>> 
  * merged sources, its sources tell different parts: the largest value at each instant counts.
  */
 export function hourTotal({ bucket, minutes, sources }: Hour): HourTotal {
-  const ofSources = sources.map(({ source, isMerged, values }) => {
-    const loose = minutes.size === 0 ? values : withoutMinutes(values, minutes);
-    return { source, isMerged, values: loose, sum: sumInOrder(loose) };
-  });
-  const some = ofSources.filter(({ values }) => values.size > 0);
-  const samples = some.some(({ isMerged }) => isMerged)
-    ? sumInOrder(largestOf(some))
-    : some.reduce((largest, { sum }) => Math.max(largest, sum), 0);
+  const loose: { source: Buffer; isMerged: boolean; values: ReadonlyMap<number, number>; sum: number }[] = [];
+  let isMerged = false;
+  let largest = 0;
+  for (const { source, isMerged: isOfSeveral, values: all } of sources) {
+    const values = minutes.size === 0 ? all : withoutMinutes(all, minutes);
+    if (values.size === 0) continue;
+    const sum = sumInOrder(values);
+    loose.push({ source, isMerged: isOfSeveral, values, sum });
+    isMerged ||= isOfSeveral;
+    largest = Math.max(largest, sum);
+  }
+  const samples = isMerged && loose.length > 1 ? sumInOrder(largestOf(loose)) : largest;
   const ofMinutes = sumInOrder(minutes);
   const inside = ofMinutes + samples;
   const total =
     bucket === undefined ? inside : bucket.isAlone ? bucket.value : Math.max(bucket.value, inside);
-  return { bucket, minutes: ofMinutes, sources: some, samples, total };
+  return { bucket, minutes: ofMinutes, sources: loose, samples, total };
 }
 
 /** The sums of all hours of points. */

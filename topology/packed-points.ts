@@ -24,8 +24,8 @@ export interface Series {
   isMerged: boolean;
   /** By instant, in ms since 24 hours before their day's start by UTC; of a bucket, the instant at which it begins. */
   readonly values: Map<number, number>;
-  /** The hour buckets that count alone, whatever lies inside them. */
-  readonly alone: Set<number>;
+  /** The hour buckets that count alone, whatever lies inside them; undefined while there is none. */
+  alone: Set<number> | undefined;
 }
 
 /** Amounts inside a day, or inside an hour of it, by seriesKey(). */
@@ -50,10 +50,15 @@ export function seriesOf(points: Points, of: Omit<Series, 'values' | 'alone'>): 
   let series = points.get(key);
   if (series === undefined) {
     const { metric, length, phase, source, isMerged } = of;
-    series = { metric, length, phase, source, isMerged, values: new Map(), alone: new Set() };
+    series = { metric, length, phase, source, isMerged, values: new Map(), alone: undefined };
     points.set(key, series);
   }
   return series;
+}
+
+/** Lets an hour bucket of a series count alone. */
+export function addAlone(series: Series, at: number): void {
+  (series.alone ??= new Set()).add(at);
 }
 
 /** The points of one payload, placed in their day. */
@@ -103,7 +108,7 @@ export function placed(points: readonly Point[], startMs: number): Delivered {
         last = point;
       }
       series.values.set(at, value);
-      if (isNamed && length === 'hour') series.alone.add(at);
+      if (isNamed && length === 'hour') addAlone(series, at);
     }
   }
   return { inside, buckets, resting };
@@ -161,10 +166,10 @@ export function addPoints(points: Points, added: Points, rule: Rule): Set<Additi
       // What is late was received before the buckets that count alone.
       if (rule === 'missing') continue;
       arrived.add(series.metric);
-      buckets?.alone.delete(hourOf(at, series.phase) * minuteMs);
+      buckets?.alone?.delete(hourOf(at, series.phase) * minuteMs);
       if (series.length !== 'hour') continue;
-      if (rule === 'newest' && series.alone.has(at)) known.alone.add(at);
-      else known.alone.delete(at);
+      if (rule === 'newest' && series.alone?.has(at) === true) addAlone(known, at);
+      else known.alone?.delete(at);
     }
   }
   return arrived;
@@ -173,7 +178,7 @@ export function addPoints(points: Points, added: Points, rule: Rule): Set<Additi
 /** The hour buckets around a series, if there are any that count alone. */
 function hourBuckets(points: Points, { metric, phase }: Series): Series | undefined {
   const buckets = points.get(seriesKey({ metric, length: 'hour', phase, source: noSource }));
-  return buckets === undefined || buckets.alone.size === 0 ? undefined : buckets;
+  return buckets?.alone === undefined ? undefined : buckets;
 }
 
 /**
@@ -221,7 +226,7 @@ export function byHour(points: Points): Map<number, Points> {
         some = seriesOf(inHour, series);
       }
       some.values.set(at, value);
-      if (series.alone.has(at)) some.alone.add(at);
+      if (series.alone?.has(at) === true) addAlone(some, at);
     }
   }
   return hours;
@@ -239,7 +244,7 @@ export function dropLatest(points: Points, count: number): void {
   all.sort((a, b) => a.at - b.at || (a.key < b.key ? -1 : 1));
   for (const { at, key } of all.slice(all.length - count)) {
     points.get(key)?.values.delete(at);
-    points.get(key)?.alone.delete(at);
+    points.get(key)?.alone?.delete(at);
   }
   for (const [key, { values }] of points) if (values.size === 0) points.delete(key);
 }
@@ -260,43 +265,46 @@ const kinds = ['sample', 'merged sample', 'minute', 'hour', 'lone hour'] as cons
 
 /** The points as bytes, behind `headBytes` bytes that the caller fills. */
 export function packPoints(points: Points, headBytes: number): Buffer {
-  const parts = [...points.values()].flatMap(packedParts);
-  const count = parts.reduce((sum, { values }) => sum + values.length, 0);
-  const bytes = Buffer.allocUnsafe(headBytes + parts.length * seriesBytes + count * pointBytes);
+  let length = headBytes;
+  for (const { values, alone } of points.values())
+    length += (alone === undefined ? 1 : 2) * seriesBytes + values.size * pointBytes;
+  const bytes = Buffer.allocUnsafe(length);
   let at = headBytes;
-  for (const { series, kind, values } of parts) {
-    bytes[at] = pointMetrics.indexOf(series.metric);
-    bytes[at + 1] = kinds.indexOf(kind);
-    bytes[at + 2] = series.phase;
-    series.source.copy(bytes, at + 3, 0, hashBytes);
-    bytes.writeUInt32BE(values.length, at + 3 + hashBytes);
-    at += seriesBytes;
-    for (const [instant, value] of values) {
-      bytes.writeUInt32BE(instant, at);
-      bytes.writeDoubleBE(value, at + 4);
-      at += pointBytes;
+  for (const series of points.values()) {
+    const { length: of, isMerged, values, alone } = series;
+    const kind = of === 'sample' && isMerged ? 'merged sample' : of;
+    if (alone === undefined) {
+      at = writeSeries(bytes, at, series, kind, values);
+    } else {
+      // The hour buckets that count alone are a series of their own.
+      const [lone, others] = [new Map<number, number>(), new Map<number, number>()];
+      for (const [instant, value] of values) (alone.has(instant) ? lone : others).set(instant, value);
+      at = writeSeries(bytes, at, series, kind, others);
+      at = writeSeries(bytes, at, series, 'lone hour', lone);
     }
   }
   return bytes;
 }
 
-interface PackedPart {
-  readonly series: Series;
-  readonly kind: (typeof kinds)[number];
-  readonly values: readonly [number, number][];
-}
-
-/** A series as it is stored: the hour buckets that count alone are one of their own. */
-function packedParts(series: Series): PackedPart[] {
-  const { length, isMerged, alone } = series;
-  const values = [...series.values];
-  if (alone.size === 0)
-    return [{ series, kind: length === 'sample' && isMerged ? 'merged sample' : length, values }];
-  const parts: PackedPart[] = [
-    { series, kind: 'hour', values: values.filter(([at]) => !alone.has(at)) },
-    { series, kind: 'lone hour', values: values.filter(([at]) => alone.has(at)) },
-  ];
-  return parts.filter((part) => part.values.length > 0);
+/** Writes a series at `at`; answers where it ends. */
+function writeSeries(
+  bytes: Buffer,
+  at: number,
+  { metric, phase, source }: Series,
+  kind: (typeof kinds)[number],
+  values: ReadonlyMap<number, number>,
+): number {
+  bytes[at] = pointMetrics.indexOf(metric);
+  bytes[at + 1] = kinds.indexOf(kind);
+  bytes[at + 2] = phase;
+  source.copy(bytes, at + 3, 0, hashBytes);
+  bytes.writeUInt32BE(values.size, at + 3 + hashBytes);
+  let next = at + seriesBytes;
+  for (const [instant, value] of values) {
+    bytes.writeUInt32BE(instant, next);
+    next = bytes.writeDoubleBE(value, next + 4);
+  }
+  return next;
 }
 
 /** Reads points from `start` on; undefined when the bytes are none. */
@@ -308,7 +316,7 @@ export function unpackPoints(bytes: Buffer, start: number): Points | undefined {
     const metric = pointMetrics[bytes[at] ?? 0];
     const kind = kinds[bytes[at + 1] ?? 0];
     if (metric === undefined || metric === 'resting_heart_rate' || kind === undefined) return undefined;
-    const { values, alone } = seriesOf(points, {
+    const series = seriesOf(points, {
       metric,
       length: kind === 'lone hour' ? 'hour' : kind === 'merged sample' ? 'sample' : kind,
       phase: bytes[at + 2] ?? 0,
@@ -321,8 +329,8 @@ export function unpackPoints(bytes: Buffer, start: number): Points | undefined {
     if (end > bytes.length) return undefined;
     for (; at < end; at += pointBytes) {
       const instant = bytes.readUInt32BE(at);
-      values.set(instant, bytes.readDoubleBE(at + 4));
-      if (kind === 'lone hour') alone.add(instant);
+      series.values.set(instant, bytes.readDoubleBE(at + 4));
+      if (kind === 'lone hour') addAlone(series, instant);
     }
   }
   return points;

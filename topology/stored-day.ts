@@ -15,6 +15,7 @@ import {
 } from './packed-day.ts';
 import { unpackInstants } from './packed-instants.ts';
 import {
+  addAlone,
   additiveMetrics,
   addPoints,
   byHour,
@@ -58,6 +59,9 @@ export const maxWholeDay = 1_024;
 /** The most points kept of a day: one per second makes 86,400 of a metric. */
 export const maxDayPoints = 150_000;
 
+/** The work of a series, in addition to that of its points. */
+const seriesUnits = 4;
+
 /** What all points seen of a day make. */
 export interface DayTotals extends DayHead {
   readonly totals: Sums;
@@ -81,6 +85,7 @@ export function addToDay(
   const { day, timestamp } = known(store, key, record);
   const startMs = (delivery.day - 1) * dayMs;
   const added = placed(points, startMs);
+  record.charge(seriesUnits * added.inside.size);
   const isLate = receivedAt < day.head.receivedAt;
   const rule = isLate ? 'missing' : isSinceLast ? 'larger' : 'newest';
   const headOf = (arrived: ReadonlySet<AdditiveMetric>, isCut = false): DayHead => ({
@@ -133,7 +138,7 @@ export function readDay(
     for (const { values, alone, ...of } of hour.values()) {
       const series = seriesOf(points, of);
       for (const [at, value] of values) series.values.set(at, value);
-      for (const at of alone) series.alone.add(at);
+      for (const at of alone ?? []) addAlone(series, at);
     }
   }
   return { head: found.head, points };
@@ -282,7 +287,9 @@ class SplitDay {
     const count = this.#hours.get(minute)?.count;
     if (count === undefined) return new Map();
     this.#record.charge(count);
-    return unpackHour(this.#store.get(hourKey(this.#key, minute)) ?? missing());
+    const points = unpackHour(this.#store.get(hourKey(this.#key, minute)) ?? missing());
+    this.#record.charge(seriesUnits * points.size);
+    return points;
   }
 }
 

@@ -213,13 +213,15 @@ test('deliveries of one length that only grow end in the same totals, in whateve
   );
 });
 
-// A minute's bucket stands for the samples in it, whatever it is.
-const noMinutes = delivery.filter(({ length }) => length !== 'minute');
+// A minute's bucket stands for the samples in it, whatever it is; and a sample that is told with another offset moves to
+// another hour, where it may not count.
+const atHome = delivery.map((one): Delivery => ({ ...one, offsetMinutes: 0 }));
+const noMinutes = atHome.filter(({ length }) => length !== 'minute');
 
 test('what is late replaces nothing, and what covers only the time since the last sync lowers nothing', () => {
   fc.assert(
     fc.property(
-      fc.array(delivery, { minLength: 1, maxLength: 5 }),
+      fc.array(atHome, { minLength: 1, maxLength: 5 }),
       noMinutes,
       fc.boolean(),
       (before, last, isLate) => {
