@@ -5,7 +5,7 @@ import { headerText, isHashKey, type RawRecord } from '../../schemas/raw-record.
 import { drop, partly, reject, type Dropped, type Partly, type Rejected } from '../outcome.ts';
 import { readingOf, noMeasurements, type Reading } from '../reading.ts';
 import { badDate, noList, noUnit, wrongType, type Fault } from './fault.ts';
-import { aggregationOf, isSinceLast } from './lengths.ts';
+import { aggregationOf, isSinceLast, type Aggregation } from './lengths.ts';
 import { parseLocalInstant, type LocalInstant } from './local-instant.ts';
 import { conversionOf, exportedMetrics, type ExportedMetric } from './metrics.ts';
 import { PointsOfPayload } from './points.ts';
@@ -43,7 +43,8 @@ export function normalizeHealthkit(
   const isTooLong = read.aggregation === 'long' && isPresent(metrics);
   if (!isTooLong) read.metrics(metrics);
   read.workouts(workouts);
-  const { values, fault } = read;
+  const { fault } = read;
+  const values = read.values();
   if (fault !== null) {
     const message = `${fault.path} ${fault.what}`;
     return values.length > 0 ? partly(values, message) : reject(fault.code, message);
@@ -62,7 +63,7 @@ function userOfKey(key: string | null): string | null {
 /** Reads the parts of one export. */
 class ExportReader {
   /** What the delivery says of its points. */
-  readonly aggregation;
+  readonly aggregation: Aggregation;
   /** The first thing that could not be read. */
   fault: Fault | null = null;
   isOutOfRange = false;
@@ -83,7 +84,7 @@ class ExportReader {
   }
 
   /** What has been read, in order. */
-  get values(): (Reading | DayPoints)[] {
+  values(): (Reading | DayPoints)[] {
     const { vendor, receivedAt, headers } = this.#record;
     const days = this.#points.days(this.aggregation, {
       vendor,

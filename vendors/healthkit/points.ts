@@ -17,8 +17,7 @@ export class PointsOfPayload {
 
   /** @param value - null where it is out of range. */
   add(metric: PointMetric, instant: LocalInstant, source: string, value: number | null): void {
-    let series = this.#series.get(metric);
-    if (series === undefined) this.#series.set(metric, (series = { instants: [], sources: [], values: [] }));
+    const series = known(this.#series, metric, () => ({ instants: [], sources: [], values: [] }));
     series.instants.push(instant);
     series.sources.push(source);
     series.values.push(value);
@@ -26,94 +25,106 @@ export class PointsOfPayload {
 
   /** The points by day, the earliest first: of one that occurs twice, the larger. */
   days(aggregation: Aggregation, of: Omit<DayPoints, 'date' | 'day' | 'points'>): DayPoints[] {
-    const days = new Map<number, { readonly date: string; readonly points: Point[] }>();
-    for (const [metric, { instants, sources, values }] of this.#series) {
-      // A heart rate is no amount, and all devices measure the same heart.
-      const isAmount = metric !== 'resting_heart_rate';
-      const { length, isNamed }: MetricLength = isAmount
-        ? lengthOf(instants, aggregation)
-        : { length: 'sample', isNamed: false };
-      const hasSources = isAmount && length === 'sample';
-      const placed = new Map<number, LargestPoints>();
-      let [number, largest]: [number, LargestPoints | undefined] = [NaN, undefined];
-      for (const [at, instant] of instants.entries()) {
-        const value = values[at] ?? null;
-        if (value === null) continue;
-        // Points are in the order of time, nearly always.
-        if (instant.day !== number || largest === undefined) {
-          number = instant.day;
-          largest = placed.get(number);
-          if (largest === undefined) {
-            let day = days.get(number);
-            if (day === undefined) days.set(number, (day = { date: instant.date, points: [] }));
-            placed.set(number, (largest = new LargestPoints(day.points, number, length)));
-          }
-        }
-        largest.put({
-          metric,
-          length,
-          epochMs: beginOf(instant, length),
-          offsetMinutes: instant.offsetMinutes,
-          source: hasSources ? (sources[at] ?? '') : '',
-          value,
-          isNamed,
-        });
-      }
-    }
+    const days = new Map<number, PointsOfDay>();
+    for (const [metric, series] of this.#series) place(metric, series, aggregation, days);
     return [...days]
       .sort(([a], [b]) => a - b)
       .map(([day, { date, points }]) => ({ ...of, date, day, points }));
   }
 }
 
+interface PointsOfDay {
+  readonly date: string;
+  readonly points: Point[];
+}
+
+/** A heart rate is no amount of anything, whatever the delivery names. */
+const heartRate: MetricLength = { length: 'sample', isNamed: false };
+
+/** Adds the points of a metric to their days. */
+function place(
+  metric: PointMetric,
+  { instants, sources, values }: Series,
+  aggregation: Aggregation,
+  days: Map<number, PointsOfDay>,
+): void {
+  const isAmount = metric !== 'resting_heart_rate';
+  const { length, isNamed } = isAmount ? lengthOf(instants, aggregation) : heartRate;
+  // Buckets are merged over the devices already, and all devices measure the same heart.
+  const hasSources = isAmount && length === 'sample';
+  const placed = new Map<number, LargestPoints>();
+  let largest: LargestPoints | undefined;
+  for (const [at, instant] of instants.entries()) {
+    const value = values[at] ?? null;
+    if (value === null) continue;
+    // The next point is of the same day, nearly always.
+    if (largest?.day !== instant.day) {
+      largest = placed.get(instant.day);
+      if (largest === undefined) {
+        const { points } = known(days, instant.day, () => ({ date: instant.date, points: [] }));
+        placed.set(instant.day, (largest = new LargestPoints(points, instant.day, length)));
+      }
+    }
+    largest.put({
+      metric,
+      length,
+      epochMs: beginOf(instant, length),
+      offsetMinutes: instant.offsetMinutes,
+      source: hasSources ? (sources[at] ?? '') : '',
+      value,
+      isNamed,
+    });
+  }
+}
+
+/** The value of a key, made where there is none. */
+function known<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  let value = map.get(key);
+  if (value === undefined) map.set(key, (value = make()));
+  return value;
+}
+
 /** The points of one metric of one day, each once. */
 class LargestPoints {
+  readonly day: number;
   readonly #points: Point[];
-  /** Where this metric's begin among the points of the day. */
+  /** Where the metric's own begin among the points of the day. */
   readonly #first: number;
-  readonly #start: number;
-  readonly #isOneInterval: boolean;
-  #latest = -Infinity;
-  /** Positions among the points, by source and instant; only where the points are not in the order of time. */
+  readonly #isWholeDay: boolean;
+  #latestMs = -Infinity;
+  /** Positions by source and instant: only where the points are not in the order of time, which costs a tenth more. */
   #places: Map<string, Map<number, number>> | undefined;
 
   constructor(points: Point[], day: number, length: PointLength) {
+    this.day = day;
     this.#points = points;
     this.#first = points.length;
-    // Milliseconds since then are small integers, which make fast keys.
-    this.#start = (day - 1) * dayMs;
-    this.#isOneInterval = length === 'day';
+    this.#isWholeDay = length === 'day';
   }
 
   put(point: Point): void {
     if (this.#places === undefined) {
-      // A point after all others is none of them.
-      if (point.epochMs > this.#latest && !(this.#isOneInterval && this.#points.length > this.#first)) {
-        this.#latest = point.epochMs;
+      const isNew = this.#isWholeDay ? this.#points.length === this.#first : point.epochMs > this.#latestMs;
+      if (isNew) {
+        this.#latestMs = point.epochMs;
         this.#points.push(point);
         return;
       }
       this.#places = new Map();
-      for (let at = this.#first; at < this.#points.length; at += 1) {
-        const known = this.#points[at];
-        if (known !== undefined) this.#place(known, this.#places, at);
-      }
+      for (const [at, earlier] of this.#points.entries())
+        if (at >= this.#first) this.#placeOf(this.#places, earlier, at);
     }
-    const place = this.#place(point, this.#places, this.#points.length);
-    const known = this.#points[place];
-    if (known === undefined) this.#points.push(point);
-    else if (isLarger(point, known)) this.#points[place] = point;
+    const place = this.#placeOf(this.#places, point, this.#points.length);
+    const other = this.#points[place];
+    if (other === undefined) this.#points.push(point);
+    else if (isLarger(point, other)) this.#points[place] = point;
   }
 
-  /** Where the point is; `at` where it is new. */
-  #place({ source, epochMs }: Point, bySource: Map<string, Map<number, number>>, at: number): number {
-    let places = bySource.get(source);
-    if (places === undefined) bySource.set(source, (places = new Map<number, number>()));
-    // Days are told apart by the calendar, whatever the offset of their midnight.
-    const key = this.#isOneInterval ? 0 : epochMs - this.#start;
-    const place = places.get(key) ?? at;
-    if (place === at) places.set(key, at);
-    return place;
+  /** The position of a point; of a new one, `next`. */
+  #placeOf(places: Map<string, Map<number, number>>, { source, epochMs }: Point, next: number): number {
+    const ofSource = known(places, source, () => new Map<number, number>());
+    // Days are told apart by the calendar, whatever the offset of their midnight. Small integers make fast keys.
+    return known(ofSource, this.#isWholeDay ? 0 : epochMs - (this.day - 1) * dayMs, () => next);
   }
 }
 
