@@ -61,37 +61,62 @@ test('case 12: a retry that arrives with an older received_at does not shorten t
 });
 
 for (const year of [2286, 2401, 9999]) {
-  test(`case 12: measurements of the year ${year} become events of their time, with baseline and day totals`, async () => {
+  test(`case 12: measurements of the year ${year} become events of their time, with baseline`, async () => {
     const night = (day: string): string =>
       JSON.stringify({
         user_id: 'u',
         timestamp: `${year}-11-${day}T06:30:00.123+02:00`,
         hrv_data: { rmssd: 50 },
       });
-    const steps = {
-      name: 'step_count',
-      units: 'count',
-      data: ['09:00', '10:00'].map((time) => ({ date: `${year}-12-01 ${time}:00 -0700`, qty: 40 })),
-    };
     const { events, deadLetters } = await outcomeOf([
       goldenRecord('oura', night('20')),
       goldenRecord('oura', night('21')),
-      goldenRecord('healthkit', JSON.stringify({ user_id: 'u', data: { metrics: [steps] } })),
     ]);
     assert.deepEqual(deadLetters, []);
     assert.deepEqual(
-      events.map(({ event: { timestamp, local_date, baseline, activity_data, flags } }) => [
+      events.map(({ event: { timestamp, local_date, baseline, flags } }) => [
         iso(timestamp),
         local_date,
         baseline?.nights ?? null,
-        activity_data['steps'] ?? null,
         flags,
       ]),
       [
-        [`${year}-11-20T04:30:00.123Z`, null, null, null, ['future_timestamp']],
-        [`${year}-11-21T04:30:00.123Z`, null, 1, null, ['future_timestamp']],
-        [`${year}-12-01T07:00:00.000Z`, `${year}-12-01`, null, 80, ['future_timestamp']],
+        [`${year}-11-20T04:30:00.123Z`, null, null, ['future_timestamp']],
+        [`${year}-11-21T04:30:00.123Z`, null, 1, ['future_timestamp']],
       ],
     );
+  });
+}
+
+/** An export of two hours of the year's first of December. */
+async function exportIn(year: number): Promise<Awaited<ReturnType<typeof outcomeOf>>> {
+  const data = ['09:00', '10:00'].map((time) => ({ date: `${year}-12-01 ${time}:00 -0700`, qty: 40 }));
+  const steps = { name: 'step_count', units: 'count', data };
+  return outcomeOf([goldenRecord('healthkit', JSON.stringify({ user_id: 'u', data: { metrics: [steps] } }))]);
+}
+
+for (const year of [2286, 2400]) {
+  test(`case 12: an export of the year ${year} becomes the totals of its day`, async () => {
+    const { events, deadLetters } = await exportIn(year);
+    assert.deepEqual(deadLetters, []);
+    assert.deepEqual(
+      events.map(({ event: { timestamp, local_date, activity_data, flags } }) => [
+        iso(timestamp),
+        local_date,
+        activity_data,
+        flags,
+      ]),
+      [[`${year}-12-01T07:00:00.000Z`, `${year}-12-01`, { steps: 80 }, ['future_timestamp']]],
+    );
+  });
+}
+
+for (const year of [2401, 9999]) {
+  test(`case 12: an export of the year ${year} is of another calendar, and no day`, async () => {
+    const { events, deadLetters } = await exportIn(year);
+    assert.deepEqual(events, []);
+    assert.deepEqual(deadLetters, [
+      'BAD_TIMESTAMP: data.metrics[0].data[0].date is missing, or no date and time',
+    ]);
   });
 }

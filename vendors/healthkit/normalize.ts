@@ -1,26 +1,32 @@
 import { instantText } from '../instant.ts';
-import type { DayPoints, Point } from '../day-points.ts';
+import type { DayPoints } from '../day-points.ts';
 import { idText } from '../json.ts';
-import { isHashKey, type RawRecord } from '../../schemas/raw-record.ts';
-import { drop, reject, type Dropped, type Rejected } from '../outcome.ts';
+import { headerText, isHashKey, type RawRecord } from '../../schemas/raw-record.ts';
+import { drop, partly, reject, type Dropped, type Partly, type Rejected } from '../outcome.ts';
 import { readingOf, noMeasurements, type Reading } from '../reading.ts';
+import { badDate, noList, noUnit, wrongType, type Fault } from './fault.ts';
+import { aggregationOf, isSinceLast, type Aggregation } from './lengths.ts';
 import { parseLocalInstant, type LocalInstant } from './local-instant.ts';
-import { exportedMetrics, type ExportedMetric } from './metrics.ts';
+import { conversionOf, exportedMetrics, type ExportedMetric } from './metrics.ts';
+import { PointsOfPayload } from './points.ts';
+import { compareWorkouts, readWorkout } from './workouts.ts';
 import { isObject, type Payload } from '../payload.ts';
 import { normalizeSimple } from '../simple.ts';
 
 /**
  * Reads a body of Health Auto Export, or one of the simple format: a reading of each heart rate variability, in the order
- * of the payload, then the points of each day that it touches, by date. The user is the one that the body names, else the
- * raw record's key, which is the user of the bearer token.
+ * of the payload, then the workouts, then the points of each day that it touches, by date. The user is the one that the
+ * body names, else the raw record's key, which is the user of the bearer token. The request headers
+ * `automation-aggregation` and `automation-period` say what the points are amounts of (lengths.ts).
  *
- * Skips points that cannot be read while others can. Rejects a body of which nothing can be read, with the path of its
- * first fault; drops one without any known metric (`no_measurement`, `out_of_range`).
+ * Answers what can be read, and the path of the first fault beside it. Rejects a body of which nothing can be read; drops
+ * one without any known metric (`no_measurement`, `out_of_range`), and the metrics of one whose buckets are longer than a
+ * day (`bucket_too_long`): they are neither readings nor totals of a day.
  */
 export function normalizeHealthkit(
   payload: Payload,
   record: RawRecord,
-): (Reading | DayPoints)[] | Dropped | Rejected {
+): (Reading | DayPoints)[] | Partly<Reading | DayPoints> | Dropped | Rejected {
   // This vendor's documents are never fetched.
   if (record.isEnvelope) return drop('unknown');
   const user = idText(payload['user_id']) ?? userOfKey(record.key);
@@ -32,10 +38,20 @@ export function normalizeHealthkit(
       'MISSING_USER_ID',
       'neither the record’s key nor user_id names a user: the export has none',
     );
-  const found = readExport(data, user, record);
-  if (found.values.length > 0) return found.values;
-  if (found.fault !== null) return reject(found.fault.code, `${found.fault.path} ${found.fault.what}`);
-  return drop(found.isOutOfRange ? 'out_of_range' : 'no_measurement');
+  const read = new ExportReader(user, record);
+  const { metrics, workouts } = data;
+  const isTooLong = read.aggregation === 'long' && isPresent(metrics);
+  if (!isTooLong) read.metrics(metrics);
+  read.workouts(workouts);
+  const { fault } = read;
+  const values = read.values();
+  if (fault !== null) {
+    const message = `${fault.path} ${fault.what}`;
+    return values.length > 0 ? partly(values, message) : reject(fault.code, message);
+  }
+  if (values.length > 0) return values;
+  if (isTooLong) return drop('bucket_too_long');
+  return drop(read.isOutOfRange ? 'out_of_range' : 'no_measurement');
 }
 
 /** The key of a record that names no user is a hash of its body. */
@@ -44,97 +60,108 @@ function userOfKey(key: string | null): string | null {
   return text === null || isHashKey(text) ? null : text;
 }
 
-interface Fault {
-  readonly code: 'BAD_TIMESTAMP' | 'INVALID_FIELD';
-  readonly path: string;
-  readonly what: string;
-}
-
-interface Found {
-  readonly values: (Reading | DayPoints)[];
+/** Reads the parts of one export. */
+class ExportReader {
+  /** What the delivery says of its points. */
+  readonly aggregation: Aggregation;
   /** The first thing that could not be read. */
-  readonly fault: Fault | null;
-  readonly isOutOfRange: boolean;
-}
-
-function readExport(data: Payload, user: string, { vendor, receivedAt }: RawRecord): Found {
-  // A raw record holds one version of a resource: of a repeated point the later value counts.
-  const readings = new Map<string, Reading>();
-  const days = new Map<number, { date: string; points: Point[] }>();
+  fault: Fault | null = null;
+  isOutOfRange = false;
+  readonly #user: string;
+  readonly #record: RawRecord;
+  // By resource: a raw record holds one version of each.
+  readonly #variabilities = new Map<string, Reading>();
+  readonly #workouts = new Map<string, Reading>();
+  readonly #points = new PointsOfPayload();
   // Cached, because metrics share their times, and all points a few sources.
-  const instantOf = memoized(parseLocalInstant);
-  const sourceOf = memoized(exportedSource);
-  let fault: Fault | null = null;
-  let isOutOfRange = false;
-  const { metrics } = data;
-  for (const [at, metric] of listOf(metrics).entries()) {
-    if (!isObject(metric) || typeof metric['name'] !== 'string') continue;
-    const exported = exportedMetrics.get(metric['name']);
-    if (exported === undefined) continue;
-    const path = `data.metrics[${at}]`;
-    const convert = conversionOf(exported, metric['units']);
-    if (convert === undefined) {
-      fault ??= { code: 'INVALID_FIELD', path: `${path}.units`, what: 'is no unit of this metric' };
-      continue;
+  readonly #instantOf = memoized(parseLocalInstant);
+  readonly #sourceOf = memoized(exportedSource);
+
+  constructor(user: string, record: RawRecord) {
+    this.#user = user;
+    this.#record = record;
+    this.aggregation = aggregationOf(headerText(record.headers, 'automation-aggregation'));
+  }
+
+  /** What has been read, in order. */
+  values(): (Reading | DayPoints)[] {
+    const { vendor, receivedAt, headers } = this.#record;
+    const days = this.#points.days(this.aggregation, {
+      vendor,
+      user_id: this.#user,
+      receivedAt,
+      isSinceLast: isSinceLast(headerText(headers, 'automation-period')),
+    });
+    return [...this.#variabilities.values(), ...this.#workouts.values(), ...days];
+  }
+
+  metrics(metrics: unknown): void {
+    if (isPresent(metrics) && !Array.isArray(metrics)) this.fault ??= noList('data.metrics', 'metrics');
+    for (const [at, metric] of listOf(metrics).entries()) {
+      if (!isObject(metric) || typeof metric['name'] !== 'string') continue;
+      const exported = exportedMetrics.get(metric['name']);
+      if (exported !== undefined) this.#metric(metric, exported, `data.metrics[${at}]`);
     }
-    if (isPresent(metric['data']) && !Array.isArray(metric['data']))
-      fault ??= { code: 'INVALID_FIELD', path: `${path}.data`, what: 'is no list of points' };
-    for (const [index, point] of listOf(metric['data']).entries()) {
+  }
+
+  workouts(workouts: unknown): void {
+    if (isPresent(workouts) && !Array.isArray(workouts)) this.fault ??= noList('data.workouts', 'workouts');
+    for (const [at, workout] of listOf(workouts).entries()) {
+      const found = readWorkout(workout, `data.workouts[${at}]`, this.#user);
+      if (typeof found === 'string') this.isOutOfRange ||= found === 'out_of_range';
+      else if ('code' in found) this.fault ??= found;
+      else keepLarger(this.#workouts, found, compareWorkouts);
+    }
+  }
+
+  #metric({ units, data }: Payload, exported: ExportedMetric, path: string): void {
+    const convert = conversionOf(exported.units, units);
+    if (convert === undefined) {
+      this.fault ??= noUnit(`${path}.units`);
+      return;
+    }
+    if (isPresent(data) && !Array.isArray(data)) this.fault ??= noList(`${path}.data`, 'points');
+    for (const [index, point] of listOf(data).entries()) {
       const quantity = isObject(point) ? (point['qty'] ?? null) : undefined;
       if (quantity === null) continue;
       if (!isObject(point) || typeof quantity !== 'number') {
-        const where = `${path}.data[${index}]${isObject(point) ? '.qty' : ''}`;
-        fault ??= { code: 'INVALID_FIELD', path: where, what: 'is not what the format has there' };
+        this.fault ??= wrongType(`${path}.data[${index}]${isObject(point) ? '.qty' : ''}`);
         continue;
       }
-      const instant = instantOf(point['date']);
+      const instant = this.#instantOf(point['date']);
       if (instant === null) {
-        const where = `${path}.data[${index}].date`;
-        fault ??= { code: 'BAD_TIMESTAMP', path: where, what: 'is missing, or no date and time' };
+        this.fault ??= badDate(`${path}.data[${index}].date`);
         continue;
       }
-      const value = convert(quantity);
-      if (!isWithin(exported, value)) {
-        isOutOfRange = true;
-        continue;
+      const value = withinRange(exported, convert(quantity));
+      if (value === null) this.isOutOfRange = true;
+      const { metric } = exported;
+      const source = this.#sourceOf(point['source']);
+      if (metric !== 'hrv' && metric !== 'hrv_sdnn') {
+        this.#points.add(metric, instant, source, value);
+      } else if (value !== null) {
+        const reading = variability(metric, value, instant, source, this.#user, `${path}.data[${index}]`);
+        keepLarger(this.#variabilities, reading, (one, other) => (one[metric] ?? 0) - (other[metric] ?? 0));
       }
-      const source = sourceOf(point['source']);
-      if (exported.metric === 'hrv_sdnn') {
-        const reading = variability(value, instant, source, user, `${path}.data[${index}]`);
-        readings.set(reading.resource_id, reading);
-        continue;
-      }
-      const { epochMs, offsetMinutes, date } = instant;
-      let day = days.get(instant.day);
-      if (day === undefined) days.set(instant.day, (day = { date, points: [] }));
-      day.points.push({
-        metric: exported.metric,
-        length: 'sample',
-        epochMs,
-        offsetMinutes,
-        source,
-        value,
-        isNamed: false,
-      });
     }
   }
-  if (isPresent(metrics) && !Array.isArray(metrics))
-    fault ??= { code: 'INVALID_FIELD', path: 'data.metrics', what: 'is no list of metrics' };
-  const touched = [...days]
-    .sort(([a], [b]) => a - b)
-    .map(([day, { date, points }]): DayPoints => ({
-      vendor,
-      user_id: user,
-      date,
-      day,
-      receivedAt,
-      isSinceLast: false,
-      points,
-    }));
-  return { values: [...readings.values(), ...touched], fault, isOutOfRange };
 }
 
+/** Keeps the larger of two versions of a resource, in the place of the first. */
+function keepLarger(
+  readings: Map<string, Reading>,
+  reading: Reading,
+  compare: (one: Reading, other: Reading) => number,
+): void {
+  const known = readings.get(reading.resource_id);
+  if (known === undefined || compare(reading, known) > 0) readings.set(reading.resource_id, reading);
+}
+
+/** By metric, the first part of a resource's id: the two kinds of variability are never versions of each other. */
+const variabilityIds = { hrv: 'rmssd', hrv_sdnn: 'hrv' } as const;
+
 function variability(
+  metric: keyof typeof variabilityIds,
   value: number,
   instant: LocalInstant,
   source: string,
@@ -142,7 +169,7 @@ function variability(
   path: string,
 ): Reading {
   return readingOf(
-    { ...noMeasurements, hrv_sdnn: value },
+    { ...noMeasurements, [metric]: value },
     {
       source: source === '' ? 'healthkit' : `healthkit:${source}`,
       user_id: user,
@@ -150,13 +177,13 @@ function variability(
       timestamp: instant.epochMs,
       local_date: instant.date,
       flags: instant.offsetMinutes === null ? ['zone_assumed_utc'] : [],
-      resource_id: `hrv:${instantText(instant.epochMs)}:${source}`,
+      resource_id: `${variabilityIds[metric]}:${instantText(instant.epochMs)}:${source}`,
       revision: null,
       deleted: false,
       origins: {
         at: path,
         fields: {
-          hrv_sdnn: 'qty',
+          [metric]: 'qty',
           timestamp: 'date',
           local_date: 'date',
           source: 'source',
@@ -167,13 +194,8 @@ function variability(
   );
 }
 
-function isWithin({ range: [low, high] }: ExportedMetric, value: number): boolean {
-  return value >= low && value <= high;
-}
-
-function conversionOf({ units }: ExportedMetric, unit: unknown): ((quantity: number) => number) | undefined {
-  if (!isPresent(unit)) return units.get('');
-  return typeof unit === 'string' ? units.get(unit.trim().toLowerCase()) : undefined;
+function withinRange({ range: [low, high] }: ExportedMetric, value: number): number | null {
+  return value >= low && value <= high ? value : null;
 }
 
 /** Longer than any device's name, and short enough for a database index. */
