@@ -135,6 +135,70 @@ describe('bridge explain', { timeout: 120_000, concurrency: 2 }, () => {
     assert.match(stdout, /delivery 2: [^\n]*\n {2}no event: operator newest-revision drops it as unchanged/);
   });
 
+  test('shows how a day’s totals came about: buckets, hours, minutes and sources', async () => {
+    const steps = (points: readonly (readonly [string, number, string])[]): object => ({
+      data: {
+        metrics: [
+          {
+            name: 'step_count',
+            units: 'count',
+            data: points.map(([time, qty, source]) => ({ date: `2026-06-10 ${time} +0530`, qty, source })),
+          },
+        ],
+      },
+    });
+    const input = [
+      delivery(
+        steps([
+          ['08:00:03', 500, 'Watch'],
+          ['08:04:11', 210, 'Phone'],
+          ['08:40:40', 270.5, 'Phone'],
+        ]),
+      ),
+      delivery(steps([['09:14:00', 30, 'Watch|Phone']]), { 'automation-aggregation': 'Minutes' }),
+      delivery(steps([['09:00:00', 40, 'Watch|Phone']]), { 'automation-aggregation': 'Hours' }),
+      delivery(steps([['00:00:00', 520, 'Watch|Phone']])),
+      delivery(steps([['00:00:00', 530, 'Watch|Phone']]), { 'automation-aggregation': 'Days' }),
+    ].join('\n');
+    const { stdout } = await run(['healthkit', '-', '--user', 'u'], input);
+    const hours = [
+      '      08:00 500: samples of Watch 500, Phone 480.5: the largest counts',
+      '      09:00 40: bucket 40, alone; minutes 30',
+    ];
+    assert.ok(
+      stdout.includes(['    total steps 540: the sum of its hours, 540', ...hours].join('\n')),
+      stdout,
+    );
+    const alone =
+      '    total steps 530: the bucket of the day alone, which arrived after everything inside it';
+    assert.ok(stdout.includes([`${alone}; the sum of its hours, 540`, ...hours].join('\n')), stdout);
+    // The unnamed bucket of the day said nothing new.
+    assert.match(stdout, /delivery 4: [^\n]*\n {2}no event: operator newest-revision drops it as unchanged/);
+    const last = (await records(['healthkit', '--user', 'u', '-'], input)).at(-1) as Line & {
+      totals: unknown;
+    };
+    assert.deepEqual(last.totals, [
+      {
+        metric: 'steps',
+        total: 530,
+        bucket: { value: 530, isAlone: true },
+        hours: [
+          {
+            begins: '08:00',
+            total: 500,
+            bucket: null,
+            minutes: null,
+            sources: [
+              { source: 'Watch', isMerged: false, sum: 500 },
+              { source: 'Phone', isMerged: false, sum: 480.5 },
+            ],
+          },
+          { begins: '09:00', total: 40, bucket: { value: 40, isAlone: true }, minutes: 30, sources: [] },
+        ],
+      },
+    ]);
+  });
+
   test('exits with 2 for what it cannot run, and shows how it is called', async () => {
     const calls = [['garmin', '-'], ['oura'], ['oura', '/nonexistent/file'], ['oura', '-', '--colour']];
     for (const { code, stdout, stderr } of await Promise.all(calls.map((args) => run(args)))) {
@@ -170,6 +234,11 @@ for (const [what, text, bodies] of [
     '\ufeff{"body":1,"headers":{}}\n{"body":2,"headers":{}}',
     ['1', '2'],
   ],
+  [
+    'deliveries in a list, some without headers',
+    '{"deliveries":[{"body":{"a":1}},{"body":"x ","headers":{}}]}',
+    ['{"a":1}', 'x '],
+  ],
   ['a body that has a third key', '{"body":1,"headers":{},"x":1}', ['{"body":1,"headers":{},"x":1}']],
   ['a body without the key headers', '{"body":1}', ['{"body":1}']],
 ] as const) {
@@ -184,6 +253,10 @@ for (const [what, text, bodies] of [
 test('a line that is not a delivery is an error that names it', () => {
   assert.throws(
     () => deliveriesOf(Buffer.from('{"body":1,"headers":{}}\n{"body":1}\n')),
+    /delivery 2 of the file/,
+  );
+  assert.throws(
+    () => deliveriesOf(Buffer.from('{"deliveries":[{"body":1},{"headers":{}}]}')),
     /delivery 2 of the file/,
   );
 });
