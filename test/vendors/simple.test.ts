@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { only, read } from './payloads.ts';
+import { only, read, reasonOf } from './payloads.ts';
 
 const dialect = { user: { user_id: 'u' }, ts: '2025-07-30T12:00:00Z' };
 
@@ -34,5 +34,5 @@ for (const ts of [
 ])
   test(`the number ${ts} is no time`, () => {
     const answer = read('terra', { ...dialect, ts, heart_rate_data: { hrv: 50 } });
-    assert.match(String(answer), /^BAD_TIMESTAMP: ts or timestamp /);
+    assert.match(reasonOf(answer), /^BAD_TIMESTAMP: ts or timestamp /);
   });
