@@ -9,7 +9,6 @@ import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
 import type { Origins, Reading } from '../vendors/reading.ts';
 import {
-  Partly,
   TopologyTestDriver,
   writeOnly,
   type Headers,
@@ -111,8 +110,7 @@ function readingsOf(
 ): readonly Reading[] {
   try {
     const made = normalize(topics)(rawPayload.deserialize(body), context);
-    const values = made instanceof Partly ? [...made.values] : made;
-    return Array.isArray(values) ? values.filter((value): value is Reading => !('points' in value)) : [];
+    return Array.isArray(made) ? made.filter((value): value is Reading => !('points' in value)) : [];
   } catch {
     // The dead letter names the reason.
     return [];
