@@ -37,7 +37,6 @@ const meanings: Readonly<Record<string, string>> = {
   notification:
     'a notification that names an object and carries no measurement; the object must still be fetched',
   control: 'a notice about a connection or a request, without data',
-  pending: 'a notice of data that lies elsewhere and has not been fetched',
   unknown: 'a type that the bridge does not read, or an envelope that the collector did not write',
   no_measurement: 'it holds no measurement that an event carries',
   out_of_range: 'all its measurements are outside the plausible range',
