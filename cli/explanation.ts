@@ -44,7 +44,6 @@ const meanings: Readonly<Record<string, string>> = {
   unknown: 'a type that the bridge does not read, or an envelope that the collector did not write',
   no_measurement: 'it holds no measurement that an event carries',
   out_of_range: 'all its measurements are outside the plausible range',
-  ignored: 'the vendor marks it as not counting',
   not_scored: 'the vendor has no score for it, or not yet',
   unchanged: 'the last version of this resource has the same content',
   older_revision: 'a newer version of this resource arrived before',

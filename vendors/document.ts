@@ -4,13 +4,15 @@ import {
   activityMetrics,
   hasMeasurement,
   noMeasurements,
+  ranges,
   withinRanges,
   type ActivityMetric,
+  type Interval,
   type Measurements,
   type Origins,
 } from './reading.ts';
 import { drop, reject, type Dropped, type Rejected } from './outcome.ts';
-import { firstId, numberAt, valueAt, type Path, type Payload } from './payload.ts';
+import { firstId, isObject, numberAt, own, valueAt, type Path, type Payload } from './payload.ts';
 import type { RawRecord } from '../schemas/raw-record.ts';
 
 type ScalarField = Exclude<keyof Measurements, 'activity_data'>;
@@ -21,10 +23,22 @@ type Source =
   | string
   | { readonly path: string; readonly dividedBy: number }
   /** The sum of all of them; none when one is missing. */
-  | { readonly sumOf: readonly string[] };
+  | { readonly sumOf: readonly string[] }
+  /** The seconds from one instant to another; none when one is missing. */
+  | { readonly secondsFrom: string; readonly to: string };
+
+/** A value that a document has once for all, and often as samples too. */
+interface Sampled {
+  readonly path: string;
+  /** The list of samples, and the key of each one's value. */
+  readonly samples: string;
+  readonly key: string;
+}
 
 /** Where one kind of document keeps the fields of an event. */
-export type Sources = Readonly<Partial<Record<Field, Source>>>;
+export type Sources = Readonly<
+  Partial<Record<ScalarField, Source | Sampled>> & Partial<Record<ActivityMetric, Source>>
+>;
 
 /** The values read from a document. */
 export interface Found {
@@ -33,6 +47,8 @@ export interface Found {
   readonly flags: readonly string[];
   /** The path of the first value of a wrong type, or null. */
   readonly invalid: string | null;
+  /** The origins of the fields that are means of samples; null where there are none. */
+  readonly averaged: Origins['fields'] | null;
 }
 
 /** Reads a document, and names the origin of each field: one table drives both. */
@@ -41,10 +57,13 @@ export interface Values {
   readonly origins: Origins['fields'];
 }
 
-/** Creates the reader of one kind of document. */
+/**
+ * Creates the reader of one kind of document. Where a sampled value is missing or out of range, the mean of the samples
+ * within its range stands for it.
+ */
 export function values(sources: Sources): Values {
-  const fields = Object.entries(sources) as [Field, Source][];
-  const readers = fields.map(([field, source]) => ({ field, ...compiled(source) }));
+  const fields = Object.entries(sources) as [Field, Source | Sampled][];
+  const readers = fields.map(([field, source]) => readerOf(field, source));
   return {
     origins: Object.fromEntries(readers.map(({ field, text }) => [field, text])),
     read(document) {
@@ -52,18 +71,27 @@ export function values(sources: Sources): Values {
       const activity: Record<string, number> = {};
       const invalidFlags: string[] = [];
       let invalid: string | null = null;
-      for (const { field, paths, dividedBy, text } of readers) {
-        const value = sum(document, paths);
+      let averaged: Partial<Record<Field, string>> | null = null;
+      for (const { field, read, mean, text } of readers) {
+        let value = read(document);
+        if (mean !== null && value !== undefined && !isWithin(value, mean.range)) {
+          const average = mean.read(document);
+          if (average !== null) {
+            value = average;
+            averaged ??= {};
+            averaged[field] = mean.text;
+          }
+        }
         if (value === undefined) {
           invalidFlags.push(`invalid:${field}`);
           invalid ??= text;
         } else if (value !== null) {
-          if (isActivity(field)) activity[field] = value / dividedBy;
-          else scalars[field] = value / dividedBy;
+          if (isActivity(field)) activity[field] = value;
+          else scalars[field] = value;
         }
       }
       const { measured, flags } = withinRanges({ ...noMeasurements, ...scalars, activity_data: activity });
-      return { measured, flags: [...flags, ...invalidFlags], invalid };
+      return { measured, flags: [...flags, ...invalidFlags], invalid, averaged };
     },
   };
 }
@@ -100,6 +128,11 @@ export function instantAt(payload: Payload, path: Path): Instant | Rejected {
     parseInstant(valueAt(payload, path)) ??
     reject('BAD_TIMESTAMP', `${path.join('.')} is missing, or no RFC 3339 text`)
   );
+}
+
+/** The interval of a sleep, epoch ms. Both ends are its end where its start cannot be read, or is later. */
+export function sleepOf(endMs: number, start: unknown): Interval {
+  return { startMs: Math.min(parseInstant(start)?.epochMs ?? endMs, endMs), endMs };
 }
 
 /**
@@ -146,17 +179,58 @@ export function isDay(value: unknown): value is string {
   return typeof value === 'string' && value.length === 10 && parseInstant(value) !== null;
 }
 
-function compiled(source: Source): { paths: readonly Path[]; dividedBy: number; text: string } {
-  if (typeof source === 'string') return { paths: [source.split('.')], dividedBy: 1, text: source };
-  if ('sumOf' in source) {
-    return {
-      paths: source.sumOf.map((path) => path.split('.')),
-      dividedBy: 1,
-      text: source.sumOf.join(' + '),
-    };
+type Range = readonly [low: number, high: number];
+
+/** Reads one field of a document. */
+interface Reader {
+  readonly field: Field;
+  /** Null when the value, or a part of it, is missing; undefined when it is of a wrong type or not finite. */
+  readonly read: (document: Payload) => number | null | undefined;
+  readonly text: string;
+  readonly mean: {
+    readonly range: Range;
+    readonly read: (document: Payload) => number | null;
+    readonly text: string;
+  } | null;
+}
+
+function readerOf(field: Field, source: Source | Sampled): Reader {
+  if (typeof source === 'string') {
+    const path = source.split('.');
+    return { field, text: source, read: (document) => numberAt(document, path), mean: null };
   }
-  const { path, dividedBy } = source;
-  return { paths: [path.split('.')], dividedBy, text: `${path} / ${dividedBy}` };
+  if ('sumOf' in source) {
+    const paths = source.sumOf.map((path) => path.split('.'));
+    return { field, text: source.sumOf.join(' + '), read: (document) => sum(document, paths), mean: null };
+  }
+  if ('secondsFrom' in source) {
+    const [from, to] = [source.secondsFrom.split('.'), source.to.split('.')];
+    const text = `${source.to} - ${source.secondsFrom}`;
+    return { field, text, read: (document) => seconds(document, from, to), mean: null };
+  }
+  const path = source.path.split('.');
+  if ('dividedBy' in source) {
+    const { dividedBy } = source;
+    const read: Reader['read'] = (document) => {
+      const value = numberAt(document, path);
+      return typeof value === 'number' ? value / dividedBy : value;
+    };
+    return { field, text: `${source.path} / ${dividedBy}`, read, mean: null };
+  }
+  const { samples, key } = source;
+  const list = samples.split('.');
+  // The types let only fields with a range be sampled.
+  const range = ranges[field as keyof typeof ranges];
+  return {
+    field,
+    text: source.path,
+    read: (document) => numberAt(document, path),
+    mean: {
+      range,
+      read: (document) => meanOf(document, list, key, range),
+      text: `mean of ${samples}[].${key}`,
+    },
+  };
 }
 
 /** Null when a part is missing, undefined when one is not a number or the sum is not finite. */
@@ -169,6 +243,36 @@ function sum(document: Payload, paths: readonly Path[]): number | null | undefin
     total += part;
   }
   return Number.isFinite(total) ? total : undefined;
+}
+
+/** Null when one of the instants is missing, undefined when one cannot be read. */
+function seconds(document: Payload, from: Path, to: Path): number | null | undefined {
+  const [start, end] = [valueAt(document, from) ?? null, valueAt(document, to) ?? null];
+  if (start === null || end === null) return null;
+  const [startMs, endMs] = [parseInstant(start)?.epochMs, parseInstant(end)?.epochMs];
+  return startMs === undefined || endMs === undefined ? undefined : (endMs - startMs) / 1_000;
+}
+
+/**
+ * The mean of the samples within a range; null when there are none. A zero is what a sensor writes that has measured
+ * nothing, also where the range begins with it.
+ */
+function meanOf(document: Payload, list: Path, key: string, range: Range): number | null {
+  const samples = valueAt(document, list);
+  if (!Array.isArray(samples)) return null;
+  let total = 0;
+  let count = 0;
+  for (const sample of samples as unknown[]) {
+    const value = isObject(sample) ? own(sample, key) : null;
+    if (typeof value !== 'number' || value === 0 || !isWithin(value, range)) continue;
+    total += value;
+    count += 1;
+  }
+  return count === 0 ? null : total / count;
+}
+
+function isWithin(value: number | null, [low, high]: Range): boolean {
+  return value !== null && value >= low && value <= high;
 }
 
 function isActivity(field: Field): field is ActivityMetric {

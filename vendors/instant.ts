@@ -83,10 +83,16 @@ export function digits(text: string, from: number, to: number): number {
   return number;
 }
 
+/** Judges a number by its size: the text of a double may have any number of digits, 1.2345e+25 has ten characters. */
 function fromEpoch(value: number): Instant | null {
-  const digits = String(Math.trunc(value)).length;
-  if (!(value > 0) || (digits !== 13 && digits !== 10)) return null;
-  return { epochMs: digits === 13 ? Math.trunc(value) : Math.round(value * 1_000), zoneAssumed: false };
+  if (value >= 1e12 && value < 1e13) return { epochMs: Math.trunc(value), zoneAssumed: false };
+  if (value >= 1e9 && value < 1e10) return { epochMs: Math.round(value * 1_000), zoneAssumed: false };
+  return null;
+}
+
+/** The milliseconds that local time at an offset `Z`, `+hh:mm` or `-hhmm` is ahead of UTC; null for anything else. */
+export function offsetMs(offset: unknown): number | null {
+  return typeof offset === 'string' && /^(?:[Zz]|[+-]\d\d:?\d\d)$/.test(offset) ? zoneOffsetMs(offset) : null;
 }
 
 function zoneOffsetMs(zone: string | undefined): number | null {

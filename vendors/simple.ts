@@ -93,7 +93,10 @@ const terraOrigins = originsOf(terraFields);
 
 function originsOf({ user, ...others }: SimpleFields): Origins {
   const paths = Object.entries({ user_id: user, ...others } as Record<string, SimpleFields['user']>);
-  const activityPaths = activityMetrics.map((metric) => [metric, `activity_data.${metric}`]);
+  const activityPaths = activityMetrics.map((metric) => [
+    metric,
+    `activity_data.${metric}${metric === 'active_seconds' ? ' or activity_data.active_minutes * 60' : ''}`,
+  ]);
   return {
     at: '',
     fields: Object.fromEntries([
@@ -111,7 +114,11 @@ function activity(payload: Payload, faults: string[]): Record<string, number> {
     if (value !== null) values[field] = value;
   }
   const minutes = numberAt(payload, ['activity_data', 'active_minutes'], faults);
-  if (minutes !== null && values['active_seconds'] === undefined) values['active_seconds'] = minutes * 60;
+  if (minutes !== null && values['active_seconds'] === undefined) {
+    const seconds = minutes * 60;
+    if (Number.isFinite(seconds)) values['active_seconds'] = seconds;
+    else faults.push('activity_data.active_minutes');
+  }
   return values;
 }
 

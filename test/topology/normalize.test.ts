@@ -63,6 +63,7 @@ for (const device of vendorNames) {
       resource_id: '2025-07-30T12:00:00.000Z',
       revision: null,
       deleted: false,
+      sleep: null,
     });
   });
 }

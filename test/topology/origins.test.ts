@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { explain } from '../../topology/explain.ts';
 import { normalize } from '../../topology/normalize.ts';
+import { defaultRules } from '../../topology/triggers.ts';
 import { Dropped, Partly, Rejected } from '../../streams/index.ts';
 import { rawHeader } from '../../schemas/raw-record.ts';
 import { goldenCases } from './golden.ts';
@@ -38,6 +40,26 @@ test('every value of an event names the place where it was read, and is found th
     }
   }
   assert.ok(checked > 40, `only ${checked} values were checked`);
+});
+
+test('the events of a payload that was read in part have origins too', async () => {
+  const night = {
+    metadata: { summary_id: 's', end_time: '2026-06-10T06:40:00+02:00' },
+    scores: { sleep: 80 },
+  };
+  const body = JSON.stringify({ type: 'sleep', user: { user_id: 'u' }, data: ['unreadable', night] });
+  const delivery = {
+    key: Buffer.from('u'),
+    body: Buffer.from(body),
+    headers: {},
+    receivedAt: 1_781_114_413_000,
+  };
+  const [made] = await explain([delivery], { vendor: 'terra', topics, rules: defaultRules });
+  assert.deepEqual(
+    made!.outputs.map(({ origins }) => origins?.at),
+    ['data[1]', undefined],
+    'an event and a dead letter',
+  );
 });
 
 function lookUp(payload: unknown, path: string): unknown {

@@ -69,7 +69,7 @@ test('pitfall 2, optional percentages of WHOOP stay null, and naps do not give a
 test('pitfall 3, units: WHOOP’s HRV is in ms already, its energy in kJ; Oura’s durations are seconds', () => {
   const recovery = only(read('whoop', whoop('recovery', { score: { hrv_rmssd_milli: 31.813562 } })));
   assert.equal(recovery.hrv, 31.813562);
-  const workout = only(read('whoop', whoop('workout', { score: { kilojoule: 4184 } })));
+  const workout = only(read('whoop', whoop('workout', { end: null, score: { kilojoule: 4184 } })));
   assert.deepEqual(workout.activity_data, { total_energy_kcal: 1000 });
   const times = { high_activity_time: 60, medium_activity_time: 120, low_activity_time: 0 };
   const day = only(read('oura', oura('daily_activity', { ...summary, ...times })));
@@ -259,7 +259,7 @@ test('pitfall 12, a value out of range is null and flagged, the rest is kept', (
   const reading = only(read('whoop', whoop('recovery', { score })));
   assert.deepEqual(
     [reading.recovery_score, reading.hrv, reading.resting_heart_rate, reading.flags],
-    [null, null, 60, ['out_of_range:hrv', 'out_of_range:recovery_score']],
+    [null, null, 60, ['out_of_range:hrv', 'out_of_range:recovery_score', 'zone_assumed_utc']],
   );
 });
 

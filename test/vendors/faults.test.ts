@@ -85,12 +85,7 @@ for (const [what, device, payload, flag] of [
     oura('daily_activity', { ...summary, steps: 1, active_calories: '5' }),
     'invalid:active_energy_kcal',
   ],
-  [
-    'WHOOP',
-    'whoop',
-    whoop('recovery', { score: { recovery_score: 1, hrv_rmssd_milli: [50] } }),
-    'invalid:hrv',
-  ],
+  ['WHOOP', 'whoop', whoop('cycle', { score: { strain: 1, kilojoule: [50] } }), 'invalid:total_energy_kcal'],
   ['Terra', 'terra', terra('daily', { scores: { sleep: 1 }, stress_data: true }), 'invalid:stress_level'],
   [
     'Oura’s day',

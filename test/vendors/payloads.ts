@@ -41,6 +41,11 @@ function normalized(
   return operator(payload, rawRecord(device, { [rawHeader.scheme]: scheme, ...headers }));
 }
 
+/** In words why there is no reading. */
+export function reasonOf(answer: Answer): string {
+  return typeof answer === 'string' ? answer : assert.fail('expected no reading');
+}
+
 /** The one reading. */
 export function only(answer: Answer): Reading {
   if (typeof answer === 'string') assert.fail(`expected a reading, not ${answer}`);

@@ -1,6 +1,6 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
 import { parseInstant, type Instant } from '../instant.ts';
-import { readingOf, noMeasurements, type Origins, type Reading } from '../reading.ts';
+import { napFlag, noMeasurements, readingOf, type Origins, type Reading } from '../reading.ts';
 import type { RawRecord } from '../../schemas/raw-record.ts';
 import { drop, reject, type Dropped, type Rejected, isRejected } from '../outcome.ts';
 import {
@@ -10,6 +10,7 @@ import {
   nothingMeasured,
   resourceAt,
   revisionAt,
+  sleepOf,
   startOfDay,
   userAt,
   values,
@@ -98,26 +99,24 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
   if (isRejected(user)) return user;
   const document = payload['resource'];
   if (!isObject(document)) return invalidField('resource');
-  // Detections that the wearer or Oura itself has withdrawn.
-  const period = dataType === 'sleep' ? document['type'] : undefined;
-  if (period === 'rest' || period === 'deleted') return drop('ignored');
+  const isSleep = dataType === 'sleep';
+  if (isSleep && isWithdrawn(document['type'])) return withdrawal(payload, record, user);
 
   const found = type.values.read(document);
   const nothing = nothingMeasured(found, 'resource.');
   if (nothing !== null) return nothing;
-  const id = resourceAt(payload, [
-    ['resource', 'id'],
-    ['notification', 'object_id'],
-  ]);
+  const id = documentId(payload);
   if (isRejected(id)) return id;
   const instant = type.instant === null ? dayOf(document) : instantAt(payload, ['resource', type.instant]);
   if (isRejected(instant)) return instant;
-  const revision = revisionAt(payload, ['resource', 'meta', 'updated_at'], record);
+  const revision = revisionAt(payload, documentVersion, record);
   if (isRejected(revision)) return revision;
   const day = document['day'];
+  const isNapping = isSleep && isNap(document['type']);
   const flags = [...found.flags];
   if (instant.zoneAssumed) flags.push('zone_assumed_utc');
   if (day !== undefined && day !== null && !isDay(day)) flags.push('invalid:local_date');
+  if (isNapping) flags.push(napFlag);
   return [
     readingOf(found.measured, {
       source: 'oura',
@@ -129,7 +128,61 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
       resource_id: `${String(dataType)}:${id}`,
       revision,
       deleted: false,
+      sleep: isSleep && !isNapping ? sleepOf(instant.epochMs, document['bedtime_start']) : null,
       origins: type.origins,
+    }),
+  ];
+}
+
+const documentVersion: Path = ['resource', 'meta', 'updated_at'];
+
+function documentId(payload: Payload): string | Rejected {
+  return resourceAt(payload, [
+    ['resource', 'id'],
+    ['notification', 'object_id'],
+  ]);
+}
+
+/** Every period is a nap but the long sleep, and but one that names no type: a night must not be lost for that. */
+function isNap(type: unknown): boolean {
+  return typeof type === 'string' && type !== '' && type !== 'long_sleep';
+}
+
+/** A detection that the wearer has rejected, or Oura itself. */
+function isWithdrawn(type: unknown): boolean {
+  return type === 'rest' || type === 'deleted';
+}
+
+/** Retracts a sleep of which nothing is left but its document: no notification of a deletion comes. */
+function withdrawal(payload: Payload, record: RawRecord, user: string): Reading[] | Rejected {
+  const id = documentId(payload);
+  if (isRejected(id)) return id;
+  const revision = revisionAt(payload, documentVersion, record);
+  if (isRejected(revision)) return revision;
+  const end = parseInstant(valueAt(payload, ['resource', 'bedtime_end']));
+  const day = valueAt(payload, ['resource', 'day']);
+  return [
+    readingOf(noMeasurements, {
+      source: 'oura',
+      user_id: user,
+      kind: 'sleep',
+      timestamp: end?.epochMs ?? record.receivedAt,
+      local_date: isDay(day) ? day : null,
+      flags: end?.zoneAssumed === true ? ['zone_assumed_utc'] : [],
+      resource_id: `sleep:${id}`,
+      revision,
+      deleted: true,
+      origins: {
+        at: 'resource',
+        fields: {
+          user_id: '$.notification.user_id',
+          resource_id: '$.notification.data_type and id or $.notification.object_id',
+          timestamp: end === null ? 'header received_at' : 'bedtime_end',
+          local_date: 'day',
+          revision: 'meta.updated_at',
+          deleted: 'type',
+        },
+      },
     }),
   ];
 }
@@ -160,6 +213,7 @@ function deletion(payload: Payload, record: RawRecord, at: Path): Reading[] | Dr
   const eventTime = [...at, 'event_time'];
   const revision = revisionAt(payload, eventTime, record);
   if (isRejected(revision)) return undated(eventTime.join('.'));
+  const isDated = revision !== null;
   return [
     readingOf(noMeasurements, {
       source: 'oura',
@@ -167,11 +221,14 @@ function deletion(payload: Payload, record: RawRecord, at: Path): Reading[] | Dr
       kind: type.kind,
       timestamp: revision ?? record.receivedAt,
       local_date: null,
-      flags: [],
+      flags:
+        isDated && parseInstant(valueAt(payload, eventTime))?.zoneAssumed === true
+          ? ['zone_assumed_utc']
+          : [],
       resource_id: `${String(dataType)}:${id}`,
       revision,
       deleted: true,
-      origins: deletionOrigins(at.join('.')),
+      origins: deletionOrigins(at.join('.'), isDated),
     }),
   ];
 }
@@ -199,14 +256,14 @@ function resource(kind: RecordKind, instant: string | null, sources: Sources): R
   return { kind, values: read, instant, origins: { at: 'resource', fields } };
 }
 
-function deletionOrigins(at: string): Origins {
+function deletionOrigins(at: string, isDated: boolean): Origins {
   return {
     at,
     fields: {
       user_id: 'user_id',
       resource_id: 'data_type and object_id',
-      timestamp: 'event_time',
-      revision: 'event_time',
+      timestamp: isDated ? 'event_time' : 'header received_at',
+      ...(isDated ? { revision: 'event_time' } : {}),
       deleted: 'event_type',
     },
   };

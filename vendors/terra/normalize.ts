@@ -1,24 +1,22 @@
-import type { RecordKind } from '../../schemas/biometric-event.ts';
-import { parseInstant } from '../instant.ts';
+import { instantText, parseInstant } from '../instant.ts';
 import { idText } from '../json.ts';
 import { headerText, type RawRecord } from '../../schemas/raw-record.ts';
-import { readingOf, type Origins, type Reading } from '../reading.ts';
-import { drop, isDropped, reject, type Dropped, isRejected, type Rejected } from '../outcome.ts';
+import { napFlag, noMeasurements, readingOf, type Origins, type Reading } from '../reading.ts';
 import {
-  invalidField,
-  nothingMeasured,
-  resourceAt,
-  startOfDay,
-  userAt,
-  values,
-  withinLead,
-  type Found,
-  type Sources,
-  type Values,
-} from '../document.ts';
+  drop,
+  isDropped,
+  isRejected,
+  partly,
+  reject,
+  type Dropped,
+  type Partly,
+  type Rejected,
+} from '../outcome.ts';
+import { invalidField, nothingMeasured, sleepOf, startOfDay, userAt, withinLead } from '../document.ts';
 import { isObject, valueAt, type Payload } from '../payload.ts';
 import { signatureFields } from '../signature.ts';
 import { normalizeSimple } from '../simple.ts';
+import { dataTypes, nap, type DataType } from './data-types.ts';
 
 /** Terra's control events: a connection made, lost or changed, or the state of a large request. They have no data. */
 const controlTypes = new Set([
@@ -31,82 +29,27 @@ const controlTypes = new Set([
   'user_reauth',
   'large_request_processing',
   'large_request_sending',
-  's3_payload',
-  's3_upload',
   'processing',
   'rate_limit_hit',
   'google_no_datasource',
   'healthcheck',
 ]);
 
-/** A type of payload whose items can become events. */
-interface DataType {
-  readonly kind: RecordKind;
-  readonly values: Values;
-  readonly origins: Origins['fields'];
-  /** What identifies an item: its summary, or the day that it sums up for its provider. */
-  readonly key: 'summary' | 'day';
-  /** Which of its two times dates an item. */
-  readonly time: 'start_time' | 'end_time';
-}
-
-const heart: Sources = {
-  hrv: 'heart_rate_data.summary.avg_hrv_rmssd',
-  hrv_sdnn: 'heart_rate_data.summary.avg_hrv_sdnn',
-  resting_heart_rate: 'heart_rate_data.summary.resting_hr_bpm',
-};
-const effort: Sources = {
-  active_energy_kcal: 'calories_data.net_activity_calories',
-  total_energy_kcal: 'calories_data.total_burned_calories',
-  active_seconds: 'active_durations_data.activity_seconds',
-  strain: 'strain_data.strain_level',
-};
-const sleep: Sources = { ...heart, recovery_score: 'readiness_data.readiness' };
+/** Notices of data that lies elsewhere and has not been fetched. */
+const pendingTypes = new Set(['s3_payload', 's3_upload']);
 
 /**
- * By `type`. Classes (`stress_rating`, `recovery_level`) are not scores, and what Terra computes itself
- * (`data_enrichment`) is not what the wearable measured.
+ * Terra's own payloads name their `type`; those with data hold any number of items, each its own reading. An item that
+ * cannot be read does not take the others along: they are answered together with its place.
  */
-const dataTypes: ReadonlyMap<string, DataType> = new Map([
-  [
-    'daily',
-    dataType('daily', 'day', 'start_time', {
-      ...heart,
-      sleep_score: 'scores.sleep',
-      recovery_score: 'scores.recovery',
-      stress_level: 'stress_data.avg_stress_level',
-      steps: 'distance_data.steps',
-      distance_m: 'distance_data.distance_meters',
-      ...effort,
-    }),
-  ],
-  ['sleep', dataType('sleep', 'summary', 'end_time', { ...sleep, sleep_score: 'scores.sleep' })],
-  [
-    'body',
-    dataType('daily', 'day', 'start_time', {
-      hrv: 'heart_data.heart_rate_data.summary.avg_hrv_rmssd',
-      hrv_sdnn: 'heart_data.heart_rate_data.summary.avg_hrv_sdnn',
-      resting_heart_rate: 'heart_data.heart_rate_data.summary.resting_hr_bpm',
-    }),
-  ],
-  // Heart rate variability under exercise says nothing about stress, so it is not read.
-  [
-    'activity',
-    dataType('activity', 'summary', 'start_time', {
-      steps: 'distance_data.summary.steps',
-      distance_m: 'distance_data.summary.distance_meters',
-      ...effort,
-    }),
-  ],
-]);
-// The score of a nap is not the night's.
-const nap = dataType('sleep', 'summary', 'end_time', sleep);
-
-/** Terra's own payloads name their `type`; those with data hold any number of items, each its own reading. */
-export function normalizeTerra(payload: Payload, record: RawRecord): Reading[] | Dropped | Rejected {
+export function normalizeTerra(
+  payload: Payload,
+  record: RawRecord,
+): Reading[] | Partly<Reading> | Dropped | Rejected {
   const name = payload['type'];
   if (typeof name !== 'string') return normalizeSimple(payload, record);
   if (controlTypes.has(name)) return drop('control');
+  if (pendingTypes.has(name)) return drop('pending');
   const type = dataTypes.get(name);
   if (type === undefined) return drop('unknown');
   const user = userAt(payload, [
@@ -119,22 +62,28 @@ export function normalizeTerra(payload: Payload, record: RawRecord): Reading[] |
   const items = payload['data'] ?? [];
   if (!Array.isArray(items)) return invalidField('data');
 
-  const common: Common = { name, user, provider, revision: revisionOf(record) };
+  const common: Common = {
+    name,
+    user,
+    provider,
+    revision: revisionOf(record),
+    receivedAt: record.receivedAt,
+  };
   const readings = new Map<string, Reading>();
-  let nothing: Dropped | Rejected = drop('no_measurement');
+  let nothing = drop('no_measurement');
+  let fault: Rejected | null = null;
   for (const [index, item] of (items as unknown[]).entries()) {
     const answer = readItem(item, `data[${index}]`, type, common);
-    // An item without identity or date rejects the whole payload, so that nothing is lost unnoticed.
-    if (isRejected(answer) && answer.code !== 'INVALID_FIELD') return answer;
-    if (isRejected(answer) || isDropped(answer)) {
-      if (!isRejected(nothing)) nothing = answer;
-      continue;
+    if (isRejected(answer)) fault ??= answer;
+    else if (isDropped(answer)) nothing = answer;
+    else {
+      // A raw record holds one version of a resource: of two for one day the later item counts.
+      readings.delete(answer.resource_id);
+      readings.set(answer.resource_id, answer);
     }
-    // A raw record holds one version of a resource: of two for one day the later item counts.
-    readings.delete(answer.resource_id);
-    readings.set(answer.resource_id, answer);
   }
-  return readings.size > 0 ? [...readings.values()] : nothing;
+  if (readings.size === 0) return fault ?? nothing;
+  return fault === null ? [...readings.values()] : partly([...readings.values()], fault.message);
 }
 
 /** What all items of a payload share. */
@@ -143,58 +92,129 @@ interface Common {
   readonly user: string;
   readonly provider: string | null;
   readonly revision: number | null;
+  readonly receivedAt: number;
 }
 
-function readItem(
-  item: unknown,
-  at: string,
-  named: DataType,
-  { name, user, provider, revision }: Common,
-): Reading | Dropped | Rejected {
+function readItem(item: unknown, at: string, named: DataType, common: Common): Reading | Dropped | Rejected {
+  // As of a field, null says that there is nothing.
+  if (item === null) return drop('no_measurement');
   if (!isObject(item)) return invalidField(at);
-  const isNap = name === 'sleep' && valueAt(item, ['metadata', 'is_nap']) === true;
+  const isSleep = common.name === 'sleep';
+  const isNap = isSleep && valueAt(item, ['metadata', 'is_nap']) === true;
   const type = isNap ? nap : named;
+  const upload = uploadOf(item, type);
+  if (upload === 'deletion') return deletion(item, at, type, common);
   const found = type.values.read(item);
   const nothing = nothingMeasured(found, `${at}.`);
   if (nothing !== null) return nothing;
-
-  const path = `${at}.metadata.${type.time}`;
-  const text = valueAt(item, ['metadata', type.time]);
-  const instant = typeof text === 'string' ? parseInstant(text) : null;
-  if (typeof text !== 'string' || instant === null)
-    return reject('BAD_TIMESTAMP', `${path} is missing, or no RFC 3339 text`);
-  // Read before any conversion: midnight east of Greenwich is another day in UTC.
-  const day = text.slice(0, 10);
-  let key = `${provider ?? 'unknown'}:${day}`;
-  if (type.key === 'summary') {
-    const id = resourceAt(item, [['metadata', 'summary_id']]);
-    if (isRejected(id)) return reject(id.code, `${at}.${id.message}`);
-    key = id;
-  }
-  const { epochMs, zoneAssumed } = (type.key === 'day' ? startOfDay(day, text) : null) ?? instant;
+  const dated = dateOf(item, type);
+  if (dated === null) return undated(at, type);
+  const id = resourceOf(item, at, type, dated.day, common);
+  if (isRejected(id)) return id;
+  const flags = [...found.flags];
+  if (dated.zoneAssumed) flags.push('zone_assumed_utc');
+  if (upload === 'tentative') flags.push('tentative');
+  if (isNap) flags.push(napFlag);
+  const { averaged } = found;
   return readingOf(found.measured, {
-    source: provider === null ? 'terra' : `terra:${provider}`,
-    user_id: user,
+    source: sourceOf(common),
+    user_id: common.user,
     kind: type.kind,
-    timestamp: epochMs,
-    local_date: day,
-    flags: flagsOf(item, found, zoneAssumed),
-    resource_id: `${name}:${key}`,
-    revision,
+    timestamp: dated.epochMs,
+    local_date: dated.day,
+    flags,
+    resource_id: id,
+    revision: common.revision,
     deleted: false,
-    origins: { at, fields: type.origins },
+    sleep: isSleep && !isNap ? sleepOf(dated.epochMs, valueAt(item, ['metadata', 'start_time'])) : null,
+    origins: { at, fields: averaged === null ? type.origins : { ...type.origins, ...averaged } },
   });
 }
 
-function flagsOf(item: Payload, { flags }: Found, zoneAssumed: boolean): string[] {
-  const all = [...flags];
-  if (zoneAssumed) all.push('zone_assumed_utc');
-  if (valueAt(item, ['metadata', 'upload_type']) === tentative) all.push('tentative');
-  return all;
+/** An item that takes a resource back needs no more than its identity, and its values do not count. */
+function deletion(item: Payload, at: string, type: DataType, common: Common): Reading | Rejected {
+  const dated = dateOf(item, type);
+  if (dated === null && type.key === 'day') return undated(at, type);
+  const id = resourceOf(item, at, type, dated?.day ?? '', common);
+  if (isRejected(id)) return id;
+  const fields: Origins['fields'] = {
+    ...type.origins,
+    ...(dated === null ? { timestamp: 'header received_at' } : {}),
+    deleted: 'metadata.upload_type',
+  };
+  return readingOf(noMeasurements, {
+    source: sourceOf(common),
+    user_id: common.user,
+    kind: type.kind,
+    timestamp: dated?.epochMs ?? common.receivedAt,
+    local_date: dated?.day ?? null,
+    flags: dated?.zoneAssumed === true ? ['zone_assumed_utc'] : [],
+    resource_id: id,
+    revision: common.revision,
+    deleted: true,
+    origins: { at, fields },
+  });
 }
 
-/** An upload that the provider may still revise. */
-const tentative = 3;
+/** What kind of upload an item is; undefined for an ordinary one. */
+function uploadOf(item: Payload, { uploads }: DataType): DataType['uploads'][number] | undefined {
+  const value = valueAt(item, ['metadata', 'upload_type']);
+  return typeof value === 'number' && Object.hasOwn(uploads, value) ? uploads[value] : undefined;
+}
+
+interface Dated {
+  readonly epochMs: number;
+  readonly zoneAssumed: boolean;
+  /** Its calendar day, YYYY-MM-DD. */
+  readonly day: string;
+}
+
+/** The date of an item; null when its time is missing, or no RFC 3339 text. */
+function dateOf(item: Payload, { key, time }: DataType): Dated | null {
+  const text = valueAt(item, ['metadata', time]);
+  if (typeof text !== 'string') return null;
+  const instant = parseInstant(text);
+  if (instant === null) return null;
+  // Read before any conversion: midnight east of Greenwich is another day in UTC.
+  const day = text.slice(0, 10);
+  const { epochMs, zoneAssumed } = (key === 'day' ? startOfDay(day, text) : null) ?? instant;
+  return { epochMs, zoneAssumed, day };
+}
+
+function undated(at: string, { time }: DataType): Rejected {
+  return reject('BAD_TIMESTAMP', `${at}.metadata.${time} is missing, or no RFC 3339 text`);
+}
+
+/**
+ * The id of an item: its provider and day, or its summary. Terra need not name the summary; provider and start then
+ * identify it. A name that is no usable id is a fault, because the start would make another resource of it.
+ */
+function resourceOf(
+  item: Payload,
+  at: string,
+  { key }: DataType,
+  day: string,
+  { name, provider }: Common,
+): string | Rejected {
+  const maker = provider ?? 'unknown';
+  if (key === 'day') return `${name}:${maker}:${day}`;
+  const path = `${at}.metadata.summary_id`;
+  const given = valueAt(item, ['metadata', 'summary_id']) ?? '';
+  if (given !== '') {
+    const id = idText(given);
+    if (id !== null) return `${name}:${id}`;
+    return reject('MISSING_RESOURCE_ID', `${path} is missing, or is no usable id`);
+  }
+  const start = valueAt(item, ['metadata', 'start_time']);
+  const instant = typeof start === 'string' ? parseInstant(start) : null;
+  if (instant !== null) return `${name}:${maker}:${instantText(instant.epochMs)}`;
+  const instead = 'metadata.start_time, which would do, is missing or no RFC 3339 text';
+  return reject('MISSING_RESOURCE_ID', `${path} is missing, and ${instead}`);
+}
+
+function sourceOf({ provider }: Common): string {
+  return provider === null ? 'terra' : `terra:${provider}`;
+}
 
 /** The wearable's maker as Terra writes it; null when Terra names none. */
 function providerOf(payload: Payload): string | null | Rejected {
@@ -223,24 +243,4 @@ function revisionOf({ headers, receivedAt }: RawRecord): number | null {
 function signedTime(header = ''): number | null {
   const text = signatureFields(header, 't').at(-1) ?? '';
   return /^[1-9]\d{9}$/.test(text) ? Number(text) * 1_000 : null;
-}
-
-function dataType(
-  kind: RecordKind,
-  key: DataType['key'],
-  time: DataType['time'],
-  sources: Sources,
-): DataType {
-  const read = values(sources);
-  const isDay = key === 'day';
-  const origins: Origins['fields'] = {
-    user_id: '$.user.reference_id or $.user.user_id',
-    source: '$.user.provider',
-    resource_id: isDay ? `$.type, $.user.provider and metadata.${time}` : '$.type and metadata.summary_id',
-    timestamp: isDay ? `start of the day of metadata.${time}` : `metadata.${time}`,
-    local_date: `metadata.${time}`,
-    revision: 'headers x-terra-ordering-timestamp or x-terra-signature',
-    ...read.origins,
-  };
-  return { kind, values: read, origins, key, time };
 }

@@ -1,5 +1,15 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
-import { readingOf, kilojoulesPerKcal, noMeasurements, type Origins, type Reading } from '../reading.ts';
+import { dayMs, offsetMs, parseInstant, type Instant } from '../instant.ts';
+import { idText } from '../json.ts';
+import {
+  kilojoulesPerKcal,
+  napFlag,
+  noMeasurements,
+  readingOf,
+  type Interval,
+  type Origins,
+  type Reading,
+} from '../reading.ts';
 import type { RawRecord } from '../../schemas/raw-record.ts';
 import { drop, type Dropped, type Rejected, isRejected } from '../outcome.ts';
 import {
@@ -9,6 +19,7 @@ import {
   nothingMeasured,
   resourceAt,
   revisionAt,
+  sleepOf,
   userAt,
   values,
   type Sources,
@@ -26,8 +37,8 @@ interface Resource {
   readonly id: string;
   /** The field with the time of measurement. */
   readonly instant: string;
-  /** Whether the day of that instant, at the wearer's offset, is its calendar day. */
-  readonly hasDay: boolean;
+  /** The calendar day is that of `instant` so many ms later, at the wearer's offset; null for a recovery, which names none. */
+  readonly dayAfterMs: number | null;
 }
 
 /**
@@ -37,25 +48,26 @@ interface Resource {
 const resources: ReadonlyMap<string, Resource> = new Map([
   [
     'recovery',
-    resource('recovery', 'sleep_id', 'created_at', false, {
+    resource('recovery', 'sleep_id', 'created_at', null, {
       hrv: 'score.hrv_rmssd_milli',
       recovery_score: 'score.recovery_score',
       resting_heart_rate: 'score.resting_heart_rate',
     }),
   ],
-  ['sleep', resource('sleep', 'id', 'end', true, { sleep_score: 'score.sleep_performance_percentage' })],
+  ['sleep', resource('sleep', 'id', 'end', 0, { sleep_score: 'score.sleep_performance_percentage' })],
   [
     'workout',
-    resource('activity', 'id', 'start', true, {
+    resource('activity', 'id', 'start', 0, {
       strain: 'score.strain',
       total_energy_kcal: { path: 'score.kilojoule', dividedBy: kilojoulesPerKcal },
       distance_m: 'score.distance_meter',
+      active_seconds: { secondsFrom: 'start', to: 'end' },
     }),
   ],
-  // The end of a cycle is absent while it runs; its start is when its day begins.
+  // The end of a cycle is absent while it runs. It begins at falling asleep, often on the evening before its day.
   [
     'cycle',
-    resource('activity', 'id', 'start', true, {
+    resource('activity', 'id', 'start', dayMs / 2, {
       strain: 'score.strain',
       total_energy_kcal: { path: 'score.kilojoule', dividedBy: kilojoulesPerKcal },
     }),
@@ -90,7 +102,7 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
   // Pending right after waking, or never scorable: neither may erase a known score.
   if (document['score_state'] !== 'SCORED') return drop('not_scored');
   // A nap's performance is measured against the need of a nap: it is not the night's score.
-  if (name === 'sleep' && (document['nap'] ?? false) !== false) return drop('no_measurement');
+  if (name === 'sleep' && isNap(document)) return drop('no_measurement');
 
   const found = type.values.read(document);
   const nothing = nothingMeasured(found, 'resource.');
@@ -104,11 +116,9 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
   if (isRejected(instant)) return instant;
   const revision = revisionAt(payload, ['resource', 'updated_at'], record);
   if (isRejected(revision)) return revision;
-  const offset = document['timezone_offset'] ?? null;
-  const day = type.hasDay && offset !== null ? localDay(instant.epochMs, offset) : null;
-  const flags = [...found.flags];
-  if (instant.zoneAssumed) flags.push('zone_assumed_utc');
-  if (type.hasDay && offset !== null && day === null) flags.push('invalid:local_date');
+  const night = name === 'recovery' ? nightOf(payload, document) : ownNight(document, name, type, instant);
+  const flags = [...found.flags, ...night.flags];
+  if (instant.zoneAssumed && !flags.includes(zoneAssumed)) flags.push(zoneAssumed);
   if (valueAt(document, ['score', 'user_calibrating']) === true) flags.push('calibrating');
   return [
     readingOf(found.measured, {
@@ -116,14 +126,62 @@ function fromEnvelope(payload: Payload, record: RawRecord): Reading[] | Dropped 
       user_id: user,
       kind: type.kind,
       timestamp: instant.epochMs,
-      local_date: day,
+      local_date: night.day,
       flags,
       resource_id: `${name}:${id}`,
       revision,
       deleted: false,
+      sleep: night.sleep,
       origins: type.origins,
     }),
   ];
+}
+
+/** The local day of an object, and the main sleep that it measures. */
+interface Night {
+  readonly day: string | null;
+  readonly sleep: Interval | null;
+  readonly flags: readonly string[];
+}
+
+/** The flag of a time, or a day, that UTC was assumed for. */
+const zoneAssumed = 'zone_assumed_utc';
+
+/** The day of an object that carries its own times. */
+function ownNight(document: Payload, name: string, { dayAfterMs }: Resource, { epochMs }: Instant): Night {
+  const offset = document['timezone_offset'] ?? null;
+  const day = offset === null ? null : localDay(epochMs + (dayAfterMs ?? 0), offset);
+  return {
+    day,
+    sleep: name === 'sleep' ? sleepOf(epochMs, document['start']) : null,
+    flags: offset !== null && day === null ? ['invalid:local_date'] : [],
+  };
+}
+
+/**
+ * The night of a recovery, which names no day itself: that of its sleep, if the collector sent it along. A sleep that
+ * is another's, or whose end cannot be placed on a local day, counts as absent: a guessed day could be another night's.
+ */
+function nightOf(payload: Payload, recovery: Payload): Night {
+  const none: Night = { day: null, sleep: null, flags: [zoneAssumed] };
+  const sleep = valueAt(payload, ['related', 'sleep']);
+  if (!isObject(sleep)) return none;
+  const [own, id] = [idText(recovery['sleep_id']), sleep['id'] ?? null];
+  if (own !== null && id !== null && idText(id) !== own) return none;
+  const naps = isNap(sleep) ? [napFlag] : [];
+  const end = parseInstant(sleep['end']);
+  const day = end === null ? null : localDay(end.epochMs, sleep['timezone_offset']);
+  if (end === null || day === null) return { ...none, flags: [zoneAssumed, ...naps] };
+  return {
+    day,
+    sleep: naps.length === 0 ? sleepOf(end.epochMs, sleep['start']) : null,
+    flags: end.zoneAssumed ? [zoneAssumed, ...naps] : naps,
+  };
+}
+
+/** Whether a sleep is a nap; of what WHOOP may once write there, only false says that it is none. */
+function isNap(sleep: Payload): boolean {
+  return (sleep['nap'] ?? false) !== false;
 }
 
 /**
@@ -171,11 +229,10 @@ function typeOf(type: unknown): {
 
 /** The calendar day of an instant at an offset `+hh:mm`, `-hh:mm` or `Z`; null when the offset is none of these. */
 function localDay(epochMs: number, offset: unknown): string | null {
-  const parts = typeof offset === 'string' ? /^(?:Z|([+-])(\d\d):?(\d\d))$/.exec(offset) : null;
-  if (parts === null) return null;
-  const [, sign, hours = 0, minutes = 0] = parts;
-  const offsetMs = (sign === '-' ? -1 : 1) * (Number(hours) * 60 + Number(minutes)) * 60_000;
-  const day = new Date(epochMs + offsetMs).toISOString().slice(0, 10);
+  const aheadMs = offsetMs(offset);
+  if (aheadMs === null) return null;
+  // Beyond the year 9999 the text has more digits, and is no day.
+  const day = new Date(epochMs + aheadMs).toISOString().slice(0, 10);
   return isDay(day) ? day : null;
 }
 
@@ -183,7 +240,7 @@ function resource(
   kind: RecordKind,
   id: string,
   instant: string,
-  hasDay: boolean,
+  dayAfterMs: number | null,
   sources: Sources,
 ): Resource {
   const read = values(sources);
@@ -191,9 +248,14 @@ function resource(
     user_id: '$.notification.user_id or user_id',
     resource_id: `$.notification.type and ${id} or $.notification.id`,
     timestamp: instant,
-    ...(hasDay ? { local_date: `${instant} at timezone_offset` } : {}),
+    local_date: dayOrigin(instant, dayAfterMs),
     revision: 'updated_at',
     ...read.origins,
   };
-  return { kind, values: read, origins: { at: 'resource', fields }, id, instant, hasDay };
+  return { kind, values: read, origins: { at: 'resource', fields }, id, instant, dayAfterMs };
+}
+
+function dayOrigin(instant: string, dayAfterMs: number | null): string {
+  if (dayAfterMs === null) return '$.related.sleep.end at its timezone_offset';
+  return `${instant}${dayAfterMs === 0 ? '' : ` + ${dayAfterMs / 3_600_000} h`} at timezone_offset`;
 }
