@@ -2,7 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
-import { isRetriable, kafkaClient, kafkaErrorType, type Admin, type KafkaConnection } from './client.ts';
+import {
+  isRetriable,
+  isUnexplained,
+  kafkaClient,
+  kafkaErrorType,
+  type Admin,
+  type KafkaConnection,
+} from './client.ts';
 import { Fetcher, type Fetched } from './fetch.ts';
 import { GroupMember, isGenerationOver, type Assignment } from './group.ts';
 import { handleFetched, type HandleChunk } from './handle.ts';
@@ -15,7 +22,7 @@ import { partitionName, type TopicPartition } from './topic-partition.ts';
 export interface Reader {
   /** Whether the reader has joined its group and not lost it since. */
   isJoined(): boolean;
-  /** Partitions with waiting records and no commit for longer than `limitMs`. */
+  /** What has stood still for longer than `limitMs`, without an outage as its reason. */
   stalls(limitMs: number): Stall[];
   /** Starts the clocks of stalls() anew: a server that the handler needs does not answer. */
   excuse(): void;
@@ -91,6 +98,8 @@ class GroupReader implements Reader {
   /** The partitions of the present assignment, the one that was handled least recently first. */
   readonly #owned = new Map<string, OwnedPartition>();
   #handling = 0;
+  /** Since when an assignment is being taken over. */
+  #takingOverSince: number | undefined;
 
   constructor(connection: KafkaConnection, admin: Admin, options: ReaderOptions, service: Service) {
     const { groupId, topics, partitions, log } = options;
@@ -103,9 +112,13 @@ class GroupReader implements Reader {
       {
         onAssigned: (assignment) => {
           this.#owned.clear();
+          this.#takingOverSince ??= performance.now();
           this.#takeOver(assignment).catch(service.fail);
         },
-        onLost: () => this.#owned.clear(),
+        onLost: () => {
+          this.#owned.clear();
+          this.#takingOverSince = undefined;
+        },
         onError: service.fail,
       },
     );
@@ -145,11 +158,15 @@ class GroupReader implements Reader {
     const { unassignedMs } = this.#member;
     if (isReachable && unassignedMs > limitMs)
       return [{ reason: 'the group gives no assignment', stalledMs: unassignedMs }];
-    return this.#progress.stalls(limitMs);
+    const takingOverMs = performance.now() - (this.#takingOverSince ?? Infinity);
+    if (takingOverMs > limitMs)
+      return [{ reason: 'the positions of an assignment cannot be read', stalledMs: takingOverMs }];
+    return [...this.#fetcher.stalls(limitMs), ...this.#progress.stalls(limitMs)];
   }
 
   excuse(): void {
     this.#progress.excuse();
+    this.#takingOverSince &&= performance.now();
   }
 
   async #takeOver(assignment: Assignment): Promise<void> {
@@ -157,7 +174,7 @@ class GroupReader implements Reader {
     const assigned = [...assignment.partitions].flatMap(([topic, partitions]) =>
       partitions.map((partition) => ({ topic, partition })),
     );
-    const committed = await this.#member.committed(assigned, isWanted);
+    const committed = await this.#committed(assigned, isWanted);
     const positions = new Map(committed.map((entry) => [partitionName(entry), entry.offset]));
     for (const entry of assigned) {
       if (positions.has(partitionName(entry))) continue;
@@ -176,9 +193,27 @@ class GroupReader implements Reader {
         committed: position,
       })),
     );
+    this.#takingOverSince = undefined;
+    this.#fetcher.retain((partition) => this.#owned.has(partitionName(partition)));
     const { generationId } = assignment;
     this.#options.log.info({ generation: generationId, partitions: assigned.length }, 'partitions assigned');
     this.#fetcher.wake();
+  }
+
+  /** The group's offsets, however long the coordinator only says that something is wrong. */
+  async #committed(
+    partitions: readonly TopicPartition[],
+    isWanted: () => boolean,
+  ): ReturnType<GroupMember['committed']> {
+    while (isWanted()) {
+      try {
+        return await this.#member.committed(partitions, isWanted);
+      } catch (error) {
+        if (!isUnexplained(error)) throw error;
+        await sleep(pauseMs);
+      }
+    }
+    return [];
   }
 
   /** Where a log begins and ends, however long the brokers do not answer; undefined once `isWanted` is false. */

@@ -11,6 +11,8 @@ import {
   type RawFetcher,
 } from './client.ts';
 import { maxDecompressedBytes } from './compression.ts';
+import { FetchFailures } from './fetch-failures.ts';
+import type { Stall } from './progress.ts';
 import { decodeRecordSet, type LogRecord } from './record-batch.ts';
 import { partitionName, type TopicPartition } from './topic-partition.ts';
 
@@ -68,6 +70,8 @@ const pauseMs = 100;
 /** How often, and for how long in all, a damaged batch is fetched again before it counts as damaged in the log. */
 const damagedTries = 3;
 const damagedMs = 5_000;
+/** What the metadata of a partition without a leader amounts to. */
+const noLeader = 'LEADER_NOT_AVAILABLE';
 /** Leaders are asked for anew at least this often. */
 const metadataMaxAgeMs = 300_000;
 
@@ -87,6 +91,7 @@ export class Fetcher {
   /** When each partition was served last, as a count of answers: the others go first. */
   readonly #served = new Map<string, number>();
   #answers = 0;
+  readonly #failures = new FetchFailures();
   readonly #damaged = new Map<string, { offset: bigint; tries: number; retryAt: number }>();
   #timer: NodeJS.Timeout | undefined;
   #wakeAt = 0;
@@ -110,6 +115,17 @@ export class Fetcher {
     return this.#isReachable;
   }
 
+  /** The partitions that brokers have answered for with nothing but errors for longer than `limitMs`. */
+  stalls(limitMs: number): Stall[] {
+    if (!this.#isReachable) this.#failures.excuse();
+    return this.#failures.stalls(limitMs);
+  }
+
+  /** Forgets the errors of the partitions that are not wanted any more. */
+  retain(isWanted: (partition: TopicPartition) => boolean): void {
+    this.#failures.retain(isWanted);
+  }
+
   /** Fetches what is wanted now. Call it to start, and when positions() has got more to say. */
   wake(): void {
     // Cheap when every leader is busy: the owner calls it after each step of its work.
@@ -122,6 +138,11 @@ export class Fetcher {
     for (const position of positions) {
       const name = partitionName(position);
       if ((this.#damaged.get(name)?.retryAt ?? 0) > now) continue;
+      const failureMs = this.#failures.pauseMs(position);
+      if (failureMs > 0) {
+        this.#later(failureMs);
+        continue;
+      }
       const leader = this.#leaders.get(name);
       if (leader === undefined) this.#unled += 1;
       if (leader === undefined || this.#requests.has(leader)) continue;
@@ -200,14 +221,15 @@ export class Fetcher {
     if (this.#isClosed) return 0;
     const { topic, partition, offset } = position;
     if (answer.error !== undefined) {
+      this.#failures.failed(position, answer.error.type);
       if (answer.error.type === 'OFFSET_OUT_OF_RANGE') this.#hooks.onOutOfRange(position);
-      else if (answer.error.retriable) this.#forgetLeader(position);
       else {
-        this.#forgetLeader(position);
-        this.#hooks.onError(answer.error);
+        this.#leaders.delete(partitionName(position));
+        if (!isRetriable(answer.error)) this.#hooks.onError(answer.error);
       }
       return 0;
     }
+    this.#failures.over(position);
     const { highWatermark, lastStableOffset, abortedTransactions } = answer;
     const bytes = answer.recordSet ?? Buffer.alloc(0);
     const decoded = decodeRecordSet({ topic, partition, fetchOffset: offset, bytes, abortedTransactions });
@@ -263,12 +285,13 @@ export class Fetcher {
     this.#isReachable = isAnswer(error);
     if (!isRetriable(error)) this.#hooks.onError(error as Error);
     this.#options.log.debug({ error: kafkaErrorType(error) ?? (error as Error).name }, 'a fetch failed');
-    for (const position of wanted) this.#leaders.delete(partitionName(position));
+    const answered = kafkaErrorType(error);
+    for (const position of wanted) {
+      this.#leaders.delete(partitionName(position));
+      if (answered === undefined) this.#failures.over(position);
+      else this.#failures.failed(position, answered);
+    }
     await sleep(pauseMs);
-  }
-
-  #forgetLeader(position: FetchPosition): void {
-    this.#leaders.delete(partitionName(position));
   }
 
   /** Asks which node leads each partition, one question at a time and not too often. */
@@ -280,25 +303,37 @@ export class Fetcher {
       return;
     }
     this.#askedAt = performance.now();
-    const topics = [...new Set(positions.map(({ topic }) => topic))];
-    this.#refreshing = this.#askLeaders(topics).finally(() => {
+    this.#refreshing = this.#askLeaders(positions).finally(() => {
       this.#refreshing = undefined;
       this.wake();
     });
   }
 
-  async #askLeaders(topics: string[]): Promise<void> {
+  async #askLeaders(positions: readonly FetchPosition[]): Promise<void> {
+    const topics = [...new Set(positions.map(({ topic }) => topic))];
     try {
       // For the first contact; a client that is connected does nothing.
       await this.#client.connect();
       if (this.#isClosed) return;
+      const unled = new Map<string, string>();
+      const errors = new Map<string, string>();
       for (const { topic, error, partitions } of await this.#client.metadata(topics)) {
+        if (error !== undefined) errors.set(topic, error.type);
         if (error !== undefined && !isRetriable(error)) this.#hooks.onError(error);
         for (const { partitionId, leader } of partitions) {
           const name = partitionName({ topic, partition: partitionId });
           if (leader >= 0) this.#leaders.set(name, String(leader));
-          else this.#leaders.delete(name);
+          else {
+            this.#leaders.delete(name);
+            unled.set(name, noLeader);
+          }
         }
+      }
+      for (const position of positions) {
+        const name = partitionName(position);
+        if (this.#leaders.has(name)) continue;
+        const reason = unled.get(name) ?? errors.get(position.topic) ?? 'UNKNOWN_TOPIC_OR_PARTITION';
+        this.#failures.failed(position, reason, reason === noLeader);
       }
       this.#leadersAt = performance.now();
       this.#nodes = new Set(this.#leaders.values()).size;

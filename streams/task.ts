@@ -15,7 +15,8 @@ interface PartitionState extends TopicPartition {
   processed: bigint;
   /** The next offset that the group has committed; undefined when it has none. */
   committed: bigint | undefined;
-  highWatermark: bigint;
+  /** The end of the log as the latest fetch has found it; undefined before the first. */
+  highWatermark: bigint | undefined;
   /** Rough size of what is queued. */
   queuedBytes: number;
   readonly queue: {
@@ -57,7 +58,7 @@ export class Task {
         fetched: 0n,
         processed: 0n,
         committed: undefined,
-        highWatermark: 0n,
+        highWatermark: undefined,
         queuedBytes: 0,
         queue: [],
       });
@@ -209,9 +210,17 @@ export class Task {
     return 'landed';
   }
 
+  /** The records between what is processed and the end of each partition's log, where that is known. */
+  *lags(): Generator<TopicPartition & { readonly records: bigint }> {
+    for (const { topic, partition, processed, highWatermark } of this.#partitions.values()) {
+      if (highWatermark === undefined) continue;
+      yield { topic, partition, records: highWatermark > processed ? highWatermark - processed : 0n };
+    }
+  }
+
   /** The state of each partition. */
   positions(): readonly Readonly<
-    Pick<PartitionState, 'topic' | 'partition' | 'fetched' | 'processed' | 'committed' | 'highWatermark'>
+    Pick<PartitionState, 'topic' | 'partition' | 'fetched' | 'processed' | 'committed'>
   >[] {
     return [...this.#partitions.values()];
   }
