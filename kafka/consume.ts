@@ -14,7 +14,7 @@ import { Fetcher, type Fetched } from './fetch.ts';
 import { GroupMember, isGenerationOver, type Assignment } from './group.ts';
 import { handleFetched, type HandleChunk } from './handle.ts';
 import { Progress, type Stall } from './progress.ts';
-import type { LogRecord } from './record-batch.ts';
+import { queuedBytes } from './record.ts';
 import { roundRobin } from './round-robin.ts';
 import { partitionName, type TopicPartition } from './topic-partition.ts';
 
@@ -65,8 +65,6 @@ const sessionTimeoutMs = 10_000;
 const closeTimeoutMs = 5_000;
 /** Pause after a request that failed. */
 const pauseMs = 250;
-/** The memory of a record beside its key and value, headers aside. */
-const recordOverhead = 150;
 const fetchLimits = { maxWaitMs: 250, maxBytes: 4 * 1024 * 1024, partitionMaxBytes: 1024 * 1024 };
 
 /** A partition from its assignment to the next rebalance. */
@@ -269,7 +267,7 @@ class GroupReader implements Reader {
     this.#progress.fetched(topic, partition, lastStableOffset);
     if (nextOffset <= fetchOffset) return;
     owned.position = nextOffset;
-    owned.queuedBytes += bytesOf(records);
+    owned.queuedBytes += queuedBytes(records);
     owned.queue.push(fetched);
     this.#work();
   }
@@ -303,7 +301,7 @@ class GroupReader implements Reader {
       commit: (offset) => this.#commit(owned, offset),
     });
     owned.queue.shift();
-    owned.queuedBytes -= bytesOf(fetched.records);
+    owned.queuedBytes -= queuedBytes(fetched.records);
     owned.isBusy = false;
     // The partition goes on with its next owner, or with the next assignment.
     if (!isDone) owned.isOver = true;
@@ -333,10 +331,4 @@ class GroupReader implements Reader {
     }
     return false;
   }
-}
-
-function bytesOf(records: readonly LogRecord[]): number {
-  let bytes = 0;
-  for (const { key, value } of records) bytes += recordOverhead + (key?.length ?? 0) + (value?.length ?? 0);
-  return bytes;
 }

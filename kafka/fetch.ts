@@ -13,7 +13,7 @@ import {
 import { maxDecompressedBytes } from './compression.ts';
 import { FetchFailures } from './fetch-failures.ts';
 import type { Stall } from './progress.ts';
-import { decodeRecordSet, type LogRecord } from './record-batch.ts';
+import { decodeInSlices, type DecodedRecordSet, type LogRecord, type RecordSet } from './record-batch.ts';
 import { partitionName, type TopicPartition } from './topic-partition.ts';
 
 /** Where to fetch a partition from. */
@@ -63,7 +63,7 @@ interface FetcherOptions {
 
 /** How long a broker waits for records while the queues of other partitions are full. */
 const partialWaitMs = 10;
-/** How long decoding may take before timers get their turn; one partition's answer can exceed it. */
+/** How long decoding may take before heartbeats and probes get their turn. */
 const turnMs = 20;
 /** Pause after a failed request, and between two questions for metadata. */
 const pauseMs = 100;
@@ -103,6 +103,8 @@ export class Fetcher {
   #unled = 0;
   #isReachable = true;
   #isClosed = false;
+  /** When the event loop had its last turn: an answer came, or decoding let others pass. */
+  #turnAt = 0;
 
   constructor(connection: KafkaConnection, options: FetcherOptions, hooks: FetchHooks) {
     this.#client = kafkaClient(connection, options).fetcher();
@@ -190,6 +192,7 @@ export class Fetcher {
         topics: byTopic(wanted, partitionMaxBytes),
       });
       this.#isReachable = true;
+      this.#turnAt = performance.now();
     } catch (error) {
       await this.#onFailure(error, wanted);
       return;
@@ -197,7 +200,6 @@ export class Fetcher {
     if (this.#isClosed) return;
     const asked = new Map(wanted.map((position) => [partitionName(position), position]));
     let decompressed = 0;
-    let turnAt = performance.now();
     try {
       for (const { topic, partitions } of answers) {
         for (const answer of partitions) {
@@ -205,10 +207,6 @@ export class Fetcher {
           // A few kilobytes can become 64 MiB, in each of many partitions. The others are fetched again, ahead of these.
           if (position === undefined || decompressed > maxDecompressedBytes) continue;
           decompressed += await this.#take(nodeId, position, answer);
-          if (performance.now() - turnAt < turnMs) continue;
-          // Heartbeats get their turn, or the group expels this member, which then fetches the same again.
-          await nextTurn();
-          turnAt = performance.now();
         }
       }
     } catch (error) {
@@ -232,7 +230,8 @@ export class Fetcher {
     this.#failures.over(position);
     const { highWatermark, lastStableOffset, abortedTransactions } = answer;
     const bytes = answer.recordSet ?? Buffer.alloc(0);
-    const decoded = decodeRecordSet({ topic, partition, fetchOffset: offset, bytes, abortedTransactions });
+    const decoded = await this.#decode({ topic, partition, fetchOffset: offset, bytes, abortedTransactions });
+    if (decoded === undefined) return 0;
     let { records, nextOffset } = decoded;
     const damaged = this.#firstDamaged(position, records);
     if (damaged !== undefined) {
@@ -253,13 +252,28 @@ export class Fetcher {
     return decoded.decompressed;
   }
 
+  /** Decodes, and lets heartbeats pass: without them the group expels this member, which then fetches the same again. */
+  async #decode(set: RecordSet): Promise<DecodedRecordSet | undefined> {
+    const slices = decodeInSlices(set);
+    for (;;) {
+      const { done, value } = slices.next();
+      if (done === true) return value;
+      if (performance.now() - this.#turnAt < turnMs) continue;
+      await nextTurn();
+      if (this.#isClosed) return undefined;
+      this.#turnAt = performance.now();
+    }
+  }
+
   /**
    * The first record that stands for a damaged batch and is to be fetched again, on a new connection: what changed the
    * bytes may have been the network, or this host's memory.
    */
   #firstDamaged(position: FetchPosition, records: readonly LogRecord[]): number | undefined {
     const name = partitionName(position);
-    for (const [index, { fault, offset }] of records.entries()) {
+    // No iterator: there may be a million.
+    for (let index = 0; index < records.length; index += 1) {
+      const { fault, offset = 0n } = records[index] ?? {};
       if (fault?.code !== 'CORRUPT_BATCH' && fault?.code !== 'CUT_BATCH') continue;
       const known = this.#damaged.get(name);
       const tries = known !== undefined && known.offset === offset ? known.tries : 0;

@@ -1,5 +1,6 @@
 import { StreamsError } from './errors.ts';
 import type { Fetched, FetchPosition } from '../kafka/fetch.ts';
+import { queuedBytes } from '../kafka/record.ts';
 import type { InputRecord, PartitionOffset, TopicPartition } from './record.ts';
 import type { RecordProcessor } from './processor.ts';
 import type { StateStore } from './store.ts';
@@ -33,8 +34,6 @@ interface PartitionState extends TopicPartition {
  * objects they take several times the memory.
  */
 const maxQueuedBytes = 64 * 1024;
-/** The memory of a record beside its key and value. */
-const recordOverhead = 100;
 
 /** Partition i of every source topic and of every store: the unit that is assigned, restored and moved. */
 export class Task {
@@ -99,8 +98,7 @@ export class Task {
     if (fetchOffset !== partition.fetched) return false;
     partition.highWatermark = highWatermark;
     if (nextOffset <= fetchOffset) return false;
-    let bytes = 0;
-    for (const { key, value } of records) bytes += recordOverhead + (key?.length ?? 0) + (value?.length ?? 0);
+    const bytes = queuedBytes(records);
     partition.queue.push({ records, nextOffset, bytes, at: 0 });
     partition.queuedBytes += bytes;
     partition.fetched = nextOffset;

@@ -52,3 +52,63 @@ test(
     assert.deepEqual(new Set(handled), new Set(['one', 'two']));
   },
 );
+
+test(
+  'a reader goes on where the log begins when retention has passed its position, and says so',
+  { timeout: 60_000 },
+  async (t) => {
+    const cluster = await Cluster.open(t);
+    const [topic = ''] = await cluster.createTopics(['read'], { partitions: 1 });
+    const groupId = `${cluster.prefix}reader`;
+    const append = (from: number, to: number): Promise<void> =>
+      cluster.append(
+        Array.from({ length: to - from }, (_, at) => ({ topic, value: Buffer.from(`m${from + at}`) })),
+      );
+    const handled: string[] = [];
+    const { log, lines } = capturedLog();
+    const start = () =>
+      startService(async (service) => {
+        const reader = await startReader(
+          cluster.connection,
+          {
+            groupId,
+            topics: [topic],
+            partitions: 1,
+            concurrency: 1,
+            log,
+            handle({ records }) {
+              handled.push(...records.map(({ value }) => String(value)));
+              return Promise.resolve(true);
+            },
+          },
+          service,
+        );
+        return { reader };
+      });
+    await append(0, 5);
+    const first = await start();
+    await cluster.drained([topic], groupId);
+    await first.stop();
+    await append(5, 20);
+    await cluster.admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '12' }] });
+
+    const second = await start();
+    cluster.after(() => second.stop());
+    await cluster.drained([topic], groupId);
+    assert.deepEqual(
+      handled,
+      [0, 1, 2, 3, 4, 12, 13, 14, 15, 16, 17, 18, 19].map((at) => `m${at}`),
+    );
+    const gone = lines.filter((line) => line.includes('records were deleted before they were read'));
+    assert.equal(gone.length, 1);
+    assert.match(gone[0] ?? '', /"position":"5","logStart":"12"/);
+    await until('no stall', () => second.reader.stalls(0).length === 0 || undefined);
+
+    // Also while it reads: a topic that was created anew begins before the position.
+    await cluster.admin.deleteTopics({ topics: [topic] });
+    await cluster.createTopics(['read'], { partitions: 1 });
+    await append(100, 103);
+    await until('the records of the new topic', () => handled.includes('m102') || undefined);
+    assert.deepEqual(handled.slice(-3), ['m100', 'm101', 'm102']);
+  },
+);
