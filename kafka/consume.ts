@@ -59,8 +59,9 @@ export async function startReader(
   return reader;
 }
 
-/** Queued bytes at which a partition is not fetched any more. */
+/** Queued bytes at which a partition is not fetched any more, and at which none is. */
 const maxQueuedBytes = 1024 * 1024;
+const maxQueuedInAll = 64 * 1024 * 1024;
 const sessionTimeoutMs = 10_000;
 const closeTimeoutMs = 5_000;
 /** Pause after a request that failed. */
@@ -245,6 +246,8 @@ class GroupReader implements Reader {
       'records were deleted before they were read, or the topic was created anew: continuing at its beginning',
     );
     owned.position = bounds.low;
+    // What is gone waits for nobody; the group learns of the position with the next commit.
+    this.#progress.committed(topic, partition, bounds.low);
   }
 
   #isCurrent(owned: OwnedPartition): boolean {
@@ -252,6 +255,9 @@ class GroupReader implements Reader {
   }
 
   #wanted(): { positions: { topic: string; partition: number; offset: bigint }[]; isPartial: boolean } {
+    let queued = 0;
+    for (const { queuedBytes, isOver } of this.#owned.values()) if (!isOver) queued += queuedBytes;
+    if (queued >= maxQueuedInAll) return { positions: [], isPartial: true };
     const positions = [...this.#owned.values()]
       .filter(
         ({ queuedBytes, isOutOfRange, isOver }) => queuedBytes < maxQueuedBytes && !isOutOfRange && !isOver,

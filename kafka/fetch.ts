@@ -331,9 +331,10 @@ export class Fetcher {
       if (this.#isClosed) return;
       const unled = new Map<string, string>();
       const errors = new Map<string, string>();
-      for (const { topic, error, partitions } of await this.#client.metadata(topics)) {
+      const described = await this.#client.metadata(topics);
+      for (const { topic, error, partitions } of described) {
         if (error !== undefined) errors.set(topic, error.type);
-        if (error !== undefined && !isRetriable(error)) this.#hooks.onError(error);
+        if (error !== undefined && !isRetriable(error)) this.#report(error);
         for (const { partitionId, leader } of partitions) {
           const name = partitionName({ topic, partition: partitionId });
           if (leader >= 0) this.#leaders.set(name, String(leader));
@@ -354,8 +355,12 @@ export class Fetcher {
       this.#isReachable = true;
     } catch (error) {
       this.#isReachable = isAnswer(error);
-      if (!this.#isClosed && !isRetriable(error)) this.#hooks.onError(error as Error);
+      if (!isRetriable(error)) this.#report(error as Error);
     }
+  }
+
+  #report(error: Error): void {
+    if (!this.#isClosed) this.#hooks.onError(error);
   }
 
   /** Wakes up again after `ms`, or earlier. */

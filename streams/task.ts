@@ -105,6 +105,13 @@ export class Task {
     return true;
   }
 
+  /** Rough size of what is queued. */
+  get queuedBytes(): number {
+    let bytes = 0;
+    for (const { queuedBytes } of this.#partitions.values()) bytes += queuedBytes;
+    return bytes;
+  }
+
   /** Where to fetch each partition from that has room in its queue. */
   *wanted(): Generator<FetchPosition> {
     for (const { topic, partition, fetched, queuedBytes } of this.#partitions.values())

@@ -82,7 +82,7 @@ export class StreamThread {
       onRestored: () => this.#onTasksReady(),
       onFailure: (error) => this.#fail(error),
     });
-    this.#resets = new PositionResets(this.#owned.tasks);
+    this.#resets = new PositionResets(this.#owned.tasks, this.#liveness.progress);
   }
 
   /** Runs until close(); rejects when it cannot continue. */

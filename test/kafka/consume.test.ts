@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { KafkaConnection } from '../../kafka/client.ts';
 import { startReader } from '../../kafka/consume.ts';
 import { startService } from '../../process/lifecycle.ts';
 import { KafkaProxy } from '../faults/tcp-proxy.ts';
@@ -7,8 +8,9 @@ import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { until } from '../streams/until.ts';
 import { capturedLog } from '../consumers/postgres/log.ts';
 
-/** Kafka's number of the request that commits offsets. */
+/** Kafka's numbers of the requests that commit offsets, and that fetch. */
 const offsetCommit = 8;
+const fetchKey = 1;
 
 test(
   'an offset whose commit is lost is committed all the same, though nothing more is written',
@@ -66,10 +68,10 @@ test(
       );
     const handled: string[] = [];
     const { log, lines } = capturedLog();
-    const start = () =>
+    const start = (connection: KafkaConnection = cluster.connection) =>
       startService(async (service) => {
         const reader = await startReader(
-          cluster.connection,
+          connection,
           {
             groupId,
             topics: [topic],
@@ -103,6 +105,23 @@ test(
     assert.equal(gone.length, 1);
     assert.match(gone[0] ?? '', /"position":"5","logStart":"12"/);
     await until('no stall', () => second.reader.stalls(0).length === 0 || undefined);
+
+    // Nothing is left: a position behind the beginning of an empty log is no standstill.
+    await second.stop();
+    await append(20, 25);
+    await cluster.admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '25' }] });
+    const proxy = await KafkaProxy.start(bootstrapServers()[0] ?? '');
+    cluster.after(() => proxy.close());
+    const third = await start({ brokers: [proxy.address] });
+    cluster.after(() => third.stop());
+    await until('the reset', () =>
+      lines.filter((line) => line.includes('records were deleted before they were read')).length === 2
+        ? true
+        : undefined,
+    );
+    const asked = proxy.requests(fetchKey);
+    await until('an answer to a fetch behind it', () => proxy.requests(fetchKey) > asked + 1 || undefined);
+    assert.deepEqual(third.reader.stalls(0), []);
 
     // Also while it reads: a topic that was created anew begins before the position.
     await cluster.admin.deleteTopics({ topics: [topic] });

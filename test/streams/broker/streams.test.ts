@@ -156,6 +156,28 @@ describe('an instance on a real broker', { timeout: 180_000 }, () => {
     assert.ok(entries.some(({ fields }) => fields['reason'] === 'INVALID_TIMESTAMP'));
   });
 
+  test('case 11: a position before the beginning of an empty log is no standstill', async (t) => {
+    const cluster = await Cluster.open(t);
+    const [from = '', to = ''] = await cluster.createTopics(['in', 'out'], { partitions: 1 });
+    await cluster.append(some(from, 4).map((record) => ({ ...record, partition: 0 })));
+    const first = await cluster.start(traced(from, to));
+    await cluster.drained([from]);
+    await first.streams.close();
+    await cluster.append(some(from, 4).map((record) => ({ ...record, partition: 0 })));
+    await cluster.admin.deleteTopicRecords({ topic: from, partitions: [{ partition: 0, offset: '8' }] });
+    let lag: bigint | undefined;
+    const onLag = (_: string, __: number, records: bigint): void => {
+      lag = records;
+    };
+    const { streams, entries } = await cluster.start(traced(from, to), { metrics: { ...noMetrics, onLag } });
+    await until('the reset', () => entries.find(({ fields }) => fields['gone'] === 4));
+    await until('an answer to a fetch behind it', () => lag === 0n || undefined);
+    assert.deepEqual(
+      streams.stalls(0).filter(({ partition }) => partition !== undefined),
+      [],
+    );
+  });
+
   test('goes on where the log begins when retention has passed its position, and says so loudly', async (t) => {
     const cluster = await Cluster.open(t);
     const [from = '', to = ''] = await cluster.createTopics(['in', 'out'], { partitions: 1 });
