@@ -59,15 +59,10 @@ export function topicSpecs(names: TopicNames): { name: string; config: Record<st
     },
   });
   return [
-    // A record of another producer that is dated so long ago would be deleted by the next retention run, at times before
-    // it is read. Its sender hears INVALID_TIMESTAMP instead.
-    ...Object.values(names.raw).map((name) =>
-      spec(name, 12 * MiB, { 'message.timestamp.before.max.ms': String(retentionMs) }),
-    ),
+    ...Object.values(names.raw).map((name) => spec(name, 12 * MiB)),
     ...Object.values(names.priority).map((name) => spec(name, 4 * MiB)),
-    // The broker dates them, so that they are kept for 28 days from now on: the timestamp of a raw record may be that of
-    // another year, or the reason why another topic refused it.
-    spec(names.deadLetters, 16 * MiB, { 'message.timestamp.type': 'LogAppendTime' }),
+    // A dead letter keeps the timestamp of its raw record, which may be the reason why another topic refused it.
+    spec(names.deadLetters, 16 * MiB, { 'message.timestamp.after.max.ms': '9223372036854775807' }),
     // A test body may be 64 KiB; its record batch is a little larger.
     spec(names.test, 68 * 1024, { 'retention.ms': String(hourMs), 'segment.ms': String(hourMs) }),
   ];

@@ -83,8 +83,7 @@ const maxStackBytes = 4096;
 
 /**
  * The dead letter of `record`: its key, value, headers and timestamp, and the failure in further headers. It can be
- * written whatever the record is: a timestamp that no client could write becomes the nearest that one can. Give the topic
- * `message.timestamp.type=LogAppendTime`, or its retention counts from the timestamp of the record.
+ * written whatever the record is: a timestamp that no client could write becomes the nearest that one can.
  */
 export function deadLetter(topic: string, record: InputRecord, failure: RecordFailure): OutputRecord {
   const text = (value: string): Buffer => Buffer.from(value, 'utf8');

@@ -14,7 +14,7 @@ import {
 import { RefusedError, type RefusedRecord } from './refusals.ts';
 import { defaultMessageBytes } from './topic-limits.ts';
 
-/** Kafka's default of message.timestamp.after.max.ms; that of message.timestamp.before.max.ms is any time. */
+/** Kafka's default of message.timestamp.after.max.ms. */
 const defaultAheadMs = 3_600_000;
 /** Bytes of keys and values in one answer to a fetch; the first record always comes whole. */
 const answerBytes = 64 * 1024;
@@ -22,8 +22,7 @@ const answerBytes = 64 * 1024;
 /**
  * Topics in memory with one transactional producer: the test driver's replacement of a broker. It refuses what a broker
  * refuses: records that are larger than their topic takes, or too far ahead, or have no key in a compacted topic, and
- * those that no client can write. A record keeps the timestamp that it is written with, also where a broker sets its own
- * (LogAppendTime): the same log then gives the same bytes.
+ * those that no client can write.
  */
 export class MemoryLog implements TransactionalLog {
   /** Committed offsets by partition name. */
@@ -131,11 +130,8 @@ export class MemoryLog implements TransactionalLog {
     if (reason !== undefined) return reason;
     const config = this.#configs.get(record.topic) ?? {};
     if (encodedBatchBytes(record) > this.limitOf(record.topic)) return 'MESSAGE_TOO_LARGE';
-    const aheadMs = record.timestamp - this.#now();
-    const isDated = config['message.timestamp.type'] !== 'LogAppendTime';
-    const isAhead = aheadMs > Number(config['message.timestamp.after.max.ms'] ?? defaultAheadMs);
-    const isBehind = -aheadMs > Number(config['message.timestamp.before.max.ms'] ?? Infinity);
-    if (isDated && (isAhead || isBehind)) return 'INVALID_TIMESTAMP';
+    const aheadMs = Number(config['message.timestamp.after.max.ms'] ?? defaultAheadMs);
+    if (record.timestamp - this.#now() > aheadMs) return 'INVALID_TIMESTAMP';
     const isCompacted = config['cleanup.policy']?.split(',').includes('compact') ?? false;
     return isCompacted && record.key === null ? 'INVALID_RECORD' : undefined;
   }

@@ -99,7 +99,7 @@ export class Refusals {
         throw new StreamsError(
           'HANDLER_FAILED',
           `the broker refuses the dead letter of ${name} as well (${reason}): give the dead-letter topic the largest ` +
-            'max.message.bytes of all topics and message.timestamp.type=LogAppendTime, then start again',
+            'max.message.bytes and message.timestamp.after.max.ms of all topics, then start again',
         );
       }
       // Once refused, a record leads to nothing but its dead letter.

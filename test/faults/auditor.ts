@@ -72,9 +72,6 @@ async function audit(settings: AuditorSettings): Promise<AuditFigures> {
     for (const output of outputs) {
       const origin = await originOf(output, names.deadLetters, decoder);
       if (origin === undefined) unreadable.add(`${output.topic}-${output.partition}: tells no origin`);
-      // The broker dates dead letters.
-      else if (output.topic === names.deadLetters)
-        traced.push({ output: { ...output, timestamp: 0 }, origin });
       else traced.push({ output, origin });
     }
     return traced;

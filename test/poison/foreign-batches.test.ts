@@ -256,11 +256,9 @@ describe('batches of the Java client', { timeout: 600_000, skip: usable ? false 
     producer = deployment.bridge.kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
     await producer.connect();
     // What is dated 1970 would be deleted while it is looked for.
-    const { raw, priority } = deployment.bridge.names;
-    for (const topic of [raw.oura, raw.whoop, ...Object.values(priority)])
+    const { raw, priority, deadLetters } = deployment.bridge.names;
+    for (const topic of [raw.oura, raw.whoop, ...Object.values(priority), deadLetters])
       await set(topic, 'retention.ms', '-1');
-    for (const topic of [raw.oura, raw.whoop])
-      await set(topic, 'message.timestamp.before.max.ms', '9223372036854775807');
   });
   after(async () => {
     await producer.disconnect();

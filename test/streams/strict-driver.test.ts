@@ -68,23 +68,6 @@ describe('the test driver refuses what a broker refuses', () => {
     await driver.process();
     assert.deepEqual(refused(driver), ['2 INVALID_TIMESTAMP']);
     assert.equal(driver.output('dead')[0]?.timestamp, times[2]);
-    const undated = copying({
-      topics: [{ name: 'dead', config: { 'message.timestamp.type': 'LogAppendTime' } }],
-    });
-    undated.append(...times.map((timestamp) => ({ topic: 'in', value: bytes('v'), timestamp })));
-    await undated.process();
-    assert.deepEqual(
-      undated.output('dead').map(({ timestamp, value }) => [timestamp, String(value)]),
-      [[times[2], 'v']],
-    );
-    const young = copying({
-      topics: [{ name: 'out', config: { 'message.timestamp.before.max.ms': '1000' } }],
-    });
-    young.append(
-      ...[now - 1_001, now - 1_000].map((timestamp) => ({ topic: 'in', value: bytes('v'), timestamp })),
-    );
-    await young.process();
-    assert.deepEqual(refused(young), ['0 INVALID_TIMESTAMP']);
     // A dead-letter topic as strict as the others takes the smallest dead letter only.
     const strict = copying();
     strict.append(...times.map((timestamp) => ({ topic: 'in', value: bytes('v'), timestamp })));
