@@ -113,10 +113,19 @@ export function kafkaErrorType(error: unknown): string | undefined {
 
 /**
  * Whether an error of the client says that the same call can succeed later: a lost connection, a moved leader or
- * coordinator, a broker that is not ready.
+ * coordinator, a broker that is not ready, or one that does not say what is wrong.
  */
 export function isRetriable(error: unknown): boolean {
-  return causes(error).some((link) => 'retriable' in link && link.retriable === true);
+  return isUnexplained(error) || causes(error).some((link) => 'retriable' in link && link.retriable === true);
+}
+
+/**
+ * Whether a broker has answered that something is wrong, but not what: its UNKNOWN_SERVER_ERROR, or a code that this
+ * client does not know.
+ */
+export function isUnexplained(error: unknown): boolean {
+  const type = kafkaErrorType(error);
+  return type === 'UNKNOWN' || type === 'KAFKAJS_UNKNOWN_ERROR_CODE';
 }
 
 /**

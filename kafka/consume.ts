@@ -2,12 +2,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
-import { isRetriable, kafkaClient, kafkaErrorType, type Admin, type KafkaConnection } from './client.ts';
+import {
+  isRetriable,
+  isUnexplained,
+  kafkaClient,
+  kafkaErrorType,
+  type Admin,
+  type KafkaConnection,
+} from './client.ts';
 import { Fetcher, type Fetched } from './fetch.ts';
 import { GroupMember, isGenerationOver, type Assignment } from './group.ts';
 import { handleFetched, type HandleChunk } from './handle.ts';
 import { Progress, type Stall } from './progress.ts';
-import type { LogRecord } from './record-batch.ts';
+import { queuedBytes } from './record.ts';
 import { roundRobin } from './round-robin.ts';
 import { partitionName, type TopicPartition } from './topic-partition.ts';
 
@@ -15,7 +22,7 @@ import { partitionName, type TopicPartition } from './topic-partition.ts';
 export interface Reader {
   /** Whether the reader has joined its group and not lost it since. */
   isJoined(): boolean;
-  /** Partitions with waiting records and no commit for longer than `limitMs`. */
+  /** What has stood still for longer than `limitMs`, without an outage as its reason. */
   stalls(limitMs: number): Stall[];
   /** Starts the clocks of stalls() anew: a server that the handler needs does not answer. */
   excuse(): void;
@@ -52,14 +59,13 @@ export async function startReader(
   return reader;
 }
 
-/** Queued bytes at which a partition is not fetched any more. */
+/** Queued bytes at which a partition is not fetched any more, and at which none is. */
 const maxQueuedBytes = 1024 * 1024;
+const maxQueuedInAll = 64 * 1024 * 1024;
 const sessionTimeoutMs = 10_000;
 const closeTimeoutMs = 5_000;
 /** Pause after a request that failed. */
 const pauseMs = 250;
-/** The memory of a record beside its key and value, headers aside. */
-const recordOverhead = 150;
 const fetchLimits = { maxWaitMs: 250, maxBytes: 4 * 1024 * 1024, partitionMaxBytes: 1024 * 1024 };
 
 /** A partition from its assignment to the next rebalance. */
@@ -91,6 +97,8 @@ class GroupReader implements Reader {
   /** The partitions of the present assignment, the one that was handled least recently first. */
   readonly #owned = new Map<string, OwnedPartition>();
   #handling = 0;
+  /** Since when an assignment is being taken over. */
+  #takingOverSince: number | undefined;
 
   constructor(connection: KafkaConnection, admin: Admin, options: ReaderOptions, service: Service) {
     const { groupId, topics, partitions, log } = options;
@@ -103,9 +111,13 @@ class GroupReader implements Reader {
       {
         onAssigned: (assignment) => {
           this.#owned.clear();
+          this.#takingOverSince ??= performance.now();
           this.#takeOver(assignment).catch(service.fail);
         },
-        onLost: () => this.#owned.clear(),
+        onLost: () => {
+          this.#owned.clear();
+          this.#takingOverSince = undefined;
+        },
         onError: service.fail,
       },
     );
@@ -145,11 +157,15 @@ class GroupReader implements Reader {
     const { unassignedMs } = this.#member;
     if (isReachable && unassignedMs > limitMs)
       return [{ reason: 'the group gives no assignment', stalledMs: unassignedMs }];
-    return this.#progress.stalls(limitMs);
+    const takingOverMs = performance.now() - (this.#takingOverSince ?? Infinity);
+    if (takingOverMs > limitMs)
+      return [{ reason: 'the positions of an assignment cannot be read', stalledMs: takingOverMs }];
+    return [...this.#fetcher.stalls(limitMs), ...this.#progress.stalls(limitMs)];
   }
 
   excuse(): void {
     this.#progress.excuse();
+    this.#takingOverSince &&= performance.now();
   }
 
   async #takeOver(assignment: Assignment): Promise<void> {
@@ -157,7 +173,7 @@ class GroupReader implements Reader {
     const assigned = [...assignment.partitions].flatMap(([topic, partitions]) =>
       partitions.map((partition) => ({ topic, partition })),
     );
-    const committed = await this.#member.committed(assigned, isWanted);
+    const committed = await this.#committed(assigned, isWanted);
     const positions = new Map(committed.map((entry) => [partitionName(entry), entry.offset]));
     for (const entry of assigned) {
       if (positions.has(partitionName(entry))) continue;
@@ -176,9 +192,27 @@ class GroupReader implements Reader {
         committed: position,
       })),
     );
+    this.#takingOverSince = undefined;
+    this.#fetcher.retain((partition) => this.#owned.has(partitionName(partition)));
     const { generationId } = assignment;
     this.#options.log.info({ generation: generationId, partitions: assigned.length }, 'partitions assigned');
     this.#fetcher.wake();
+  }
+
+  /** The group's offsets, however long the coordinator only says that something is wrong. */
+  async #committed(
+    partitions: readonly TopicPartition[],
+    isWanted: () => boolean,
+  ): ReturnType<GroupMember['committed']> {
+    while (isWanted()) {
+      try {
+        return await this.#member.committed(partitions, isWanted);
+      } catch (error) {
+        if (!isUnexplained(error)) throw error;
+        await sleep(pauseMs);
+      }
+    }
+    return [];
   }
 
   /** Where a log begins and ends, however long the brokers do not answer; undefined once `isWanted` is false. */
@@ -212,6 +246,8 @@ class GroupReader implements Reader {
       'records were deleted before they were read, or the topic was created anew: continuing at its beginning',
     );
     owned.position = bounds.low;
+    // What is gone waits for nobody; the group learns of the position with the next commit.
+    this.#progress.committed(topic, partition, bounds.low);
   }
 
   #isCurrent(owned: OwnedPartition): boolean {
@@ -219,6 +255,9 @@ class GroupReader implements Reader {
   }
 
   #wanted(): { positions: { topic: string; partition: number; offset: bigint }[]; isPartial: boolean } {
+    let queued = 0;
+    for (const { queuedBytes, isOver } of this.#owned.values()) if (!isOver) queued += queuedBytes;
+    if (queued >= maxQueuedInAll) return { positions: [], isPartial: true };
     const positions = [...this.#owned.values()]
       .filter(
         ({ queuedBytes, isOutOfRange, isOver }) => queuedBytes < maxQueuedBytes && !isOutOfRange && !isOver,
@@ -234,7 +273,7 @@ class GroupReader implements Reader {
     this.#progress.fetched(topic, partition, lastStableOffset);
     if (nextOffset <= fetchOffset) return;
     owned.position = nextOffset;
-    owned.queuedBytes += bytesOf(records);
+    owned.queuedBytes += queuedBytes(records);
     owned.queue.push(fetched);
     this.#work();
   }
@@ -268,7 +307,7 @@ class GroupReader implements Reader {
       commit: (offset) => this.#commit(owned, offset),
     });
     owned.queue.shift();
-    owned.queuedBytes -= bytesOf(fetched.records);
+    owned.queuedBytes -= queuedBytes(fetched.records);
     owned.isBusy = false;
     // The partition goes on with its next owner, or with the next assignment.
     if (!isDone) owned.isOver = true;
@@ -298,10 +337,4 @@ class GroupReader implements Reader {
     }
     return false;
   }
-}
-
-function bytesOf(records: readonly LogRecord[]): number {
-  let bytes = 0;
-  for (const { key, value } of records) bytes += recordOverhead + (key?.length ?? 0) + (value?.length ?? 0);
-  return bytes;
 }

@@ -11,7 +11,9 @@ import {
   type RawFetcher,
 } from './client.ts';
 import { maxDecompressedBytes } from './compression.ts';
-import { decodeRecordSet, type LogRecord } from './record-batch.ts';
+import { FetchFailures } from './fetch-failures.ts';
+import type { Stall } from './progress.ts';
+import { decodeInSlices, type DecodedRecordSet, type LogRecord, type RecordSet } from './record-batch.ts';
 import { partitionName, type TopicPartition } from './topic-partition.ts';
 
 /** Where to fetch a partition from. */
@@ -61,13 +63,15 @@ interface FetcherOptions {
 
 /** How long a broker waits for records while the queues of other partitions are full. */
 const partialWaitMs = 10;
-/** How long decoding may take before timers get their turn; one partition's answer can exceed it. */
+/** How long decoding may take before heartbeats and probes get their turn. */
 const turnMs = 20;
 /** Pause after a failed request, and between two questions for metadata. */
 const pauseMs = 100;
 /** How often, and for how long in all, a damaged batch is fetched again before it counts as damaged in the log. */
 const damagedTries = 3;
 const damagedMs = 5_000;
+/** What the metadata of a partition without a leader amounts to. */
+const noLeader = 'LEADER_NOT_AVAILABLE';
 /** Leaders are asked for anew at least this often. */
 const metadataMaxAgeMs = 300_000;
 
@@ -87,6 +91,7 @@ export class Fetcher {
   /** When each partition was served last, as a count of answers: the others go first. */
   readonly #served = new Map<string, number>();
   #answers = 0;
+  readonly #failures = new FetchFailures();
   readonly #damaged = new Map<string, { offset: bigint; tries: number; retryAt: number }>();
   #timer: NodeJS.Timeout | undefined;
   #wakeAt = 0;
@@ -98,6 +103,8 @@ export class Fetcher {
   #unled = 0;
   #isReachable = true;
   #isClosed = false;
+  /** When the event loop had its last turn: an answer came, or decoding let others pass. */
+  #turnAt = 0;
 
   constructor(connection: KafkaConnection, options: FetcherOptions, hooks: FetchHooks) {
     this.#client = kafkaClient(connection, options).fetcher();
@@ -108,6 +115,17 @@ export class Fetcher {
   /** Whether the last request was answered: false during an outage. */
   get isReachable(): boolean {
     return this.#isReachable;
+  }
+
+  /** The partitions that brokers have answered for with nothing but errors for longer than `limitMs`. */
+  stalls(limitMs: number): Stall[] {
+    if (!this.#isReachable) this.#failures.excuse();
+    return this.#failures.stalls(limitMs);
+  }
+
+  /** Forgets the errors of the partitions that are not wanted any more. */
+  retain(isWanted: (partition: TopicPartition) => boolean): void {
+    this.#failures.retain(isWanted);
   }
 
   /** Fetches what is wanted now. Call it to start, and when positions() has got more to say. */
@@ -122,6 +140,11 @@ export class Fetcher {
     for (const position of positions) {
       const name = partitionName(position);
       if ((this.#damaged.get(name)?.retryAt ?? 0) > now) continue;
+      const failureMs = this.#failures.pauseMs(position);
+      if (failureMs > 0) {
+        this.#later(failureMs);
+        continue;
+      }
       const leader = this.#leaders.get(name);
       if (leader === undefined) this.#unled += 1;
       if (leader === undefined || this.#requests.has(leader)) continue;
@@ -169,6 +192,7 @@ export class Fetcher {
         topics: byTopic(wanted, partitionMaxBytes),
       });
       this.#isReachable = true;
+      this.#turnAt = performance.now();
     } catch (error) {
       await this.#onFailure(error, wanted);
       return;
@@ -176,7 +200,6 @@ export class Fetcher {
     if (this.#isClosed) return;
     const asked = new Map(wanted.map((position) => [partitionName(position), position]));
     let decompressed = 0;
-    let turnAt = performance.now();
     try {
       for (const { topic, partitions } of answers) {
         for (const answer of partitions) {
@@ -184,10 +207,6 @@ export class Fetcher {
           // A few kilobytes can become 64 MiB, in each of many partitions. The others are fetched again, ahead of these.
           if (position === undefined || decompressed > maxDecompressedBytes) continue;
           decompressed += await this.#take(nodeId, position, answer);
-          if (performance.now() - turnAt < turnMs) continue;
-          // Heartbeats get their turn, or the group expels this member, which then fetches the same again.
-          await nextTurn();
-          turnAt = performance.now();
         }
       }
     } catch (error) {
@@ -200,17 +219,19 @@ export class Fetcher {
     if (this.#isClosed) return 0;
     const { topic, partition, offset } = position;
     if (answer.error !== undefined) {
+      this.#failures.failed(position, answer.error.type);
       if (answer.error.type === 'OFFSET_OUT_OF_RANGE') this.#hooks.onOutOfRange(position);
-      else if (answer.error.retriable) this.#forgetLeader(position);
       else {
-        this.#forgetLeader(position);
-        this.#hooks.onError(answer.error);
+        this.#leaders.delete(partitionName(position));
+        if (!isRetriable(answer.error)) this.#hooks.onError(answer.error);
       }
       return 0;
     }
+    this.#failures.over(position);
     const { highWatermark, lastStableOffset, abortedTransactions } = answer;
     const bytes = answer.recordSet ?? Buffer.alloc(0);
-    const decoded = decodeRecordSet({ topic, partition, fetchOffset: offset, bytes, abortedTransactions });
+    const decoded = await this.#decode({ topic, partition, fetchOffset: offset, bytes, abortedTransactions });
+    if (decoded === undefined) return 0;
     let { records, nextOffset } = decoded;
     const damaged = this.#firstDamaged(position, records);
     if (damaged !== undefined) {
@@ -231,13 +252,28 @@ export class Fetcher {
     return decoded.decompressed;
   }
 
+  /** Decodes, and lets heartbeats pass: without them the group expels this member, which then fetches the same again. */
+  async #decode(set: RecordSet): Promise<DecodedRecordSet | undefined> {
+    const slices = decodeInSlices(set);
+    for (;;) {
+      const { done, value } = slices.next();
+      if (done === true) return value;
+      if (performance.now() - this.#turnAt < turnMs) continue;
+      await nextTurn();
+      if (this.#isClosed) return undefined;
+      this.#turnAt = performance.now();
+    }
+  }
+
   /**
    * The first record that stands for a damaged batch and is to be fetched again, on a new connection: what changed the
    * bytes may have been the network, or this host's memory.
    */
   #firstDamaged(position: FetchPosition, records: readonly LogRecord[]): number | undefined {
     const name = partitionName(position);
-    for (const [index, { fault, offset }] of records.entries()) {
+    // No iterator: there may be a million.
+    for (let index = 0; index < records.length; index += 1) {
+      const { fault, offset = 0n } = records[index] ?? {};
       if (fault?.code !== 'CORRUPT_BATCH' && fault?.code !== 'CUT_BATCH') continue;
       const known = this.#damaged.get(name);
       const tries = known !== undefined && known.offset === offset ? known.tries : 0;
@@ -263,12 +299,13 @@ export class Fetcher {
     this.#isReachable = isAnswer(error);
     if (!isRetriable(error)) this.#hooks.onError(error as Error);
     this.#options.log.debug({ error: kafkaErrorType(error) ?? (error as Error).name }, 'a fetch failed');
-    for (const position of wanted) this.#leaders.delete(partitionName(position));
+    const answered = kafkaErrorType(error);
+    for (const position of wanted) {
+      this.#leaders.delete(partitionName(position));
+      if (answered === undefined) this.#failures.over(position);
+      else this.#failures.failed(position, answered);
+    }
     await sleep(pauseMs);
-  }
-
-  #forgetLeader(position: FetchPosition): void {
-    this.#leaders.delete(partitionName(position));
   }
 
   /** Asks which node leads each partition, one question at a time and not too often. */
@@ -280,33 +317,50 @@ export class Fetcher {
       return;
     }
     this.#askedAt = performance.now();
-    const topics = [...new Set(positions.map(({ topic }) => topic))];
-    this.#refreshing = this.#askLeaders(topics).finally(() => {
+    this.#refreshing = this.#askLeaders(positions).finally(() => {
       this.#refreshing = undefined;
       this.wake();
     });
   }
 
-  async #askLeaders(topics: string[]): Promise<void> {
+  async #askLeaders(positions: readonly FetchPosition[]): Promise<void> {
+    const topics = [...new Set(positions.map(({ topic }) => topic))];
     try {
       // For the first contact; a client that is connected does nothing.
       await this.#client.connect();
       if (this.#isClosed) return;
-      for (const { topic, error, partitions } of await this.#client.metadata(topics)) {
-        if (error !== undefined && !isRetriable(error)) this.#hooks.onError(error);
+      const unled = new Map<string, string>();
+      const errors = new Map<string, string>();
+      const described = await this.#client.metadata(topics);
+      for (const { topic, error, partitions } of described) {
+        if (error !== undefined) errors.set(topic, error.type);
+        if (error !== undefined && !isRetriable(error)) this.#report(error);
         for (const { partitionId, leader } of partitions) {
           const name = partitionName({ topic, partition: partitionId });
           if (leader >= 0) this.#leaders.set(name, String(leader));
-          else this.#leaders.delete(name);
+          else {
+            this.#leaders.delete(name);
+            unled.set(name, noLeader);
+          }
         }
+      }
+      for (const position of positions) {
+        const name = partitionName(position);
+        if (this.#leaders.has(name)) continue;
+        const reason = unled.get(name) ?? errors.get(position.topic) ?? 'UNKNOWN_TOPIC_OR_PARTITION';
+        this.#failures.failed(position, reason, reason === noLeader);
       }
       this.#leadersAt = performance.now();
       this.#nodes = new Set(this.#leaders.values()).size;
       this.#isReachable = true;
     } catch (error) {
       this.#isReachable = isAnswer(error);
-      if (!this.#isClosed && !isRetriable(error)) this.#hooks.onError(error as Error);
+      if (!isRetriable(error)) this.#report(error as Error);
     }
+  }
+
+  #report(error: Error): void {
+    if (!this.#isClosed) this.#hooks.onError(error);
   }
 
   /** Wakes up again after `ms`, or earlier. */

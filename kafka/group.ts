@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { settlesWithin } from '../process/deadline.ts';
 import {
   isRetriable,
+  isUnexplained,
   kafkaClient,
   kafkaErrorType,
   type GroupMemberAssignment,
@@ -181,7 +182,7 @@ export class GroupMember {
         if (!isRebalance) this.#lose();
         if (type === 'UNKNOWN_MEMBER_ID' || type === 'FENCED_INSTANCE_ID') this.#membership.forget();
         else if (type !== 'ILLEGAL_GENERATION' && !isRebalance) {
-          if (isRetriable(error)) this.#isReachable = false;
+          if (isRetriable(error)) this.#isReachable = isUnexplained(error);
           else this.#hooks.onError(error as Error);
           failures += 1;
           await this.#pause(Math.min(pauseMs * 2 ** failures, 1_000));
@@ -219,7 +220,7 @@ export class GroupMember {
         beatAt = performance.now();
         this.#isReachable = true;
       } catch (error) {
-        if (isRetriable(error)) this.#isReachable = false;
+        if (isRetriable(error)) this.#isReachable = isUnexplained(error);
         const isOver = performance.now() - beatAt > this.#options.sessionTimeoutMs;
         if (isOver || !isRetriable(error) || isGenerationOver(error)) throw error;
       }
@@ -256,7 +257,7 @@ export function isGenerationOver(error: unknown): boolean {
 
 /** Whether the offsets can be had in a moment: a transaction is open, or the coordinator moves. */
 function isTransient(error: unknown): boolean {
-  return kafkaErrorType(error) === 'UNSTABLE_OFFSET_COMMIT' || isRetriable(error);
+  return kafkaErrorType(error) === 'UNSTABLE_OFFSET_COMMIT' || (isRetriable(error) && !isUnexplained(error));
 }
 
 function groupedByTopic<T extends { readonly topic: string }, P>(

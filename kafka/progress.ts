@@ -48,6 +48,7 @@ export class Progress {
     else state.since ??= performance.now();
   }
 
+  /** @param offset - committed, or where reading goes on because the log does not have what is before it. */
   committed(topic: string, partition: number, offset: bigint): void {
     const state = this.#states.get(partitionName({ topic, partition }));
     if (state === undefined) return;

@@ -53,6 +53,19 @@ export const maxBatchRecords = 1_000_000;
  * keeps all of it in memory, so what is to stay must be copied.
  */
 export function decodeRecordSet(set: RecordSet): DecodedRecordSet {
+  const slices = decodeInSlices(set);
+  for (;;) {
+    const { done, value } = slices.next();
+    if (done === true) return value;
+  }
+}
+
+/**
+ * Decodes a record set as decodeRecordSet() does, and yields about every millisecond, and after each batch: a set of a
+ * million records takes more than half a second, in which no heartbeat could be sent. What is not divided is the
+ * decompression of one batch.
+ */
+export function decodeInSlices(set: RecordSet): Generator<void, DecodedRecordSet> {
   return new RecordSetDecoder(set).decode();
 }
 
@@ -106,17 +119,25 @@ class RecordSetDecoder {
     this.#toBegin = [...set.abortedTransactions].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1));
   }
 
-  decode(): DecodedRecordSet {
+  *decode(): Generator<void, DecodedRecordSet> {
     // One answer with many batches that are each within the limit must not fill the memory either: what is left is
     // fetched again.
     while (this.#decompressed < maxDecompressedBytes && this.#records.length < maxBatchRecords) {
-      if (!this.#decodeBatch()) break;
+      const found = this.#takeBatch();
+      if (found === false) break;
+      if (found !== true) {
+        const last = lastOf(found);
+        this.#beginAborted(last);
+        yield* this.#decodeRecords(found, last);
+        this.#next = last + 1n;
+      }
+      yield;
     }
     return { records: this.#records, nextOffset: this.#next, decompressed: this.#decompressed };
   }
 
-  /** Decodes the next batch; false at the end of what can be decoded. */
-  #decodeBatch(): boolean {
+  /** The next batch, or whether another follows when it is one that cannot be decoded or is passed over. */
+  #takeBatch(): Batch | boolean {
     const { bytes } = this.#set;
     const start = this.#at;
     const left = bytes.length - start;
@@ -140,7 +161,7 @@ class RecordSetDecoder {
     if (magic !== 2) {
       return this.#addUntrusted('UNSUPPORTED_FORMAT', `its format is ${magic}, and only 2 is known`, batch);
     }
-    return this.#decodeFormat2({
+    return this.#checked({
       bytes: batch,
       isFirst: start === 0,
       base: batch.readBigInt64BE(0),
@@ -151,15 +172,11 @@ class RecordSetDecoder {
     });
   }
 
-  #decodeFormat2(batch: Batch): boolean {
+  #checked(batch: Batch): Batch | boolean {
     const { bytes } = batch;
-    const last = batch.base + BigInt(batch.lastOffsetDelta);
+    const last = lastOf(batch);
     const isIntact = crc32c(bytes.subarray(attributesAt)) === bytes.readUInt32BE(crcAt);
-    if (isIntact && this.#hasPlausibleOffsets(batch, last)) {
-      this.#decodeIntact(batch, last);
-      this.#next = last + 1n;
-      return true;
-    }
+    if (isIntact && this.#hasPlausibleOffsets(batch, last)) return batch;
     this.#beginAborted(this.#next);
     const isFollowed = this.#isFollowed();
     // By its header only: what was aborted is nobody's loss, whatever is wrong with it.
@@ -183,8 +200,7 @@ class RecordSetDecoder {
     return base <= next || !this.#isFollowed() || this.#set.bytes.readBigInt64BE(this.#at) > last;
   }
 
-  #decodeIntact(batch: Batch, last: bigint): void {
-    this.#beginAborted(last);
+  *#decodeRecords(batch: Batch, last: bigint): Generator<void, void> {
     const isControl = (batch.attributes & control) !== 0;
     if (!isControl && this.#isAborted(batch)) return;
     const addFault = (code: BatchFaultCode, message: string): void => {
@@ -204,7 +220,7 @@ class RecordSetDecoder {
     }
     if (codec !== 0) this.#decompressed += bytes.length;
     const into = isControl ? [] : this.#records;
-    const fault = decodeRecords(
+    const fault = yield* decodeRecords(
       {
         topic: this.#set.topic,
         partition: this.#set.partition,
@@ -296,6 +312,10 @@ class RecordSetDecoder {
     );
     this.#next = last + 1n;
   }
+}
+
+function lastOf({ base, lastOffsetDelta }: Batch): bigint {
+  return base + BigInt(lastOffsetDelta);
 }
 
 function isAbortMarker(record: LogRecord | undefined): boolean {

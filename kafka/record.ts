@@ -58,6 +58,16 @@ export interface BatchRecords {
 
 export const noHeaders: Headers = Object.freeze({});
 
+/** The memory of a record as an object, beside its key and value; headers are views of its batch. */
+const recordOverhead = 150;
+
+/** Roughly the memory that records take while they are queued. */
+export function queuedBytes(records: readonly Pick<LogRecord, 'key' | 'value'>[]): number {
+  let bytes = records.length * recordOverhead;
+  for (const { key, value } of records) bytes += (key?.length ?? 0) + (value?.length ?? 0);
+  return bytes;
+}
+
 /** The only class of records, so that the code which reads them meets one shape. */
 export class FetchedRecord implements LogRecord {
   readonly topic: string;
@@ -101,11 +111,15 @@ export class FetchedRecord implements LogRecord {
   }
 }
 
+/** Records between two moments at which a caller may pause: about a millisecond. */
+const sliceRecords = 2_048;
+
 /**
- * Decodes the records of a batch, and appends them to `into`.
+ * Decodes the records of a batch, and appends them to `into`. Yields after each slice of them: other batches may be
+ * decoded meanwhile.
  * @returns what is wrong with the batch, of which no record is appended then; undefined when nothing is.
  */
-export function decodeRecords(batch: BatchRecords, into: LogRecord[]): string | undefined {
+export function* decodeRecords(batch: BatchRecords, into: LogRecord[]): Generator<void, string | undefined> {
   const { topic, partition, bytes, count, baseOffset, lastOffsetDelta, logAppendTime } = batch;
   const before = into.length;
   const base = Number(baseOffset);
@@ -116,6 +130,11 @@ export function decodeRecords(batch: BatchRecords, into: LogRecord[]): string | 
   let fault: string | undefined;
   at = 0;
   for (let i = 0; i < count; i++) {
+    if (i % sliceRecords === sliceRecords - 1) {
+      const here = at;
+      yield;
+      at = here;
+    }
     const length = readVarint(bytes);
     const end = at + length;
     if (length < 0 || end > bytes.length) {
@@ -161,7 +180,7 @@ export function decodeRecords(batch: BatchRecords, into: LogRecord[]): string | 
 }
 
 // Where the functions below read, in the bytes that they are given: returning a position next to each number would
-// take an object for it. Nothing of another batch is read in between, because nothing here waits or calls out.
+// take an object for it. Nothing of another batch is read in between but where a slice ends.
 let at = 0;
 
 /** Where reading goes on after a number that is wrong: no bytes reach there, so that everything after it fails too. */

@@ -15,6 +15,8 @@ export const rawHeader = {
   traceparent: 'traceparent',
   /** `topic:partition:offset` of the dead letter that this record repeats. */
   retryOf: 'retry_of',
+  /** When it was appended again, epoch ms. */
+  retriedAt: 'retried_at',
 } as const;
 
 /** Whether a record's key is not a user but a hash of its body, which names none. */
@@ -74,7 +76,7 @@ export function readRawRecord(
     receivedAt: receivedAtOf(record),
     scheme,
     isEnvelope: scheme === collectorScheme,
-    isRetry: headerText(headers, rawHeader.retryOf) !== undefined,
+    isRetry: isRetry(record),
     headers,
   };
 }
@@ -84,6 +86,20 @@ export function receivedAtOf(record: {
   readonly timestamp: number;
   readonly headers: RecordHeaders;
 }): number {
-  const text = headerText(record.headers, rawHeader.receivedAt);
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : record.timestamp;
+  return instantHeader(record.headers, rawHeader.receivedAt) ?? record.timestamp;
+}
+
+/** Whether a raw record repeats a dead letter. */
+export function isRetry({ headers }: { readonly headers: RecordHeaders }): boolean {
+  return headerText(headers, rawHeader.retryOf) !== undefined;
+}
+
+/** When a dead letter was appended again, epoch ms; undefined for any other record, and without a readable header. */
+export function retriedAtOf(record: { readonly headers: RecordHeaders }): number | undefined {
+  return isRetry(record) ? instantHeader(record.headers, rawHeader.retriedAt) : undefined;
+}
+
+function instantHeader(headers: RecordHeaders, name: string): number | undefined {
+  const text = headerText(headers, name);
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

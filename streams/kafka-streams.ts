@@ -8,13 +8,11 @@ import type { State } from './metrics.ts';
 import { StreamThread } from './thread.ts';
 import type { Topology } from './topology.ts';
 import type { Stall } from '../kafka/progress.ts';
+import { watchStalls } from '../kafka/stall-watch.ts';
 import { failure } from '../process/lifecycle.ts';
 
 /** Kafka 4.0 dropped the first four versions of Fetch (KIP-896), which shows that a broker is at least that new. */
 const fetchApiKey = 1;
-
-/** How often the instance looks for what stands still. */
-const watchMs = 1_000;
 
 /** Runs a topology on a cluster: an instance of the application, with the states of Kafka Streams. */
 export class KafkaStreams {
@@ -28,9 +26,7 @@ export class KafkaStreams {
   #admin: Admin | undefined;
   #thread: StreamThread | undefined;
   #running: Promise<void> | undefined;
-  #watch: NodeJS.Timeout | undefined;
-  /** The stalls that were logged last. */
-  #reported = '';
+  #endWatch: () => void = () => undefined;
 
   constructor(topology: Topology, options: StreamsOptions) {
     this.#topology = topology;
@@ -85,7 +81,15 @@ export class KafkaStreams {
       await this.#admin?.disconnect();
       throw error;
     }
-    this.#watch = setInterval(() => this.#reportStalls(), watchMs).unref();
+    this.#endWatch = watchStalls({
+      // Also when the loop itself stands still.
+      stalls: () => this.stalls(),
+      onStalls: (stalls) => {
+        this.#config.metrics.onStalls(stalls);
+        this.#thread?.reportLags();
+      },
+      log: this.#config.log,
+    });
     this.#running = this.#thread.run().catch((error: unknown) => {
       this.#enter('ERROR');
       this.#fail(error);
@@ -98,7 +102,7 @@ export class KafkaStreams {
    */
   async close(): Promise<void> {
     if (this.#state === 'NOT_RUNNING') return;
-    clearInterval(this.#watch);
+    this.#endWatch();
     if (this.#state !== 'ERROR') this.#enter('PENDING_SHUTDOWN');
     this.#thread?.close();
     if (this.#running !== undefined && !(await settlesWithin(this.#running, 3 * closeTimeoutMs))) {
@@ -150,21 +154,6 @@ export class KafkaStreams {
       `the source topics have ${partitions} partitions now and had ${expected} at the start: the count must not ` +
         'change during the life of an application, because it decides the partition of each key',
     );
-  }
-
-  /** Logs and counts what stands still, also when the loop itself does. */
-  #reportStalls(): void {
-    const stalls = this.stalls();
-    this.#config.metrics.onStalls(stalls);
-    const name = stalls.map(({ topic, partition, reason }) => `${reason} ${topic} ${partition}`).join();
-    if (name !== this.#reported) {
-      for (const { topic, partition, reason, stalledMs } of stalls)
-        this.#config.log.error(
-          { topic, partition, reason, stalledMs: Math.round(stalledMs) },
-          'nothing moves',
-        );
-    }
-    this.#reported = name;
   }
 
   #enter(state: State): void {

@@ -9,6 +9,8 @@ interface Circumstances {
   /** Whether a task is being restored, and the partitions that have no task ready. */
   readonly isRestoring: boolean;
   readonly isWaiting: (partition: number) => boolean;
+  /** The partitions, of sources and changelogs, that brokers have answered for with errors only. */
+  readonly fetches: readonly Stall[];
 }
 
 /** Tells what stands still in a stream thread: its loop, a restore, its membership, or a partition with records. */
@@ -29,7 +31,7 @@ export class Liveness {
 
   /** What has stood still for longer than `limitMs`. */
   stalls(limitMs: number, circumstances: Circumstances): Stall[] {
-    const { isReachable, unassignedMs, isRestoring, isWaiting } = circumstances;
+    const { isReachable, unassignedMs, isRestoring, isWaiting, fetches } = circumstances;
     const now = performance.now();
     if (!isReachable) {
       this.progress.excuse();
@@ -41,6 +43,7 @@ export class Liveness {
       { reason: 'a restore makes no progress', stalledMs: isRestoring ? now - this.#restoredAt : 0 },
       { reason: 'the group gives no assignment', stalledMs: isReachable ? unassignedMs : 0 },
     ];
-    return [...process.filter(({ stalledMs }) => stalledMs > limitMs), ...this.progress.stalls(limitMs)];
+    const standing = process.filter(({ stalledMs }) => stalledMs > limitMs);
+    return [...standing, ...fetches, ...this.progress.stalls(limitMs)];
   }
 }

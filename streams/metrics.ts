@@ -14,7 +14,7 @@ export interface StreamsMetrics extends ProcessingListener {
     processMs: number;
     oldestRecordAgeMs: number | undefined;
   }): void;
-  /** Records between the position and the end of a source partition. */
+  /** Records between the position and the end of a source partition: after a commit, and every second. */
   onLag(topic: string, partition: number, records: bigint): void;
   /** A source partition was taken away. */
   onRevoked(topic: string, partition: number): void;

@@ -1,5 +1,6 @@
 import type { Admin } from '../kafka/client.ts';
 import type { GroupMember } from '../kafka/group.ts';
+import type { Stall } from '../kafka/progress.ts';
 import type { Attempt } from './attempt.ts';
 import { noClaim, type Join, type TaskClaim } from './assignor.ts';
 import type { StreamsConfig } from './config.ts';
@@ -61,6 +62,11 @@ export class Ownership {
 
   get isRestoring(): boolean {
     return this.#restoring.size > 0;
+  }
+
+  /** The changelogs that brokers have answered for with nothing but errors for longer than `limitMs`. */
+  stalls(limitMs: number): Stall[] {
+    return this.#restorer.stalls(limitMs);
   }
 
   /** Ends the restores and their connections; stops waiting after `timeoutMs`. */

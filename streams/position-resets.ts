@@ -1,4 +1,5 @@
 import type { Admin } from '../kafka/client.ts';
+import type { Progress } from '../kafka/progress.ts';
 import type { StreamsLog } from './config.ts';
 import { logBounds } from './offsets.ts';
 import { partitionName, type TopicPartition } from './record.ts';
@@ -11,9 +12,11 @@ import type { TaskSet } from './task-set.ts';
 export class PositionResets {
   readonly #requested = new Map<string, TopicPartition>();
   readonly #tasks: TaskSet;
+  readonly #progress: Progress;
 
-  constructor(tasks: TaskSet) {
+  constructor(tasks: TaskSet, progress: Progress) {
     this.#tasks = tasks;
+    this.#progress = progress;
   }
 
   /** Requests a reset. */
@@ -59,6 +62,8 @@ export class PositionResets {
           : 'the log ends before the position, it was truncated or created anew: continuing at its beginning',
       );
       task.jump(topic, low);
+      // What is gone waits for nobody; the group learns of the position with the next commit.
+      this.#progress.committed(topic, partition, low);
     }
   }
 }

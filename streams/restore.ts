@@ -1,6 +1,7 @@
 import { settlesWithin } from '../process/deadline.ts';
 import { Fetcher, type Fetched, type FetchPosition } from '../kafka/fetch.ts';
 import type { Admin, KafkaConnection } from '../kafka/client.ts';
+import type { Stall } from '../kafka/progress.ts';
 import type { StreamsLog } from './config.ts';
 import { StreamsError } from './errors.ts';
 import type { StreamsMetrics } from './metrics.ts';
@@ -86,6 +87,11 @@ export class Restorer {
     return (await Promise.all(restores)).reduce((sum, count) => sum + count, 0);
   }
 
+  /** The changelogs that brokers have answered for with nothing but errors for longer than `limitMs`. */
+  stalls(limitMs: number): Stall[] {
+    return this.#fetcher.stalls(limitMs);
+  }
+
   /** Ends the restores under way and disconnects; stops waiting after `timeoutMs`. */
   async close(timeoutMs: number): Promise<void> {
     this.#isClosed = true;
@@ -160,13 +166,18 @@ export class Restorer {
   }
 
   #end(restore: Restore): void {
-    this.#restores.delete(partitionName(restore));
+    this.#forget(restore);
     restore.resolve(restore.records);
   }
 
   #fail(position: { topic: string; partition: number }, error: Error): void {
     const restore = this.#restores.get(partitionName(position));
-    this.#restores.delete(partitionName(position));
+    this.#forget(position);
     restore?.reject(error);
+  }
+
+  #forget(ended: { topic: string; partition: number }): void {
+    this.#restores.delete(partitionName(ended));
+    this.#fetcher.retain((partition) => this.#restores.has(partitionName(partition)));
   }
 }

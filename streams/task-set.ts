@@ -2,6 +2,9 @@ import type { FetchPosition } from '../kafka/fetch.ts';
 import type { InputRecord } from './record.ts';
 import type { Task } from './task.ts';
 
+/** Queued bytes of all tasks at which nothing is fetched. */
+const maxQueuedInAll = 64 * 1024 * 1024;
+
 /** The tasks of a thread, which take turns. */
 export class TaskSet {
   readonly #tasks = new Map<number, Task>();
@@ -27,8 +30,14 @@ export class TaskSet {
     return [...this.#tasks.values()][Symbol.iterator]();
   }
 
-  /** Where to fetch each partition of a restored task from; `isPartial` when the queues of some are full. */
+  /**
+   * Where to fetch each partition of a restored task from; `isPartial` when the queues of some are full. None while all
+   * together hold too much: one answer of a partition may be many times what its queue should hold.
+   */
   wanted(): { positions: FetchPosition[]; isPartial: boolean } {
+    let queued = 0;
+    for (const { queuedBytes } of this.#tasks.values()) queued += queuedBytes;
+    if (queued >= maxQueuedInAll) return { positions: [], isPartial: true };
     const positions: FetchPosition[] = [];
     let all = 0;
     for (const task of this.#tasks.values()) {

@@ -1,5 +1,6 @@
 import { StreamsError } from './errors.ts';
 import type { Fetched, FetchPosition } from '../kafka/fetch.ts';
+import { queuedBytes } from '../kafka/record.ts';
 import type { InputRecord, PartitionOffset, TopicPartition } from './record.ts';
 import type { RecordProcessor } from './processor.ts';
 import type { StateStore } from './store.ts';
@@ -15,7 +16,8 @@ interface PartitionState extends TopicPartition {
   processed: bigint;
   /** The next offset that the group has committed; undefined when it has none. */
   committed: bigint | undefined;
-  highWatermark: bigint;
+  /** The end of the log as the latest fetch has found it; undefined before the first. */
+  highWatermark: bigint | undefined;
   /** Rough size of what is queued. */
   queuedBytes: number;
   readonly queue: {
@@ -32,8 +34,6 @@ interface PartitionState extends TopicPartition {
  * objects they take several times the memory.
  */
 const maxQueuedBytes = 64 * 1024;
-/** The memory of a record beside its key and value. */
-const recordOverhead = 100;
 
 /** Partition i of every source topic and of every store: the unit that is assigned, restored and moved. */
 export class Task {
@@ -57,7 +57,7 @@ export class Task {
         fetched: 0n,
         processed: 0n,
         committed: undefined,
-        highWatermark: 0n,
+        highWatermark: undefined,
         queuedBytes: 0,
         queue: [],
       });
@@ -98,12 +98,18 @@ export class Task {
     if (fetchOffset !== partition.fetched) return false;
     partition.highWatermark = highWatermark;
     if (nextOffset <= fetchOffset) return false;
-    let bytes = 0;
-    for (const { key, value } of records) bytes += recordOverhead + (key?.length ?? 0) + (value?.length ?? 0);
+    const bytes = queuedBytes(records);
     partition.queue.push({ records, nextOffset, bytes, at: 0 });
     partition.queuedBytes += bytes;
     partition.fetched = nextOffset;
     return true;
+  }
+
+  /** Rough size of what is queued. */
+  get queuedBytes(): number {
+    let bytes = 0;
+    for (const { queuedBytes } of this.#partitions.values()) bytes += queuedBytes;
+    return bytes;
   }
 
   /** Where to fetch each partition from that has room in its queue. */
@@ -209,9 +215,17 @@ export class Task {
     return 'landed';
   }
 
+  /** The records between what is processed and the end of each partition's log, where that is known. */
+  *lags(): Generator<TopicPartition & { readonly records: bigint }> {
+    for (const { topic, partition, processed, highWatermark } of this.#partitions.values()) {
+      if (highWatermark === undefined) continue;
+      yield { topic, partition, records: highWatermark > processed ? highWatermark - processed : 0n };
+    }
+  }
+
   /** The state of each partition. */
   positions(): readonly Readonly<
-    Pick<PartitionState, 'topic' | 'partition' | 'fetched' | 'processed' | 'committed' | 'highWatermark'>
+    Pick<PartitionState, 'topic' | 'partition' | 'fetched' | 'processed' | 'committed'>
   >[] {
     return [...this.#partitions.values()];
   }

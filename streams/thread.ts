@@ -16,6 +16,7 @@ import { TopicLimits } from './topic-limits.ts';
 import { RefusedError, Refusals } from './refusals.ts';
 import { RivalCheck } from './rival.ts';
 import { Signal } from './signal.ts';
+import type { Task } from './task.ts';
 import type { Topology } from './topology.ts';
 
 /**
@@ -81,7 +82,7 @@ export class StreamThread {
       onRestored: () => this.#onTasksReady(),
       onFailure: (error) => this.#fail(error),
     });
-    this.#resets = new PositionResets(this.#owned.tasks);
+    this.#resets = new PositionResets(this.#owned.tasks, this.#liveness.progress);
   }
 
   /** Runs until close(); rejects when it cannot continue. */
@@ -112,7 +113,18 @@ export class StreamThread {
       unassignedMs: this.#member.unassignedMs,
       isRestoring: this.#owned.isRestoring,
       isWaiting: (partition) => this.#owned.tasks.get(partition)?.isRestored !== true,
+      fetches: [...this.#fetcher.stalls(limitMs), ...this.#owned.stalls(limitMs)],
     });
+  }
+
+  /** Reports the lag of every task by its latest fetches: also where nothing is committed. */
+  reportLags(): void {
+    for (const task of this.#owned.tasks) this.#reportLag(task);
+  }
+
+  #reportLag(task: Task): void {
+    const { metrics } = this.#config;
+    for (const { topic, partition, records } of task.lags()) metrics.onLag(topic, partition, records);
   }
 
   /** Names the instance in client ids and in its transactional id. No part holds a colon, so that none collide. */
@@ -248,6 +260,7 @@ export class StreamThread {
     this.#unsettled = undefined;
     this.#refusals.onAssignment(positions);
     this.#resets.clear();
+    this.#fetcher.retain(({ partition }) => this.#owned.tasks.get(partition) !== undefined);
     this.#joined = join;
     this.#refusedJoin = undefined;
     this.#onTasksReady();
@@ -305,10 +318,8 @@ export class StreamThread {
       this.#liveness.progress.committed(topic, partition, offset);
     for (const task of attempt.tasks) {
       task.processor.tally.report(metrics);
-      for (const { topic, partition, processed, highWatermark } of task.positions()) {
-        metrics.onLag(topic, partition, highWatermark > processed ? highWatermark - processed : 0n);
-      }
       this.#owned.reportStores(task);
+      this.#reportLag(task);
     }
   }
 

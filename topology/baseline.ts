@@ -1,8 +1,11 @@
 import type { Baseline, BiometricEvent } from '../schemas/biometric-event.ts';
 import { dayMs, parseInstant } from '../vendors/instant.ts';
+import type { NewestVersion } from './events.ts';
 import {
+  hashBytes,
   isRemembered,
   packedTable,
+  readInstant,
   rememberedMs,
   shortHash,
   sweptAfterMs,
@@ -10,22 +13,36 @@ import {
   writeInstant,
   type UserKey,
 } from './packed.ts';
+import { napFlag, type Interval } from '../vendors/reading.ts';
 import type { KeyValueStore, RecordContext } from '../streams/index.ts';
 
 /*
- * One entry holds all days of a user, because every event reads them all. Rows are in the order they were put.
+ * One entry holds all values of a user, because every event reads them all. Rows are in the order they were put.
  *
  * A row: 0 day since 1970-01-01, signed, 4 bytes
  *        4 RMSSD in ms, double, 8 bytes
  *       12 hash of the resource id it came from, 8 bytes
  *       20 received_at of the record that put it, epoch ms, 6 bytes
+ *       26 1 + the length of the main sleep that it was measured in, ms, 4 bytes; 0 for any other value
+ *       30 when that sleep ended, epoch ms, 6 bytes
+ *       36 raw offset of the record that put it, signed, 8 bytes; -1 where the build before put it
+ *
+ * Version 1 ended before the length of the sleep. It did not tell sleeps from other values, so its rows are other values.
  */
 const hrvAt = 4;
 const resourceAt = 12;
 const putAt = 20;
-const rowBytes = 26;
-const layoutVersion = 1;
+const lengthAt = 26;
+const endAt = 30;
+const offsetAt = 36;
+const rowBytes = 44;
+const layoutVersion = 2;
+const rowBytesBefore = 26;
 
+const maxLengthMs = 2 ** 32 - 2;
+const unknownOffset = -1n;
+
+const noRows = Buffer.of(layoutVersion);
 const noPart = Buffer.alloc(0);
 
 /** Days that a baseline covers. */
@@ -33,94 +50,173 @@ const windowDays = 30;
 
 /**
  * A baseline needs 30 days, but a vendor's backfill may bring years at once, and every night rewrites the whole entry:
- * without a bound it would grow with each. Beyond this bound the days that were put longest ago are dropped.
+ * without a bound it would grow with each. Beyond this bound the values that were put longest ago are dropped.
  */
-const maxDays = 400;
+const maxValues = 400;
 
-/** The nights of each user, as declared to the builder. */
+/**
+ * Nobody has more main sleeps in a day, even if several devices report each. Beyond this bound the shortest are dropped, in
+ * whichever order they arrive, so that the sleeps of one day cannot take the place of all others.
+ */
+const maxSleepsOfDay = 8;
+
+/** The values of each user, as declared to the builder. */
 export const baselinesStore = {
   key: userKey,
-  value: packedTable(layoutVersion, rowBytes),
+  value: packedTable({
+    version: layoutVersion,
+    rowBytes,
+    before: {
+      version: 1,
+      rowBytes: rowBytesBefore,
+      upgrade: (old, at, row, to) => {
+        old.copy(row, to, at, at + rowBytesBefore);
+        row.writeBigInt64BE(unknownOffset, to + offsetAt);
+      },
+    },
+  }),
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
 };
 
 /**
  * The operator that adds to each event its user's own HRV of the 30 days before the event's day; null when there is none.
- * A day is the vendor's local_date, else the UTC day of the timestamp, and has one value: that of the event processed
- * last. The event's own resource never counts, and its earlier value is removed, so that a night that was revised, moved
- * to another day, or retracted leaves nothing behind.
+ * A day is the vendor's local_date, else the UTC day of the timestamp, and has one value: that of its longest main sleep
+ * that measured one. All main sleeps of a day are stored, in any order, so that the next one counts when one is revised,
+ * moved to another day, or retracted. Only a day without one has the value of another event, of the one processed last.
+ * Naps never count. The event's own resource never counts either, and its earlier value is removed first.
  */
 export function withBaseline(
-  event: BiometricEvent,
-  _record: RecordContext,
+  { event, sleep }: NewestVersion,
+  record: RecordContext,
   { baselines }: { readonly baselines: KeyValueStore<UserKey, Buffer> },
 ): BiometricEvent[] {
   const { device_type: vendor, user_id: user, received_at: receivedAt, hrv } = event;
   const key: UserKey = { vendor, user, part: noPart };
   const day = dayOf(event);
   const resource = shortHash(event.resource_id);
-  // Nothing else uses the table, so the remaining rows move up in place.
-  const table = baselines.get(key);
-  const isOwn = table === undefined ? () => false : ownRows(table, resource);
-  const nights: Night[] = [];
-  let end = 1;
+  const { table, hadOwn } = others(baselines.get(key) ?? noRows, resource, receivedAt);
+  const baseline = baselineBefore(day, table);
+  if (hrv !== null && !event.flags.includes(napFlag)) {
+    const value = { day, hrv, resource, receivedAt, sleep, offset: record.offset };
+    baselines.put(key, withValue(table, value));
+  } else if (hadOwn) {
+    if (table.length === noRows.length) baselines.delete(key);
+    else baselines.put(key, table);
+  }
+  return [{ ...event, baseline }];
+}
+
+/** Moves up the rows of other resources that have not expired, in place: nothing else uses the table. */
+function others(
+  table: Buffer,
+  resource: Buffer,
+  receivedAt: number,
+): { readonly table: Buffer; readonly hadOwn: boolean } {
+  const high = resource.readUInt32BE(0);
+  const low = resource.readUInt32BE(4);
   let hadOwn = false;
-  for (let at = 1; table !== undefined && at < table.length; at += rowBytes) {
+  let end = 1;
+  for (let at = 1; at < table.length; at += rowBytes) {
     if (!isRemembered(table, at + putAt, receivedAt)) continue;
-    if (isOwn(at)) {
+    if (table.readUInt32BE(at + resourceAt) === high && table.readUInt32BE(at + resourceAt + 4) === low) {
       hadOwn = true;
       continue;
     }
-    const of = table.readInt32BE(at);
-    if (of >= day - windowDays && of < day) nights.push({ day: of, hrv: table.readDoubleBE(at + hrvAt) });
-    if (hrv !== null && of === day) continue;
     if (end !== at) table.copyWithin(end, at, at + rowBytes);
     end += rowBytes;
   }
-  if (hrv !== null) {
-    const kept = Math.max(1, end - (maxDays - 1) * rowBytes);
-    const at = 1 + end - kept;
-    const next = Buffer.allocUnsafe(at + rowBytes);
-    next[0] = layoutVersion;
-    table?.copy(next, 1, kept, end);
-    next.writeInt32BE(day, at);
-    next.writeDoubleBE(hrv, at + hrvAt);
-    resource.copy(next, at + resourceAt);
-    writeInstant(next, receivedAt, at + putAt);
-    baselines.put(key, next);
-  } else if (hadOwn && table !== undefined) {
-    if (end === 1) baselines.delete(key);
-    else baselines.put(key, table.subarray(0, end));
-  }
-  return [{ ...event, baseline: baselineOf(nights) }];
+  return { table: end === table.length ? table : table.subarray(0, end), hadOwn };
 }
 
-/** Tells the rows of a resource from the others, in one pass over the table. */
-function ownRows(table: Buffer, resource: Buffer): (at: number) => boolean {
-  const own = new Set<number>();
-  for (let at = table.indexOf(resource, 1); at !== -1; at = table.indexOf(resource, at + 1))
-    if ((at - resourceAt - 1) % rowBytes === 0) own.add(at - resourceAt);
-  return own.size === 0 ? () => false : (at) => own.has(at);
-}
-
-interface Night {
+/** A value to store. */
+interface Value {
   readonly day: number;
   readonly hrv: number;
+  readonly resource: Buffer;
+  readonly receivedAt: number;
+  /** Null for a value of something other than a main sleep. */
+  readonly sleep: Interval | null;
+  readonly offset: bigint;
 }
 
-function baselineOf(nights: Night[]): Baseline | null {
-  const { length } = nights;
-  if (length === 0) return null;
+/** The table with a row more, and without the one that it makes dispensable. */
+function withValue(table: Buffer, { day, hrv, resource, receivedAt, sleep, offset }: Value): Buffer {
+  const at = table.length;
+  const next = Buffer.allocUnsafe(at + rowBytes);
+  table.copy(next);
+  next.writeInt32BE(day, at);
+  next.writeDoubleBE(hrv, at + hrvAt);
+  resource.copy(next, at + resourceAt);
+  writeInstant(next, receivedAt, at + putAt);
+  const length = sleep === null ? 0 : 1 + Math.min(Math.max(0, sleep.endMs - sleep.startMs), maxLengthMs);
+  next.writeUInt32BE(length, at + lengthAt);
+  writeInstant(next, sleep?.endMs ?? 0, at + endAt);
+  next.writeBigInt64BE(offset, at + offsetAt);
+  const dispensable = dispensableRow(next, at);
+  if (dispensable === -1) return next;
+  next.copyWithin(dispensable, dispensable + rowBytes);
+  return next.subarray(0, at);
+}
+
+/**
+ * The row that need not be kept beside the one at `put`, the last: the day's other value before it, the shortest of too many
+ * main sleeps of the day, or the oldest of too many rows; -1 when there is none.
+ */
+function dispensableRow(table: Buffer, put: number): number {
+  const day = table.readInt32BE(put);
+  const isSleep = isMainSleep(table, put);
+  let shortest = put;
+  let sleeps = 1;
+  for (let at = 1; at < put; at += rowBytes) {
+    if (table.readInt32BE(at) !== day || isMainSleep(table, at) !== isSleep) continue;
+    if (!isSleep) return at;
+    sleeps += 1;
+    if (isLonger(table, shortest, at)) shortest = at;
+  }
+  if (sleeps > maxSleepsOfDay) return shortest;
+  return table.length > maxValues * rowBytes + 1 ? 1 : -1;
+}
+
+function isMainSleep(table: Buffer, at: number): boolean {
+  return table.readUInt32BE(at + lengthAt) !== 0;
+}
+
+/**
+ * Whether the first of two rows is that of the longer main sleep; of equal ones of that which ended later, and then of
+ * either, but always the same. Any main sleep is longer than another value.
+ */
+function isLonger(table: Buffer, one: number, other: number): boolean {
+  const longer = table.readUInt32BE(one + lengthAt) - table.readUInt32BE(other + lengthAt);
+  if (longer !== 0) return longer > 0;
+  const later = readInstant(table, one + endAt) - readInstant(table, other + endAt);
+  if (later !== 0) return later > 0;
+  const [a, b] = [one + resourceAt, other + resourceAt];
+  return table.compare(table, b, b + hashBytes, a, a + hashBytes) > 0;
+}
+
+/** The row that counts of each day of the window, the earliest day first; 0 for none. Used by one call at a time. */
+const counting = new Int32Array(windowDays);
+
+/** The baseline of an event of `day`. */
+function baselineBefore(day: number, table: Buffer): Baseline | null {
+  counting.fill(0);
+  let nights = 0;
+  for (let at = 1; at < table.length; at += rowBytes) {
+    const place = table.readInt32BE(at) - day + windowDays;
+    if (place < 0 || place >= windowDays) continue;
+    const before = counting[place] ?? 0;
+    if (before === 0) nights += 1;
+    if (before === 0 || isLonger(table, at, before)) counting[place] = at;
+  }
+  if (nights === 0) return null;
   // Floating-point sums depend on their order, and the order of arrival must not change the result.
-  const values = nights.sort((a, b) => a.day - b.day).map(({ hrv }) => hrv);
-  const mean = sum(values) / length;
-  const squares = sum(values.map((hrv) => (hrv - mean) ** 2));
-  return { hrv_mean: mean, hrv_sd: length === 1 ? 0 : Math.sqrt(squares / (length - 1)), nights: length };
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+  let total = 0;
+  for (const at of counting) if (at !== 0) total += table.readDoubleBE(at + hrvAt);
+  const mean = total / nights;
+  let squares = 0;
+  for (const at of counting) if (at !== 0) squares += (table.readDoubleBE(at + hrvAt) - mean) ** 2;
+  return { hrv_mean: mean, hrv_sd: nights === 1 ? 0 : Math.sqrt(squares / (nights - 1)), nights };
 }
 
 function dayOf({ local_date, timestamp }: BiometricEvent): number {

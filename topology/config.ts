@@ -33,9 +33,11 @@ export const topologyVariables = {
       'name of this instance; keep it across restarts, so that an open transaction is settled at once',
   }),
   NUM_STREAM_THREADS: variable<number>({
-    schema: is.integer(1, 1),
+    schema: is.integer(1, 10_000).refine((threads) => threads <= 1, {
+      error: 'a process has one stream thread: run more processes instead, each with its own INSTANCE_ID',
+    }),
     default: 1,
-    description: 'always 1: start more processes, each with an INSTANCE_ID of its own',
+    description: 'always 1',
   }),
   COMMIT_INTERVAL_MS: variable<number>({
     schema: is.integer(1, 5_000),

@@ -1,6 +1,6 @@
 import type { BiometricEvent, Superseded } from '../schemas/biometric-event.ts';
 import { nameUuid, sha256 } from './identity.ts';
-import type { Reading } from '../vendors/reading.ts';
+import type { Interval, Reading } from '../vendors/reading.ts';
 import type { RecordContext } from '../streams/index.ts';
 import type { VendorName } from '../vendors/index.ts';
 
@@ -13,11 +13,20 @@ export interface Version {
   readonly vendor: VendorName;
   /** When the ingress took it, epoch ms. */
   readonly receivedAt: number;
-  /** Final: where the vendor gives none, not lower than the resource's last one. */
+  /** When its record was appended, epoch ms: `receivedAt`, but `retried_at` of a retried dead letter. */
+  readonly appendedAt: number;
+  /** Final: raised where the vendor's own, or `receivedAt`, is not higher than the resource's last one. */
   readonly revision: number;
   /** The reading's contentHash(). */
   readonly content: string;
   readonly supersedes: Superseded | null;
+}
+
+/** The newest version of a resource, on its way to becoming an event. */
+export interface NewestVersion {
+  readonly event: BiometricEvent;
+  /** The main sleep that it measures, as in its reading: not a part of the contract. */
+  readonly sleep: Interval | null;
 }
 
 /** Builds the event of a version: identity, lineage and flags of its age, without baseline, triggers or priority yet. */
@@ -43,7 +52,7 @@ export function toEvent(
     stress_level: reading.stress_level,
     resting_heart_rate: reading.resting_heart_rate,
     activity_data: reading.activity_data,
-    flags: withAge(reading.flags, timestamp, receivedAt),
+    flags: withAge(reading.flags, timestamp, version),
     baseline: null,
     triggers: [],
     priority: 'NORMAL',
@@ -86,9 +95,14 @@ function rounded(value: number | null): string {
   return Number.isFinite(thousandths) ? String(thousandths) : 'null';
 }
 
-function withAge(flags: readonly string[], timestamp: number, receivedAt: number): string[] {
+/** A dead letter that is retried days later is as stale as that: it must not be taken for news. */
+function withAge(
+  flags: readonly string[],
+  timestamp: number,
+  { receivedAt, appendedAt }: Pick<Version, 'receivedAt' | 'appendedAt'>,
+): string[] {
   const all = flags.slice();
-  if (receivedAt - timestamp > staleAfterMs) all.push('stale');
+  if (appendedAt - timestamp > staleAfterMs) all.push('stale');
   else if (timestamp - receivedAt > futureAfterMs) all.push('future_timestamp');
   return all;
 }

@@ -43,24 +43,50 @@ export const userKey: Serde<UserKey> = {
   },
 };
 
+/** A layout of packed tables. */
+export interface Layout {
+  readonly version: number;
+  readonly rowBytes: number;
+  /** The layout that the build before wrote, which is still read. */
+  readonly before?: {
+    readonly version: number;
+    readonly rowBytes: number;
+    /** Writes to `row`, at `to`, what the row of the old table at `at` says. */
+    readonly upgrade: (old: Buffer, at: number, row: Buffer, to: number) => void;
+  };
+}
+
 /**
  * A byte with the version of the layout, then rows of equal length; in one piece of memory, because a record concerns
- * about one of hundreds of rows.
- * @throws StreamsError INVARIANT for another layout: as a bad record it would dead-letter every record to come.
+ * about one of hundreds of rows. A table of the layout before is converted when it is read, and written anew with the next
+ * change.
+ * @throws StreamsError INVARIANT for any other layout: as a bad record it would dead-letter every record to come.
  */
-export function packedTable(version: number, rowBytes: number): Serde<Buffer> {
+export function packedTable({ version, rowBytes, before }: Layout): Serde<Buffer> {
   return {
     serialize: (table) => table,
     deserialize: (bytes) => {
-      if (bytes?.[0] !== version || (bytes.length - 1) % rowBytes !== 0)
+      if (bytes !== null && isTable(bytes, { version, rowBytes })) return bytes;
+      if (bytes === null || before === undefined || !isTable(bytes, before)) {
+        const read = before === undefined ? `layout ${version}` : `layouts ${before.version} and ${version}`;
         throw new StreamsError(
           'INVARIANT',
-          `a store holds a value of layout ${bytes?.[0] ?? 'none'}, and this build reads layout ${version} only: ` +
-            'run the build that wrote it',
+          `a store holds a value of layout ${bytes?.[0] ?? 'none'}, or a cut one, and this build reads ${read}: ` +
+            'run the build that wrote it; or stop all instances, delete the offsets of their group and start with ' +
+            '`bridge topology --reset`, which rebuilds the state from what the raw topics hold',
         );
-      return bytes;
+      }
+      const table = Buffer.alloc(1 + ((bytes.length - 1) / before.rowBytes) * rowBytes);
+      table[0] = version;
+      for (let at = 1, to = 1; at < bytes.length; at += before.rowBytes, to += rowBytes)
+        before.upgrade(bytes, at, table, to);
+      return table;
     },
   };
+}
+
+function isTable(bytes: Buffer, { version, rowBytes }: Pick<Layout, 'version' | 'rowBytes'>): boolean {
+  return bytes[0] === version && (bytes.length - 1) % rowBytes === 0;
 }
 
 /** The rows of a packed table; they share its memory. */

@@ -1,9 +1,10 @@
-import { receivedAtOf } from '../schemas/raw-record.ts';
+import { isRetry, receivedAtOf, retriedAtOf } from '../schemas/raw-record.ts';
 import type { BiometricEvent, Priority, Superseded } from '../schemas/biometric-event.ts';
-import { contentHash, toEvent } from './events.ts';
+import { contentHash, toEvent, type NewestVersion } from './events.ts';
 import {
   findRow,
   hashBytes,
+  instantBytes,
   isRemembered,
   maxInstant,
   packedTable,
@@ -39,14 +40,20 @@ import type { TopicNames } from '../schemas/topics.ts';
  *       22 event id of the last event, 16 bytes
  *       38 its priority, 1 byte: 0 while there is none, else 1 + the index in `priorities`
  *       39 the newest received_at of a record that named the resource, epoch ms, 6 bytes
+ *       45 what the vendor gave as the revision, epoch ms, 6 bytes: lower than the revision where that was raised. The
+ *          revision itself where the vendor gave none.
+ *
+ * Version 1 ended before that column: nothing was raised above what the vendor gave. A version 2 would look like a branch.
  */
 const revisionAt = 8;
 const contentAt = 14;
 const eventIdAt = 22;
 const priorityAt = 38;
 const touchedAt = 39;
-const rowBytes = 45;
-const layoutVersion = 1;
+const givenAt = 45;
+const rowBytes = 51;
+const layoutVersion = 3;
+const rowBytesBefore = 45;
 const branch = Buffer.of(2);
 /** Few enough that copying them costs no more than hashing the resource's id. Ordinary users have three in a bucket. */
 const maxRows = 32;
@@ -68,10 +75,11 @@ export const revisionsStore = {
 };
 
 /**
- * The operator that turns the newest version of a resource into an event. Versions are ordered by revision, then by raw
- * offset. A version older than the last one is dropped as `older_revision`, one with the same content as `unchanged`
- * unless the vendor gave it a higher revision. Where the vendor gives none, the order of arrival decides: such a version
- * is never too old. Every version, even a dropped one, renews the 35 days for which its resource is remembered.
+ * The operator that turns the newest version of a resource into an event. Every version gets a higher revision than the one
+ * before it: the vendor's, or `received_at` where the vendor gives none, or else the last one plus 1. So no two versions
+ * share an event id. A version older than the last one is dropped as `older_revision`, one with the same content as
+ * `unchanged` unless the vendor gave it a higher revision. Every version, even a dropped one, renews the 35 days for which
+ * its resource is remembered.
  */
 export function newestRevision(
   topics: TopicNames<VendorName>,
@@ -79,7 +87,7 @@ export function newestRevision(
   reading: Reading,
   record: RecordContext,
   stores: { readonly revisions: Revisions },
-) => BiometricEvent[] | Dropped {
+) => NewestVersion[] | Dropped {
   const byTopic = new Map(vendorNames.map((vendor) => [topics.raw[vendor], vendor]));
   return (reading, record, { revisions }) => {
     const vendor = byTopic.get(record.topic);
@@ -88,30 +96,69 @@ export function newestRevision(
     const resource = shortHash(reading.resource_id);
     const bucket = renewedBucket(revisions, vendor, reading.user_id, resource);
     const known = rememberedRow(bucket.table, resource, receivedAt);
-    const lastRevision = known === undefined ? 0 : readInstant(known.table, known.at + revisionAt);
     // A revision of 0 would be older than anything.
-    const vendorRevision = reading.revision === null ? null : clamp(reading.revision);
-    const revision = vendorRevision ?? Math.max(clamp(receivedAt), lastRevision);
+    const given = clamp(reading.revision ?? receivedAt);
+    const isVendors = reading.revision !== null;
     const content = contentHash(reading);
     const shortContent = content.slice(0, 2 * hashBytes);
-
-    const isOlder = revision < lastRevision;
-    const saysTheSame = known !== undefined && contentOf(known) === shortContent;
-    const isUnchanged = saysTheSame && !(vendorRevision !== null && vendorRevision > lastRevision);
+    const revision =
+      known === undefined
+        ? given
+        : revisionBehind(known, {
+            given,
+            isVendors,
+            saysTheSame: contentOf(known) === shortContent,
+            isNews: !isRetry(record) || isDayTotal(vendor, reading),
+          });
     const supersedes = known === undefined ? null : emitted(known);
     const { key, table, at } =
       known === undefined ? withRow(revisions, bucket, resource, receivedAt) : { key: bucket.key, ...known };
     writeInstant(table, Math.max(receivedAt, readInstant(table, at + touchedAt)), at + touchedAt);
-    if (!isOlder && !isUnchanged) {
+    if (typeof revision === 'number') {
       writeInstant(table, revision, at + revisionAt);
+      writeInstant(table, isVendors ? given : revision, at + givenAt);
       table.write(shortContent, at + contentAt, 'hex');
     }
     revisions.put(key, table);
     last = { vendor, user: reading.user_id, resource, key };
-    if (isOlder) return drop('older_revision');
-    if (isUnchanged) return drop('unchanged');
-    return [toEvent(reading, { vendor, receivedAt, revision, content, supersedes }, record)];
+    if (typeof revision === 'string') return drop(revision);
+    const appendedAt = retriedAtOf(record) ?? receivedAt;
+    const version = { vendor, receivedAt, appendedAt, revision, content, supersedes };
+    return [{ event: toEvent(reading, version, record), sleep: reading.sleep }];
   };
+}
+
+/** A version, compared with the last one of its resource. */
+interface Compared {
+  /** Its revision as the vendor gave it, or `received_at`, epoch ms. */
+  readonly given: number;
+  readonly isVendors: boolean;
+  /** Whether its content is that of the last one. */
+  readonly saysTheSame: boolean;
+  /** Whether it is newer than the last one by its offset alone, which a dead letter that is retried later is not. */
+  readonly isNews: boolean;
+}
+
+/**
+ * The revision of a version behind the last one of its resource, or why it is dropped. Only a lower revision of the vendor,
+ * or a retried dead letter, can be too old: where a vendor gives no revision, or the same one again, offsets decide.
+ */
+function revisionBehind(
+  { table, at }: Row,
+  { given, isVendors, saysTheSame, isNews }: Compared,
+): number | 'older_revision' | 'unchanged' {
+  const last = readInstant(table, at + revisionAt);
+  const lastGiven = readInstant(table, at + givenAt);
+  if (isVendors && given < lastGiven) return 'older_revision';
+  if (saysTheSame && !(isVendors && given > lastGiven)) return 'unchanged';
+  if (given > last) return given;
+  // Behind the last possible revision there is none.
+  return (isNews || given > lastGiven) && last < maxInstant ? last + 1 : 'older_revision';
+}
+
+/** Whether it is a day's totals over all points seen: whatever record they come with, they are newer than the last ones. */
+function isDayTotal(vendor: VendorName, { kind }: Reading): boolean {
+  return vendor === 'healthkit' && kind === 'daily';
 }
 
 /**
@@ -241,7 +288,18 @@ function digitOf(hash: Buffer, depth: number): number {
 
 /** A value of the store: a table, or `branch`. */
 function bucketOrBranch(): Serde<Buffer> {
-  const tables = packedTable(layoutVersion, rowBytes);
+  const tables = packedTable({
+    version: layoutVersion,
+    rowBytes,
+    before: {
+      version: 1,
+      rowBytes: rowBytesBefore,
+      upgrade: (old, at, row, to) => {
+        old.copy(row, to, at, at + rowBytesBefore);
+        old.copy(row, to + givenAt, at + revisionAt, at + revisionAt + instantBytes);
+      },
+    },
+  });
   return {
     serialize: (value) => value,
     deserialize: (bytes) =>

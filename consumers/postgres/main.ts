@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { kafkaClient } from '../../kafka/client.ts';
 import { warnOfShortOffsetRetention } from '../../kafka/offset-retention.ts';
 import { startReader, type Reader } from '../../kafka/consume.ts';
-import { stallReport } from '../../kafka/progress.ts';
+import { stallReport, type Stall } from '../../kafka/progress.ts';
+import { watchStalls } from '../../kafka/stall-watch.ts';
 import { checkTopicsOf } from '../../kafka/topics.ts';
 import { migrateDatabase, migrations, type Migration } from '../../postgres/migrate.ts';
 import { postgresPool, postgresVariables } from '../../postgres/pool.ts';
@@ -24,7 +25,7 @@ import { createDecoder } from '../../schemas/codec.ts';
 import { lookupSchemaId, subjectOf } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { priorityTopics, retentionMs } from '../../schemas/topics.ts';
-import { sinkMetrics } from './metrics.ts';
+import { sinkMetrics, type SinkMetrics } from './metrics.ts';
 import { createSink } from './sink.ts';
 
 /** The environment of `bridge sink`. */
@@ -72,16 +73,18 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     const decoder = createDecoder((id) => registry.typeById(id));
     const sink = createSink({ pool, decoder, metrics, log, stop: service.stopping });
     const reading: { reader?: Reader } = {};
+    const stalls = (): Stall[] => {
+      // While the database is down nothing moves, and a restart would not help.
+      if (sink.state() !== 'ok') reading.reader?.excuse();
+      return reading.reader?.stalls(config.STALL_MS) ?? [];
+    };
+    service.onStop(watchStalls({ stalls, onStalls: (found) => reportStalls(metrics, found), log }));
     const admin = await startAdmin({
       port: config.ADMIN_PORT,
       host: config.ADMIN_HOST,
       metrics: metrics.registry,
       probes: {
-        live: () => {
-          // While the database is down nothing moves, and a restart would not help.
-          if (sink.state() !== 'ok') reading.reader?.excuse();
-          return stallReport(reading.reader?.stalls(config.STALL_MS) ?? []);
-        },
+        live: () => stallReport(stalls()),
         ready: () => {
           if (service.stopping.aborted) return 'stopping';
           return reading.reader?.isJoined() === true ? sink.state() : 'not in its consumer group yet';
@@ -100,4 +103,10 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     log.info({ topics, admin: `http://${config.ADMIN_HOST}:${admin.port}` }, 'the sink is reading');
     return { adminPort: admin.port };
   });
+}
+
+function reportStalls({ stalledSeconds }: SinkMetrics, stalls: readonly Stall[]): void {
+  stalledSeconds.reset();
+  for (const { topic = '', partition = '', reason, stalledMs } of stalls)
+    stalledSeconds.set({ topic, partition: String(partition), reason }, stalledMs / 1_000);
 }

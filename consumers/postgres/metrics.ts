@@ -13,6 +13,8 @@ export interface SinkMetrics {
   readonly delaySeconds: Histogram;
   /** 0 while the sink holds its position because the database does not answer. */
   readonly databaseUp: Gauge;
+  /** By partition and reason: for how long something that should move has not. */
+  readonly stalledSeconds: Gauge<'topic' | 'partition' | 'reason'>;
 }
 
 /** The metrics of one sink, with those of its Node process. */
@@ -50,6 +52,12 @@ export function sinkMetrics(): SinkMetrics {
     databaseUp: new Gauge({
       name: 'sink_database_up',
       help: '1 while the database takes batches, 0 while the sink waits for it',
+      registers,
+    }),
+    stalledSeconds: new Gauge({
+      name: 'sink_stalled_seconds',
+      help: 'For how long something that should move has not',
+      labelNames: ['topic', 'partition', 'reason'],
       registers,
     }),
   };

@@ -12,6 +12,8 @@ export const apiKeys = {
   txnOffsetCommit: 28,
 } as const;
 
+const fetchKey = 1;
+
 export type Fault =
   /** The next request of this kind (of any, without one) reaches the broker by half, and the connection ends. */
   | { readonly type: 'cut'; readonly apiKey?: number }
@@ -34,6 +36,9 @@ export class KafkaProxy {
   readonly #target: number;
   #armed: Armed | undefined;
   #damage: { readonly text: string; times: number } | undefined;
+  #fetchError: { readonly topic: string; readonly partition: number; readonly code: number } | undefined;
+  readonly #requests = new Map<number, number>();
+  readonly #errors = new Map<number, number>();
 
   private constructor(target: number) {
     this.#target = target;
@@ -70,6 +75,27 @@ export class KafkaProxy {
     return () => damage.times;
   }
 
+  /** Answers every fetch of a partition with this error, until the returned function is called. */
+  failsFetches(topic: string, partition: number, code: number): () => void {
+    this.#fetchError = { topic, partition, code };
+    return () => {
+      this.#fetchError = undefined;
+    };
+  }
+
+  /** Answers every request of a kind with this error, if its answer begins with the throttle time and the error. */
+  fails(apiKey: number, code: number): () => void {
+    this.#errors.set(apiKey, code);
+    return () => {
+      this.#errors.delete(apiKey);
+    };
+  }
+
+  /** How many requests of a kind have come so far. */
+  requests(apiKey: number): number {
+    return this.#requests.get(apiKey) ?? 0;
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
@@ -103,6 +129,7 @@ export class KafkaProxy {
           return;
         }
         asked.set(request.readInt32BE(8), apiKey);
+        this.#requests.set(apiKey, this.requests(apiKey) + 1);
         broker.write(request);
       }),
     );
@@ -120,6 +147,10 @@ export class KafkaProxy {
         }
         this.#replacePort(answer);
         this.#damageText(answer);
+        if (apiKey === fetchKey) this.#failFetch(answer);
+        const code = this.#errors.get(apiKey ?? -1);
+        // Behind the size, the correlation id and the throttle time.
+        if (code !== undefined) answer.writeInt16BE(code, 12);
         client.write(answer);
       }),
     );
@@ -138,6 +169,23 @@ export class KafkaProxy {
     if (at === -1) return;
     answer.writeUInt8(answer.readUInt8(at) ^ 1, at);
     damage.times -= 1;
+  }
+
+  /** In the answer to a Fetch of version 11: https://kafka.apache.org/protocol#The_Messages_Fetch */
+  #failFetch(answer: Buffer): void {
+    if (this.#fetchError === undefined) return;
+    const { topic, partition, code } = this.#fetchError;
+    const name = Buffer.concat([Buffer.from([topic.length >> 8, topic.length & 255]), Buffer.from(topic)]);
+    let at = answer.indexOf(name);
+    if (at === -1) return;
+    at += name.length + 4;
+    for (let left = answer.readInt32BE(at - 4); left > 0; left -= 1) {
+      if (answer.readInt32BE(at) === partition) answer.writeInt16BE(code, at + 4);
+      // Partition, error, three offsets, aborted transactions, preferred replica, records.
+      const aborted = answer.readInt32BE(at + 30);
+      at += 34 + Math.max(aborted, 0) * 16 + 4;
+      at += 4 + Math.max(answer.readInt32BE(at), 0);
+    }
   }
 
   #replacePort(answer: Buffer): void {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { decodeInSlices } from '../../kafka/record-batch.ts';
 import { encodeBatch } from '../patches/record-batch.ts';
 import { batch, decode, marker, summary } from './record-sets.ts';
 
@@ -217,3 +218,35 @@ test('an aborted record whose key looks like an abort marker ends nothing', asyn
   const abortedTransactions = [{ producerId: 1n, firstOffset: 10n }];
   assert.deepEqual(summary(decode(answer, { abortedTransactions })), { records: [], nextOffset: 13n });
 });
+
+test('case 5: a large batch is decoded in slices, between which others may be decoded, their headers too', async () => {
+  const large = await batch(0n, 'x'.repeat(10_000));
+  const small = await encodeBatch({
+    firstOffset: 0n,
+    firstTimestamp: 0n,
+    records: [{ offsetDelta: 0, timestampDelta: 0n, value: 'y', headers: [['name', 'z']] }],
+  });
+  const set = { topic: 'topic', partition: 3, fetchOffset: 0n, abortedTransactions: [] };
+  const slices = decodeInSlices({ ...set, bytes: large });
+  let count = 0;
+  for (;;) {
+    const { done, value } = slices.next();
+    if (done === true) {
+      assert.deepEqual(summary(value), summary(decode(large)));
+      break;
+    }
+    count += 1;
+    assert.deepEqual(decode(small).records[0]?.headers, { name: Buffer.from('z') });
+  }
+  assert.ok(count >= 5, `${count} slices`);
+});
+
+test('case 5: so are many batches of one answer, one after the other', async () => {
+  const bytes = Buffer.concat(await Promise.all(range(20).map((at) => batch(BigInt(at), 'x'))));
+  const set = { topic: 'topic', partition: 3, fetchOffset: 0n, abortedTransactions: [] };
+  const slices = decodeInSlices({ ...set, bytes });
+  assert.equal(range(20).filter(() => slices.next().done === true).length, 0);
+  assert.equal(slices.next().done, true);
+});
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, at) => at);

@@ -18,3 +18,16 @@ test('case 12: application and instance ids could make the transactional id of a
   for (const name of ['applicationId', 'instanceId'])
     assert.throws(() => streamsConfig({ ...options, [name]: 'a:b' }), /may not hold a colon/);
 });
+
+test('a second stream thread is refused with what to do instead', () => {
+  const env = {
+    KAFKA_BOOTSTRAP_SERVERS: 'localhost:9092',
+    SCHEMA_REGISTRY_URL: 'http://localhost',
+    NUM_STREAM_THREADS: '4',
+  };
+  assert.throws(() => readConfig(topologyVariables, env), {
+    faults: [
+      'NUM_STREAM_THREADS: a process has one stream thread: run more processes instead, each with its own INSTANCE_ID (always 1)',
+    ],
+  });
+});

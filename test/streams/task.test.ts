@@ -7,6 +7,7 @@ import { serdes, StreamsBuilder } from '../../streams/index.ts';
 import { RecordProcessor } from '../../streams/processor.ts';
 import type { Fetched } from '../../kafka/fetch.ts';
 import { Task } from '../../streams/task.ts';
+import { TaskSet } from '../../streams/task-set.ts';
 
 const record = (topic: string, offset: bigint): InputRecord => ({
   topic,
@@ -272,4 +273,19 @@ describe('after a failed transaction a task', () => {
   test('is lost when the group moved and nothing was attempted', () => {
     assert.equal(taskAt({ a: 5, b: 7 }).settle([], group({ a: 6n, b: 7n })), 'lost');
   });
+});
+
+test('case 2: nothing is fetched while one answer fills the memory of all queues, and all of it again once that is taken', () => {
+  const task = taskAt({ a: 0, b: 0 });
+  task.isRestored = true;
+  const tasks = new TaskSet();
+  tasks.add(task);
+  const topics = (): string[] => tasks.wanted().positions.map(({ topic }) => topic);
+  assert.deepEqual(topics(), ['a', 'b']);
+  const [large] = batch('a', 0, 1).records;
+  const value = Buffer.alloc(64 * 1024 * 1024);
+  task.accept({ ...batch('a', 0, 1), records: [{ ...large!, value }] });
+  assert.deepEqual(tasks.wanted(), { positions: [], isPartial: true });
+  tasks.take(1);
+  assert.deepEqual(topics().sort(), ['a', 'b']);
 });

@@ -19,7 +19,15 @@ function make(changes: Partial<Reading> = {}, version: Partial<Version> = {}): B
   const content = contentHash(changed);
   return toEvent(
     changed,
-    { vendor: 'oura', receivedAt, revision: 1, content, supersedes: null, ...version },
+    {
+      vendor: 'oura',
+      receivedAt,
+      appendedAt: receivedAt,
+      revision: 1,
+      content,
+      supersedes: null,
+      ...version,
+    },
     rawRecord('oura'),
   );
 }
@@ -127,6 +135,21 @@ for (const [age, flags] of [
     assert.deepEqual(make({ timestamp: receivedAt - age }).flags, flags);
   });
 }
+
+test('a retried dead letter is as stale as its measurement is when it is appended again', async () => {
+  const flagsOf = async (retriedAt?: number): Promise<readonly string[]> =>
+    (await new ReadingsDriver().event(reading, retriedAt === undefined ? {} : { retriedAt })).flags;
+  assert.deepEqual(await flagsOf(), []);
+  assert.deepEqual(await flagsOf(reading.timestamp + 48 * hourMs), []);
+  assert.deepEqual(await flagsOf(reading.timestamp + 48 * hourMs + 1), ['stale']);
+});
+
+test('without a readable time of its retry, a dead letter counts as appended when it was received', async () => {
+  const bridge = new ReadingsDriver();
+  const { headers, ...record } = readingRecord(reading, { retriedAt: receivedAt });
+  await bridge.pipe({ ...record, headers: { ...headers, retried_at: Buffer.from('soon') } });
+  assert.deepEqual(bridge.events()[0]!.flags, []);
+});
 
 test('names are length-prefixed, so that parts cannot run into each other', () => {
   assert.notEqual(nameUuid('ab', 'c'), nameUuid('a', 'bc'));

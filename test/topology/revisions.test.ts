@@ -52,12 +52,130 @@ test('a higher revision of the vendor is an event even if its content is the sam
   assert.notEqual(second.event_id, first.event_id);
 });
 
-test('of two versions with the same revision, the one that arrived later counts', async () => {
+for (const [whose, revision] of [
+  ['the vendor’s', 5],
+  ['no', null],
+] as const) {
+  test(`of versions with ${whose} revision, the one that arrived last counts: A, B, A are three events`, async () => {
+    const bridge = new ReadingsDriver();
+    const events: BiometricEvent[] = [];
+    for (const hrv of [50, 51, 50]) events.push(await bridge.event(aReading({ revision, hrv })));
+    const first = revision ?? receivedAt;
+    assert.deepEqual(
+      events.map((event) => event.revision),
+      [first, first + 1, first + 2],
+    );
+    assert.equal(new Set(events.map(({ event_id }) => event_id)).size, 3);
+    assert.equal(events[2]!.supersedes!.event_id, events[1]!.event_id);
+    assert.equal(await bridge.drop(aReading({ revision, hrv: 50 })), 'unchanged');
+    const deletion = await bridge.event(aDeletion({ revision }));
+    assert.equal(deletion.revision, first + 3);
+    assert.equal(await bridge.drop(aDeletion({ revision })), 'unchanged');
+  });
+}
+
+test('what the vendor gave decides which of its versions is older, not what that was raised to', async () => {
   const bridge = new ReadingsDriver();
-  const first = await bridge.event(aReading({ revision: 5 }));
-  const second = await bridge.event(aReading({ revision: 5, hrv: 51 }));
-  assert.equal(second.revision, 5);
-  assert.equal(second.supersedes!.event_id, first.event_id);
+  for (const hrv of [50, 51, 52]) await bridge.event(aReading({ revision: 5, hrv }));
+  assert.equal((await bridge.event(aReading({ revision: 6, hrv: 53 }))).revision, 8);
+  assert.equal(await bridge.drop(aReading({ revision: 5, hrv: 54 })), 'older_revision');
+  assert.equal((await bridge.event(aReading({ revision: 7, hrv: 53 }))).revision, 9, 'the same content');
+  assert.equal((await bridge.event(aReading({ revision: 20, hrv: 53 }))).revision, 20);
+});
+
+test('a version of the vendor is too old behind one that arrived without a revision', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading({ revision: receivedAt }));
+  assert.equal((await bridge.event(aDeletion())).revision, receivedAt + 1);
+  assert.equal(await bridge.drop(aReading({ revision: receivedAt })), 'older_revision');
+  assert.equal((await bridge.event(aReading({ revision: receivedAt + 1 }))).revision, receivedAt + 2);
+});
+
+test('a retried dead letter is never raised: behind a version that came since, it is too old', async () => {
+  for (const [last, retried] of [
+    [aReading(), aReading({ hrv: 51 })],
+    [aReading({ kind: 'activity' }), aReading({ kind: 'activity', hrv: 51 })],
+    [aReading({ revision: 5 }), aReading({ revision: 5, hrv: 51 })],
+    [aReading(), aDeletion()],
+  ] as const) {
+    const bridge = new ReadingsDriver();
+    await bridge.event(last);
+    assert.equal(await bridge.drop(retried, { at: receivedAt, retriedAt: later.at }), 'older_revision');
+    const earlier = { at: receivedAt - 1, retriedAt: later.at };
+    assert.equal(await bridge.drop(retried, earlier), 'older_revision');
+    assert.equal(await bridge.drop(last, earlier), 'unchanged');
+    // The same without a retry is news.
+    assert.equal((await bridge.event(retried)).revision, (last.revision ?? receivedAt) + 1);
+  }
+});
+
+test('a retried dead letter counts when its vendor says that it is newer, however far the last one was raised', async () => {
+  const bridge = new ReadingsDriver();
+  for (const hrv of [50, 51, 52]) await bridge.event(aReading({ revision: 5, hrv }));
+  const newer = await bridge.event(aReading({ revision: 6, hrv: 53 }), { retriedAt: later.at });
+  assert.equal(newer.revision, 8);
+});
+
+test('a retried dead letter counts when it was received after the last version', async () => {
+  const bridge = new ReadingsDriver();
+  await bridge.event(aReading());
+  const retried = await bridge.event(aReading({ hrv: 51 }), { at: receivedAt + 5, retriedAt: later.at });
+  assert.equal(retried.revision, receivedAt + 5);
+  assert.equal((await bridge.event(aReading({ revision: receivedAt + 9 }))).revision, receivedAt + 9);
+});
+
+test('the totals of a HealthKit day are raised with a retried dead letter too: they are over all points seen', async () => {
+  const bridge = new ReadingsDriver();
+  const day = aReading({ kind: 'daily', hrv: null, activity_data: { steps: 1_000 }, resource_id: 'daily:d' });
+  await bridge.event(day, { device: 'healthkit' });
+  const arrival = { device: 'healthkit', at: receivedAt - dayMs, retriedAt: later.at } as const;
+  const event = await bridge.event({ ...day, activity_data: { steps: 1_500 } }, arrival);
+  assert.equal(event.revision, receivedAt + 1);
+});
+
+test('behind the last possible revision every version is too old', async () => {
+  const bridge = new ReadingsDriver();
+  const last = 2 ** 48 - 1;
+  assert.equal((await bridge.event(aReading({ revision: last }))).revision, last);
+  for (const revision of [last, last + 5, null])
+    assert.equal(await bridge.drop(aReading({ revision, hrv: 51 })), 'older_revision');
+  assert.equal(await bridge.drop(aReading({ revision: last })), 'unchanged');
+});
+
+test('no two events share an id, and the revisions of a resource only rise, whatever arrives', async () => {
+  const version = fc.record({
+    resource_id: fc.constantFrom('a', 'b'),
+    hrv: fc.constantFrom(50, 51),
+    deleted: fc.boolean(),
+    revision: fc.option(fc.integer({ min: 0, max: 4 })),
+    at: fc.integer({ min: 0, max: 4 }),
+    retried: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(version, { maxLength: 25 }), async (versions) => {
+      const bridge = new ReadingsDriver();
+      for (const { resource_id, hrv, deleted, revision, at, retried } of versions) {
+        const reading = (deleted ? aDeletion : aReading)({
+          resource_id,
+          revision,
+          ...(deleted ? {} : { hrv }),
+        });
+        bridge.append(readingRecord(reading, { at, ...(retried ? { retriedAt: 9 } : {}) }));
+      }
+      await bridge.process();
+      const events = bridge.events();
+      assert.equal(new Set(events.map(({ event_id }) => event_id)).size, events.length);
+      for (const id of ['a', 'b']) {
+        const revisions = events.filter((event) => event.resource_id === id).map((event) => event.revision);
+        assert.deepEqual(
+          revisions,
+          [...new Set(revisions)].sort((one, other) => one - other),
+        );
+        assert.ok(revisions.every((revision) => revision > 0));
+      }
+    }),
+    { numRuns: 300 },
+  );
 });
 
 test('a version with an older vendor revision never overwrites a newer one', async () => {
@@ -88,15 +206,15 @@ test('a deleted resource can return, by a higher revision or by order of arrival
   assert.equal((await bridge.event(aDeletion({ revision: later.at + 1 }), later)).deleted, true);
 });
 
-test('a version without the vendor’s revision is never too old: it is raised to the last one', async () => {
+test('a version without the vendor’s revision is never too old: it is raised above the last one', async () => {
   const bridge = new ReadingsDriver();
   await bridge.event(aReading({ revision: receivedAt + dayMs }));
   const second = await bridge.event(aReading({ hrv: 51 }));
-  assert.equal(second.revision, receivedAt + dayMs);
+  assert.equal(second.revision, receivedAt + dayMs + 1);
   const third = await bridge.event(aReading({ hrv: 52 }), { at: receivedAt + 2 * dayMs });
   assert.equal(third.revision, receivedAt + 2 * dayMs);
   const byAnEarlierClock = await bridge.event(aReading({ hrv: 53 }), { at: receivedAt });
-  assert.equal(byAnEarlierClock.revision, receivedAt + 2 * dayMs);
+  assert.equal(byAnEarlierClock.revision, receivedAt + 2 * dayMs + 1);
   assert.equal(await bridge.drop(aReading({ hrv: 53 }), { at: receivedAt - dayMs }), 'unchanged');
 });
 
@@ -173,9 +291,9 @@ test('expired resources of a bucket are removed with the next resource in it', a
   await bridge.event(aReading({ resource_id: inBucket }));
   await bridge.event(aReading({ resource_id: besideIt }), later);
   const sizes = (): number[] => bridge.storeEntries('revisions').map(([, value]) => value.length);
-  assert.deepEqual(sizes(), [1 + 2 * 45]);
+  assert.deepEqual(sizes(), [1 + 2 * 51]);
   await bridge.event(aReading({ resource_id: thirdInIt }), { at: receivedAt + rememberedMs + 1 });
-  assert.deepEqual(sizes(), [1 + 2 * 45]);
+  assert.deepEqual(sizes(), [1 + 2 * 51]);
 });
 
 test('the wall clock expires nothing that a raw record could still need', async () => {
@@ -210,14 +328,37 @@ test('an hour of receipt beyond the calendar is taken as the last possible hour'
 });
 
 test('a store with the layout of another build stops the topology instead of dead-lettering every record', () => {
-  const rows = packedTable(1, 3);
+  const rows = packedTable({ version: 1, rowBytes: 3 });
   assert.deepEqual(rowsOf(rows.deserialize(Buffer.from('\x01abcdef')), 3), [
     Buffer.from('abc'),
     Buffer.from('def'),
   ]);
   for (const bytes of [Buffer.of(2, 1, 1, 1), Buffer.of(1, 1), Buffer.alloc(0), null])
-    assert.throws(() => rows.deserialize(bytes), { code: 'INVARIANT' });
+    assert.throws(() => rows.deserialize(bytes), {
+      code: 'INVARIANT',
+      message: /run the build that wrote it; or .*--reset/,
+    });
   assert.throws(() => userKey.deserialize(Buffer.from('oura\0')), { code: 'INVARIANT' });
+});
+
+test('a table of the layout before is converted when it is read, and any other is refused', () => {
+  const rows = packedTable({
+    version: 3,
+    rowBytes: 3,
+    before: {
+      version: 1,
+      rowBytes: 2,
+      upgrade: (old, at, row, to) => {
+        old.copy(row, to, at, at + 2);
+        row.write('!', to + 2);
+      },
+    },
+  });
+  assert.deepEqual(rows.deserialize(Buffer.from('\x01abcd')), Buffer.from('\x03ab!cd!'));
+  assert.deepEqual(rows.deserialize(Buffer.from('\x01')), Buffer.from('\x03'));
+  assert.deepEqual(rows.deserialize(Buffer.from('\x03abc')), Buffer.from('\x03abc'));
+  for (const bytes of [Buffer.of(2, 1, 1), Buffer.of(1, 1), Buffer.of(3, 1), Buffer.alloc(0), null])
+    assert.throws(() => rows.deserialize(bytes), { code: 'INVARIANT', message: /layouts 1 and 3/ });
 });
 
 test('keys and ids read back as they were written', () => {
@@ -250,7 +391,7 @@ test('case 5: a resource is found again however many there are, and rewrites no 
   };
   const first = await send(50);
   const sizes = bridge.storeEntries('revisions').map(([, value]) => value.length);
-  assert.ok(Math.max(...sizes) <= 1 + 33 * 45, `${Math.max(...sizes)} bytes`);
+  assert.ok(Math.max(...sizes) <= 1 + 33 * 51, `${Math.max(...sizes)} bytes`);
   assert.ok(sizes.filter((size) => size === 1).length > 1, 'there are branches below branches');
   assert.deepEqual(await send(50), []);
   assert.deepEqual([...bridge.dropped], [['newest-revision/unchanged', ids.length]]);

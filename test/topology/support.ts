@@ -14,6 +14,7 @@ import {
   type DriverInput,
   type RecordContext,
   type Serde,
+  type Topology,
 } from '../../streams/index.ts';
 import { topicNames } from '../../schemas/topics.ts';
 import { analyze, defaultRules, type TriggerRule } from '../../topology/triggers.ts';
@@ -73,41 +74,55 @@ const readingJson: Serde<Reading> = {
 export interface Arrival {
   readonly device?: VendorName;
   readonly at?: number;
+  /** When it was appended again as a retried dead letter. */
+  readonly retriedAt?: number;
 }
 
 /** The raw record of a reading as JSON. */
 export function readingRecord(
   reading: Reading,
-  { device = 'oura', at = receivedAt }: Arrival = {},
+  { device = 'oura', at = receivedAt, retriedAt }: Arrival = {},
 ): DriverInput {
+  const retry =
+    retriedAt === undefined
+      ? {}
+      : {
+          [rawHeader.retryOf]: Buffer.from('biometric-events.dlq:0:1'),
+          [rawHeader.retriedAt]: Buffer.from(String(retriedAt)),
+        };
   return {
     topic: topics.raw[device],
     value: readingJson.serialize(reading),
     timestamp: at,
-    headers: { [rawHeader.receivedAt]: Buffer.from(String(at)) },
+    headers: { [rawHeader.receivedAt]: Buffer.from(String(at)), ...retry },
   };
 }
 
+/** The operators behind the normalizers, over readings as JSON; events go to the topic `events`, as JSON. */
+export function readingsTopology(rules: readonly TriggerRule[] = defaultRules): Topology {
+  const builder = new StreamsBuilder()
+    .addStateStore('revisions', revisionsStore)
+    .addStateStore('baselines', baselinesStore)
+    .addStateStore('alerts', alertsStore);
+  builder
+    .stream('raw', Object.values(topics.raw), { key: serdes.utf8, value: readingJson })
+    .processValues('newest-revision', newestRevision(topics), { stores: ['revisions'] })
+    .processValues('baseline', withBaseline, { stores: ['baselines'] })
+    .mapValues('triggers', analyze(rules))
+    .processValues('alerts', markFirst, { stores: ['alerts', 'revisions'] })
+    .to('route', 'events', {
+      value: writeOnly<BiometricEvent>((event) => Buffer.from(JSON.stringify(event))),
+    });
+  return builder.build();
+}
+
 /**
- * The operators behind the normalizers, in the test driver, over readings: what a vendor gives that no payload of the
- * simple format has (its own revisions, days, deletions) can be said directly.
+ * These operators in the test driver: what a vendor gives that no payload of the simple format has (its own revisions,
+ * days, deletions) can be said directly.
  */
 export class ReadingsDriver extends TopologyTestDriver {
-  constructor(rules: readonly TriggerRule[] = defaultRules) {
-    const builder = new StreamsBuilder()
-      .addStateStore('revisions', revisionsStore)
-      .addStateStore('baselines', baselinesStore)
-      .addStateStore('alerts', alertsStore);
-    builder
-      .stream('raw', Object.values(topics.raw), { key: serdes.utf8, value: readingJson })
-      .processValues('newest-revision', newestRevision(topics), { stores: ['revisions'] })
-      .processValues('baseline', withBaseline, { stores: ['baselines'] })
-      .mapValues('triggers', analyze(rules))
-      .processValues('alerts', markFirst, { stores: ['alerts', 'revisions'] })
-      .to('route', 'events', {
-        value: writeOnly<BiometricEvent>((event) => Buffer.from(JSON.stringify(event))),
-      });
-    const topology = builder.build();
+  constructor(rules?: readonly TriggerRule[]) {
+    const topology = readingsTopology(rules);
     // Tests send readings of any year.
     const config = { 'message.timestamp.after.max.ms': '9223372036854775807' };
     const changelogs = changelogSpecs(topology, 'test-driver').map(({ name }) => name);

@@ -201,6 +201,21 @@ for (const [what, header, points, expected] of [
   });
 }
 
+test('a point that occurs twice replaces none of another metric at the same time', () => {
+  const twice = (name: string, units: string, more: number): object =>
+    metric(name, units, [at('08:14:00'), 1 + more], [at('08:14:00'), 2 + more], [at('08:15:00'), 3 + more]);
+  const { points } = readMetrics([twice('step_count', 'count', 0), twice('active_energy', 'kcal', 10)]);
+  assert.deepEqual(
+    points.map((point) => [point.metric, point.value]),
+    [
+      ['steps', 2],
+      ['steps', 3],
+      ['active_energy_kcal', 12],
+      ['active_energy_kcal', 13],
+    ],
+  );
+});
+
 test('of two resting heart rates of one instant the larger counts, whatever their sources', () => {
   const { points } = readMetrics([
     metric('resting_heart_rate', 'bpm', [noon, 54, 'Watch'], [noon, 57, 'Phone'], [noon, 50]),

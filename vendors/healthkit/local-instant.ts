@@ -27,7 +27,7 @@ export function parseLocalInstant(text: unknown): LocalInstant | null {
   const common = commonForm(text);
   if (common !== null) return common;
   const plain = plainText(text);
-  return plain === null ? null : (commonForm(plain) ?? clockForm(plain) ?? isoForm(plain));
+  return plain === null ? null : (clockForm(plain) ?? isoForm(plain));
 }
 
 /** `2026-06-10 06:31:10 -0700`, the form of nearly all points, in a third of the time. Null for anything else. */
@@ -70,7 +70,7 @@ function onClock(date: string, time: string, offsetMinutes: number | null): Loca
   return wall === null ? null : localInstant(wall.epochMs, offsetMinutes, date);
 }
 
-const zone = /[ \d]([+-])(\d\d):?(\d\d)$/;
+const zone = /([+-])(\d\d):?(\d\d)$/;
 
 /** What other exporters write: RFC 3339, with fractions of seconds, without seconds, or a date alone. */
 function isoForm(text: string): LocalInstant | null {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { createEncoder } from '../../../schemas/codec.ts';
 import { anEvent } from '../../schemas/events.ts';
+import { KafkaProxy } from '../../faults/tcp-proxy.ts';
 import { page, sinkStack, until, type SinkStack } from './harness.ts';
 
 describe('a sink on a real broker, registry and database', { timeout: 120_000 }, () => {
@@ -40,6 +41,42 @@ describe('a sink on a real broker, registry and database', { timeout: 120_000 },
     await sink.stop();
   });
 
+  test('case 11: a partition whose fetches fail is named by probe, metric and log, and the sink goes on with the others', async () => {
+    const proxy = await KafkaProxy.start(stack.env['KAFKA_BOOTSTRAP_SERVERS'] ?? '');
+    const mend = proxy.failsFetches(stack.names.priority.HIGH, 1, -1);
+    const sink = await stack.sink({ KAFKA_BOOTSTRAP_SERVERS: proxy.address, STALL_MS: '1000' });
+    const at = `topic="${stack.names.priority.HIGH}",partition="1",reason="fetches are answered with UNKNOWN"`;
+    try {
+      await until('the probe', async () => (await page(sink, '/livez')).status === 503);
+      assert.match(
+        (await page(sink, '/livez')).body,
+        new RegExp(`^fetches are answered with UNKNOWN for \\d+ s in ${stack.names.priority.HIGH}-1$`),
+      );
+      await until('the metric', async () =>
+        (await page(sink, '/metrics')).body.includes(`sink_stalled_seconds{${at}}`),
+      );
+      await until('the log', () =>
+        Promise.resolve(
+          sink.lines.some((line) => line.includes('nothing moves') && line.includes('UNKNOWN')),
+        ),
+      );
+      await stack.send([
+        anEvent({
+          priority: 'HIGH',
+          resource_id: 'beside-a-failing-partition',
+          raw: { topic: 'raw.oura', partition: 2, offset: 9 },
+        }),
+      ]);
+      await until('committed', async () => (await stack.lag()) === 0);
+      mend();
+      await until('the probe again', async () => (await page(sink, '/livez')).status === 200);
+      await until('no metric', async () => !(await page(sink, '/metrics')).body.includes(at));
+    } finally {
+      await sink.stop();
+      await proxy.close();
+    }
+  });
+
   test('after a restart it continues where it stopped', async () => {
     const sink = await stack.sink();
     await stack.send([anEvent({ resource_id: 'after-restart' })]);
@@ -57,7 +94,7 @@ describe('a sink on a real broker, registry and database', { timeout: 120_000 },
       await stack.database.rows('SELECT * FROM biometric_events ORDER BY resource_id'),
       before,
     );
-    assert.match((await page(sink, '/metrics')).body, /^sink_events_total\{result="unchanged"\} 13$/m);
+    assert.match((await page(sink, '/metrics')).body, /^sink_events_total\{result="unchanged"\} 14$/m);
     await sink.stop();
   });
 

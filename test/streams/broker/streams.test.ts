@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { KafkaStreams, serdes, StreamsBuilder, type State } from '../../../streams/index.ts';
+import { noMetrics } from '../../../streams/metrics.ts';
 import { recordingLog } from '../log.ts';
 import { soon, until } from '../until.ts';
 import { Cluster, messagesByTopic, type Appended } from './cluster.ts';
@@ -38,6 +39,29 @@ describe('an instance on a real broker', { timeout: 180_000 }, () => {
     await streams.close();
     assert.deepEqual(states, ['REBALANCING', 'RUNNING', 'PENDING_SHUTDOWN', 'NOT_RUNNING']);
     await assert.rejects(streams.start(), { code: 'INVALID_CONFIG' });
+  });
+
+  test('case 11: the lag follows the end of the log while nothing is committed, behind an open transaction', async (t) => {
+    const cluster = await Cluster.open(t);
+    const [from = '', to = ''] = await cluster.createTopics(['in', 'out']);
+    const producer = cluster.kafka.producer({
+      transactionalId: `${cluster.prefix}writer`,
+      idempotent: true,
+      maxInFlightRequests: 1,
+    });
+    await producer.connect();
+    cluster.after(() => producer.disconnect());
+    const transaction = await producer.transaction();
+    const lags = new Map<number, bigint>();
+    const onLag = (_: string, partition: number, records: bigint): unknown => lags.set(partition, records);
+    await cluster.start(traced(from, to), { metrics: { ...noMetrics, onLag } });
+    await until('a lag of nothing', () => lags.get(1) === 0n || undefined);
+    await transaction.send({ topic: from, messages: [{ partition: 1, value: 'open' }] });
+    await cluster.append([1, 2, 3].map(() => ({ topic: from, partition: 1, value: Buffer.from('behind') })));
+    await until('the lag', () => lags.get(1) === 4n || undefined);
+    assert.deepEqual([lags.get(0), lags.get(2)], [0n, 0n]);
+    await transaction.commit();
+    await until('the end', () => lags.get(1) === 0n || undefined);
   });
 
   test('commits up to the end, also behind markers and aborted records of a transactional writer', async (t) => {
@@ -130,6 +154,28 @@ describe('an instance on a real broker', { timeout: 180_000 }, () => {
       range(sent).filter((value) => !['m101', 'm102', 'm301'].includes(value)),
     );
     assert.ok(entries.some(({ fields }) => fields['reason'] === 'INVALID_TIMESTAMP'));
+  });
+
+  test('case 11: a position before the beginning of an empty log is no standstill', async (t) => {
+    const cluster = await Cluster.open(t);
+    const [from = '', to = ''] = await cluster.createTopics(['in', 'out'], { partitions: 1 });
+    await cluster.append(some(from, 4).map((record) => ({ ...record, partition: 0 })));
+    const first = await cluster.start(traced(from, to));
+    await cluster.drained([from]);
+    await first.streams.close();
+    await cluster.append(some(from, 4).map((record) => ({ ...record, partition: 0 })));
+    await cluster.admin.deleteTopicRecords({ topic: from, partitions: [{ partition: 0, offset: '8' }] });
+    let lag: bigint | undefined;
+    const onLag = (_: string, __: number, records: bigint): void => {
+      lag = records;
+    };
+    const { streams, entries } = await cluster.start(traced(from, to), { metrics: { ...noMetrics, onLag } });
+    await until('the reset', () => entries.find(({ fields }) => fields['gone'] === 4));
+    await until('an answer to a fetch behind it', () => lag === 0n || undefined);
+    assert.deepEqual(
+      streams.stalls(0).filter(({ partition }) => partition !== undefined),
+      [],
+    );
   });
 
   test('goes on where the log begins when retention has passed its position, and says so loudly', async (t) => {
