@@ -124,8 +124,12 @@ function requestOf(value: unknown): Request | undefined {
 /** The last instant that a Date holds. */
 const maxDateMs = 8_640_000_000_000_000;
 
-/** The raw record that the ingress, or the collector, would have appended. */
-function asDelivery(device: VendorName, { body, headers }: Request, user: string | undefined): Delivery {
+/** The raw record that the ingress, or the collector, would have appended. @param user - as `--user`. */
+export function asDelivery(
+  device: VendorName,
+  { body, headers }: Request,
+  user: string | undefined,
+): Delivery {
   const json = parseJson(body);
   const value = json.ok ? json.value : undefined;
   const isEnvelope = isEnvelopeForm(value);

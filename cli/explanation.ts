@@ -35,7 +35,7 @@ export function asText({ topic, offset, delivery, outputs, dropped }: Explanatio
 }
 
 /** The meanings of drop reasons. */
-const meanings: Readonly<Record<string, string>> = {
+export const meanings: Readonly<Record<string, string>> = {
   notification:
     'a notification that names an object and carries no measurement; the object must still be fetched',
   pending: 'a notice of data that lies elsewhere and must still be fetched',

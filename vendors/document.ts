@@ -55,6 +55,8 @@ export interface Found {
 export interface Values {
   read(document: Payload): Found;
   readonly origins: Origins['fields'];
+  /** The origins of the fields that samples can stand for. */
+  readonly means: Origins['fields'];
 }
 
 /**
@@ -66,6 +68,9 @@ export function values(sources: Sources): Values {
   const readers = fields.map(([field, source]) => readerOf(field, source));
   return {
     origins: Object.fromEntries(readers.map(({ field, text }) => [field, text])),
+    means: Object.fromEntries(
+      readers.flatMap(({ field, mean }) => (mean === null ? [] : [[field, mean.text]])),
+    ),
     read(document) {
       const scalars: Partial<Record<ScalarField, number>> = {};
       const activity: Record<string, number> = {};

@@ -1,12 +1,13 @@
 import type { DeviceType } from '../schemas/biometric-event.ts';
-import { normalizeHealthkit } from './healthkit/normalize.ts';
+import { healthkitDocuments, normalizeHealthkit } from './healthkit/normalize.ts';
 import { healthkitWebhook } from './healthkit/webhook.ts';
-import { normalizeOura } from './oura/normalize.ts';
+import { normalizeOura, ouraDocuments, ouraIgnored } from './oura/normalize.ts';
 import { ouraWebhook } from './oura/webhook.ts';
-import { normalizeTerra } from './terra/normalize.ts';
+import { terraDocuments } from './terra/data-types.ts';
+import { normalizeTerra, terraIgnored } from './terra/normalize.ts';
 import { terraWebhook } from './terra/webhook.ts';
 import type { Vendor } from './vendor.ts';
-import { normalizeWhoop } from './whoop/normalize.ts';
+import { normalizeWhoop, whoopDocuments } from './whoop/normalize.ts';
 import { whoopWebhook } from './whoop/webhook.ts';
 
 /**
@@ -14,10 +15,15 @@ import { whoopWebhook } from './whoop/webhook.ts';
  * DeviceType. Code says vendor; the wire says device (`device_type` of an event, `device` of an answer or a metric).
  */
 export const vendors = {
-  oura: { webhook: ouraWebhook, normalize: normalizeOura },
-  whoop: { webhook: whoopWebhook, normalize: normalizeWhoop },
-  terra: { webhook: terraWebhook, normalize: normalizeTerra },
-  healthkit: { webhook: healthkitWebhook, normalize: normalizeHealthkit },
+  oura: { webhook: ouraWebhook, normalize: normalizeOura, documents: ouraDocuments, ignored: ouraIgnored },
+  whoop: { webhook: whoopWebhook, normalize: normalizeWhoop, documents: whoopDocuments },
+  terra: {
+    webhook: terraWebhook,
+    normalize: normalizeTerra,
+    documents: terraDocuments,
+    ignored: terraIgnored,
+  },
+  healthkit: { webhook: healthkitWebhook, normalize: normalizeHealthkit, documents: healthkitDocuments },
 } as const satisfies Readonly<Partial<Record<Exclude<DeviceType, 'unknown'>, Vendor>>>;
 
 export type VendorName = keyof typeof vendors;

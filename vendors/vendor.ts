@@ -1,14 +1,29 @@
+import type { RecordKind } from '../schemas/biometric-event.ts';
 import type { RawRecord } from '../schemas/raw-record.ts';
 import type { DayPoints } from './day-points.ts';
 import type { Dropped, Partly, Rejected } from './outcome.ts';
 import type { Path, Payload } from './payload.ts';
-import type { Reading } from './reading.ts';
+import type { Origins, Reading } from './reading.ts';
 import type { SignatureScheme } from './signature.ts';
 
 /** A vendor: how its webhooks are authenticated, and what their payloads mean. */
 export interface Vendor {
   readonly webhook: Webhook;
   readonly normalize: Normalize;
+  /** What the vendor's page lists (docs/vendors/). */
+  readonly documents: readonly DocumentKind[];
+  /** The types that are known and dropped, by the reason of the drop; its page lists them as well. */
+  readonly ignored?: Readonly<Record<string, readonly string[]>>;
+}
+
+/** A kind of document that becomes events, and where it keeps their fields: for people who ask. */
+export interface DocumentKind {
+  /** What the vendor calls it: `daily_sleep`. */
+  readonly name: string;
+  readonly kind: RecordKind;
+  readonly origins: Origins;
+  /** What stands for the fields of which the document has no plausible value. */
+  readonly means?: Origins['fields'];
 }
 
 /** What the ingress needs: how requests are signed, which user a body is about, and which headers the record keeps. */

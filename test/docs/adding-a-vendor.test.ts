@@ -149,6 +149,12 @@ describe('a vendor added as docs/adding-a-vendor.md says', () => {
     assert.equal((await run(line)).trimEnd(), output?.trimEnd());
   });
 
+  test('has a page that says what is read', () => {
+    const text = readFileSync(join(copy, 'docs/vendors/acme.md'), 'utf8');
+    assert.match(text, /^\| `hrv` +\| RMSSD in ms, never SDNN +\| `night`: `hrv_us \/ 1000` +\|$/m);
+    assert.match(text, /^ +hrv +21\.5 +night: hrv_us \/ 1000$/m);
+  });
+
   test('has a route, a topic and a secret, and only what it signed is taken', async () => {
     type Config = typeof import('../../ingress/config.ts');
     type Topics = typeof import('../../schemas/topics.ts');

@@ -3,15 +3,16 @@ import type { DayPoints } from '../day-points.ts';
 import { idText } from '../json.ts';
 import { headerText, isHashKey, type RawRecord } from '../../schemas/raw-record.ts';
 import { drop, partly, reject, type Dropped, type Partly, type Rejected } from '../outcome.ts';
-import { readingOf, noMeasurements, type Reading } from '../reading.ts';
+import { readingOf, noMeasurements, type Origins, type Reading } from '../reading.ts';
 import { badDate, noList, noUnit, wrongType, type Fault } from './fault.ts';
 import { aggregationOf, isSinceLast, type Aggregation } from './lengths.ts';
 import { parseLocalInstant, type LocalInstant } from './local-instant.ts';
 import { conversionOf, exportedMetrics, type ExportedMetric } from './metrics.ts';
 import { PointsOfPayload } from './points.ts';
-import { compareWorkouts, readWorkout } from './workouts.ts';
+import { compareWorkouts, readWorkout, workoutOrigins } from './workouts.ts';
 import { isObject, type Payload } from '../payload.ts';
 import { normalizeSimple } from '../simple.ts';
+import type { DocumentKind } from '../vendor.ts';
 
 /**
  * Reads a body of Health Auto Export, or one of the simple format: a reading of each heart rate variability, in the order
@@ -160,6 +161,17 @@ function keepLarger(
 /** By metric, the first part of a resource's id: the two kinds of variability are never versions of each other. */
 const variabilityIds = { hrv: 'rmssd', hrv_sdnn: 'hrv' } as const;
 
+const pointOrigins = {
+  timestamp: 'date',
+  local_date: 'date',
+  source: 'source',
+  resource_id: 'date and source',
+};
+const variabilityOrigins: Readonly<Record<keyof typeof variabilityIds, Origins['fields']>> = {
+  hrv: { hrv: 'qty', ...pointOrigins },
+  hrv_sdnn: { hrv_sdnn: 'qty', ...pointOrigins },
+};
+
 function variability(
   metric: keyof typeof variabilityIds,
   value: number,
@@ -180,19 +192,26 @@ function variability(
       resource_id: `${variabilityIds[metric]}:${instantText(instant.epochMs)}:${source}`,
       revision: null,
       deleted: false,
-      origins: {
-        at: path,
-        fields: {
-          [metric]: 'qty',
-          timestamp: 'date',
-          local_date: 'date',
-          source: 'source',
-          resource_id: 'date and source',
-        },
-      },
+      origins: { at: path, fields: variabilityOrigins[metric] },
     },
   );
 }
+
+/** What the page of HealthKit lists, beside the totals of a day (topology/daily-totals.ts). */
+export const healthkitDocuments: readonly DocumentKind[] = [
+  ...[...exportedMetrics].flatMap(([name, { metric }]): DocumentKind[] =>
+    metric !== 'hrv' && metric !== 'hrv_sdnn'
+      ? []
+      : [
+          {
+            name,
+            kind: 'reading',
+            origins: { at: 'data.metrics[].data[]', fields: variabilityOrigins[metric] },
+          },
+        ],
+  ),
+  { name: 'workouts', kind: 'activity', origins: { at: 'data.workouts[]', fields: workoutOrigins } },
+];
 
 function withinRange({ range: [low, high] }: ExportedMetric, value: number): number | null {
   return value >= low && value <= high ? value : null;

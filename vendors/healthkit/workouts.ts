@@ -7,6 +7,7 @@ import {
   readingOf,
   withinRanges,
   type ActivityMetric,
+  type Origins,
   type Reading,
 } from '../reading.ts';
 import { badDate, noUnit, wrongType, type Fault } from './fault.ts';
@@ -15,6 +16,16 @@ import { conversionOf, distanceUnits, energyUnits, type Units } from './metrics.
 
 /** What a workout of the export is: a reading, a fault, or in a word why there is nothing to read. */
 export type WorkoutFound = Reading | Fault | 'no_measurement' | 'out_of_range';
+
+/** The origins of a workout's fields; where there is a choice, that of the workout at hand counts. */
+export const workoutOrigins = {
+  timestamp: 'start',
+  local_date: 'start',
+  resource_id: 'id, or else start',
+  distance_m: 'distance.qty and units',
+  active_energy_kcal: 'activeEnergyBurned.qty and units',
+  active_seconds: 'duration, or else end - start',
+} as const satisfies Origins['fields'];
 
 /**
  * Reads `{id, start, end, duration, distance: {qty, units}, activeEnergyBurned: {qty, units}}`, `duration` in seconds. What
@@ -61,11 +72,8 @@ export function readWorkout(workout: unknown, path: string, user: string): Worko
     origins: {
       at: path,
       fields: {
-        timestamp: 'start',
-        local_date: 'start',
+        ...workoutOrigins,
         resource_id: id === null ? 'start' : 'id',
-        distance_m: 'distance.qty and units',
-        active_energy_kcal: 'activeEnergyBurned.qty and units',
         active_seconds: isPresent(own(workout, 'duration')) ? 'duration' : 'end - start',
       },
     },

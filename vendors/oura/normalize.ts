@@ -19,6 +19,7 @@ import {
 } from '../document.ts';
 import { isObject, valueAt, type Path, type Payload } from '../payload.ts';
 import { normalizeSimple } from '../simple.ts';
+import type { DocumentKind } from '../vendor.ts';
 
 /** A kind of document that can become an event. */
 interface Resource {
@@ -76,6 +77,14 @@ const measuresNothing: ReadonlySet<string> = new Set([
   'blood_glucose',
   'meal',
 ]);
+
+/** What the page of Oura lists. */
+export const ouraDocuments: readonly DocumentKind[] = [...resources].map(([name, { kind, origins }]) => ({
+  name,
+  kind,
+  origins,
+}));
+export const ouraIgnored = { no_measurement: [...measuresNothing] };
 
 /**
  * Oura's webhooks are thin: they name an object and carry no measurement, so they yield neither an event nor an error.

@@ -1,6 +1,7 @@
 import type { RecordKind } from '../../schemas/biometric-event.ts';
 import { values, type Sources, type Values } from '../document.ts';
 import type { Origins } from '../reading.ts';
+import type { DocumentKind } from '../vendor.ts';
 
 /** A type of payload whose items can become events. */
 export interface DataType {
@@ -86,6 +87,16 @@ export const dataTypes: ReadonlyMap<string, DataType> = new Map([
     }),
   ],
 ]);
+
+/** What the page of Terra lists. */
+export const terraDocuments: readonly DocumentKind[] = [...dataTypes, ['sleep (is_nap)', nap] as const].map(
+  ([name, type]) => ({
+    name,
+    kind: type.kind,
+    origins: { at: 'data[]', fields: type.origins },
+    means: type.values.means,
+  }),
+);
 
 function dataType(
   kind: RecordKind,

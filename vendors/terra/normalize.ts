@@ -38,6 +38,9 @@ const controlTypes = new Set([
 /** Notices of data that lies elsewhere and has not been fetched. */
 const pendingTypes = new Set(['s3_payload', 's3_upload']);
 
+/** What the page of Terra lists. */
+export const terraIgnored = { control: [...controlTypes], pending: [...pendingTypes] };
+
 /**
  * Terra's own payloads name their `type`; those with data hold any number of items, each its own reading. An item that
  * cannot be read does not take the others along: they are answered together with its place.

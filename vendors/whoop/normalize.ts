@@ -27,6 +27,7 @@ import {
 } from '../document.ts';
 import { isObject, valueAt, type Path, type Payload } from '../payload.ts';
 import { normalizeSimple } from '../simple.ts';
+import type { DocumentKind } from '../vendor.ts';
 
 /** A kind of object that can become an event. */
 interface Resource {
@@ -73,6 +74,13 @@ const resources: ReadonlyMap<string, Resource> = new Map([
     }),
   ],
 ]);
+
+/** What the page of WHOOP lists. */
+export const whoopDocuments: readonly DocumentKind[] = [...resources].map(([name, { kind, origins }]) => ({
+  name,
+  kind,
+  origins,
+}));
 
 /**
  * WHOOP's webhooks are thin: they name an object and carry no measurement, so they yield neither an event nor an error.
