@@ -72,7 +72,7 @@ const otherwise: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
   source: 'the route',
   user_id: 'key of the raw record',
   kind: 'the type of the payload',
-  revision: 'header received_at, or the last revision if that is higher',
+  revision: 'header received_at, or the last revision plus 1 if that is higher',
 };
 
 function eventLines({ record, origins, totals = [] }: Explained, event: BiometricEvent): string[] {
