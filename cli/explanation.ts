@@ -17,7 +17,7 @@ export function asJsonLines({ outputs }: Explanation): string {
 }
 
 /** Formats an explanation as text: the delivery, its events field by field, or why there is none. */
-export function asText({ topic, offset, delivery, outputs, dropped }: Explanation): string {
+export function asText({ topic, offset, delivery, outputs, days, dropped }: Explanation): string {
   const lines = [
     `delivery ${offset + 1n}: ${topic} offset ${offset}, key ${delivery.key.toString()}, received ${new Date(delivery.receivedAt).toISOString()}`,
   ];
@@ -30,6 +30,10 @@ export function asText({ topic, offset, delivery, outputs, dropped }: Explanatio
       `  no event${count > 1 ? ` of ${count} items` : ''}: operator ${operator} drops it as ${reason}${meaning === undefined ? '' : `, ${meaning}`}`,
     );
   }
+  // An answer to why the delivery changed nothing.
+  for (const { date, totals } of days)
+    if (!outputs.some(({ event }) => event?.resource_id === `daily:${date}`))
+      lines.push(`  the day ${date} as known now`, ...totals.flatMap(totalLines));
   if (outputs.length === 0 && dropped.size === 0) lines.push('  no event: it holds no items');
   return `${lines.join('\n')}\n\n`;
 }
@@ -85,7 +89,9 @@ function eventLines({ record, origins, totals = [] }: Explained, event: Biometri
   const paths = origins?.fields as Readonly<Record<string, string>> | undefined;
   const pathOf = (field: string): string | undefined => {
     const path = paths?.[field];
-    return path === undefined || origins === undefined || origins.at === '' ? path : `${origins.at}: ${path}`;
+    // A header is no part of the payload.
+    const isRoot = origins?.at === '' || path?.startsWith('header') === true;
+    return path === undefined || origins === undefined || isRoot ? path : `${origins.at}: ${path}`;
   };
   for (const [field, value] of Object.entries(fields))
     add(

@@ -126,9 +126,9 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
     log,
     listener: {
       onRaw: (raw) => account.rawRead(raw),
-      onDeadLetter: (ref, at) => {
+      onDeadLetter: (ref, at, code) => {
         account.outputRead(ref, at, undefined);
-        write(`dead letter  ${ref}`);
+        write(`dead letter  ${ref}  ${code}`);
       },
       onEvent: (event, read, at) => {
         account.outputRead(read.raw, at, read);

@@ -33,11 +33,12 @@ export const topologyVariables = {
       'name of this instance; keep it across restarts, so that an open transaction is settled at once',
   }),
   NUM_STREAM_THREADS: variable<number>({
-    schema: is.integer(1, 10_000).refine((threads) => threads <= 1, {
-      error: 'a process has one stream thread: run more processes instead, each with its own INSTANCE_ID',
+    schema: is.integer(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER).refine((threads) => threads === 1, {
+      error:
+        'must be 1: a process has one stream thread; run more processes instead, each with its own INSTANCE_ID',
     }),
     default: 1,
-    description: 'always 1',
+    description: 'stream threads; 1 is the only value',
   }),
   COMMIT_INTERVAL_MS: variable<number>({
     schema: is.integer(1, 5_000),

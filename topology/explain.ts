@@ -43,6 +43,8 @@ export interface Explanation {
   readonly topic: string;
   readonly offset: bigint;
   readonly outputs: readonly Explained[];
+  /** How the totals came about of each day that the delivery touched, whether or not that made an event. */
+  readonly days: readonly { readonly date: string; readonly totals: readonly TotalParts[] }[];
   /** Values that ended without output, by `operator/reason`. */
   readonly dropped: ReadonlyMap<string, number>;
 }
@@ -90,7 +92,9 @@ export async function explain(
     const charge = (): void => undefined;
     const context = { topic, partition: 0, offset, timestamp, key: key.toString(), headers, charge };
     const values = valuesOf(topics, delivery, context);
-    seen.push(...values.filter((value): value is DayPoints => 'points' in value));
+    const touched = values.filter((value): value is DayPoints => 'points' in value);
+    seen.push(...touched);
+    const days = touched.map((day) => ({ date: day.date, totals: totalsOf(driver, day, seen) }));
     explanations.push({
       delivery,
       topic,
@@ -100,19 +104,18 @@ export async function explain(
           record.topic === topics.deadLetters || record.value === null
             ? undefined
             : decoder.decode(record.value);
-        const day = values.find(
-          (value): value is DayPoints => 'points' in value && event?.resource_id === `daily:${value.date}`,
-        );
+        const day = days.find(({ date }) => event?.resource_id === `daily:${date}`);
         const reading = values.find(
           (value): value is Reading => 'resource_id' in value && value.resource_id === event?.resource_id,
         );
         return {
           record,
           event,
-          origins: day === undefined ? reading?.origins : dailyOrigins,
-          totals: day === undefined ? undefined : totalsOf(driver, day, seen),
+          origins: day === undefined ? originsOf(reading) : dailyOrigins,
+          totals: day?.totals,
         };
       }),
+      days,
       dropped: new Map(
         [...driver.dropped]
           .map(([name, count]) => [name, count - (before.get(name) ?? 0)] as const)
@@ -136,6 +139,13 @@ function valuesOf(
     // The dead letter names the reason.
     return [];
   }
+}
+
+/** Where the fields of an event came from: a revision that the vendor did not give came from nowhere in the payload. */
+function originsOf(reading: Reading | undefined): Origins | undefined {
+  if (reading?.revision !== null) return reading?.origins;
+  const fields = Object.entries(reading.origins.fields).filter(([field]) => field !== 'revision');
+  return { ...reading.origins, fields: Object.fromEntries(fields) };
 }
 
 function totalsOf(driver: TopologyTestDriver, day: DayPoints, seen: readonly DayPoints[]): TotalParts[] {

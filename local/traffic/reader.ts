@@ -15,7 +15,8 @@ import { headerText } from '../../schemas/raw-record.ts';
 export interface ReaderListener {
   onRaw(raw: ReadRaw): void;
   onEvent(event: BiometricEvent, read: ReadEvent, at: number): void;
-  onDeadLetter(ref: string, at: number): void;
+  /** @param code - why the record was dead-lettered. */
+  onDeadLetter(ref: string, at: number, code: string): void;
 }
 
 /** A reader of committed records, without a group. */
@@ -62,7 +63,12 @@ export class Reader {
         );
         const [rawTopic = '', rawPartition = '', rawOffset = ''] = origin;
         if (isNew(rawTopic, Number(rawPartition), BigInt(rawOffset))) {
-          listener.onDeadLetter(refOf(rawTopic, Number(rawPartition), BigInt(rawOffset)), performance.now());
+          const code = headerText(headers, errorHeader.exception) ?? '';
+          listener.onDeadLetter(
+            refOf(rawTopic, Number(rawPartition), BigInt(rawOffset)),
+            performance.now(),
+            code,
+          );
         }
       } else {
         const event = await decode(bytes);

@@ -135,6 +135,24 @@ describe('bridge explain', { timeout: 120_000, concurrency: 2 }, () => {
     assert.match(stdout, /delivery 2: [^\n]*\n {2}no event: operator newest-revision drops it as unchanged/);
   });
 
+  test('a revision comes from the vendor’s headers, which are no part of the payload, or from the arrival', async () => {
+    const body = {
+      type: 'sleep',
+      user: { user_id: 'u', provider: 'OURA' },
+      data: [{ metadata: { summary_id: 's', end_time: '2026-06-10T05:00:00Z' }, scores: { sleep: 55 } }],
+    };
+    const [none, one] = await Promise.all(
+      [{}, { 'x-terra-ordering-timestamp': String(takenAt - 5) }].map((headers) =>
+        run(['terra', '-'], delivery(body, headers)),
+      ),
+    );
+    assert.match(
+      String(none?.stdout),
+      /^ {4}revision +\d+ +header received_at, or the last revision plus 1/m,
+    );
+    assert.match(String(one?.stdout), /^ {4}revision +\d+ +headers x-terra-ordering-timestamp or /m);
+  });
+
   test('shows how a day’s totals came about: buckets, hours, minutes and sources', async () => {
     const steps = (points: readonly (readonly [string, number, string])[]): object => ({
       data: {
@@ -172,8 +190,11 @@ describe('bridge explain', { timeout: 120_000, concurrency: 2 }, () => {
     const alone =
       '    total steps 530: the bucket of the day alone, which arrived after everything inside it';
     assert.ok(stdout.includes([`${alone}; the sum of its hours, 540`, ...hours].join('\n')), stdout);
-    // The unnamed bucket of the day said nothing new.
-    assert.match(stdout, /delivery 4: [^\n]*\n {2}no event: operator newest-revision drops it as unchanged/);
+    // The unnamed bucket of the day said nothing new, and the totals say why.
+    assert.match(
+      stdout,
+      /delivery 4: [^\n]*\n {2}no event: operator newest-revision drops it as unchanged[^\n]*\n {2}the day 2026-06-10 as known now\n {4}total steps 540: the larger of the bucket of the day, 520, and the sum of its hours, 540\n/,
+    );
     const last = (await records(['healthkit', '--user', 'u', '-'], input)).at(-1) as Line & {
       totals: unknown;
     };

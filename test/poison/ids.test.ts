@@ -27,7 +27,7 @@ test('a second stream thread is refused with what to do instead', () => {
   };
   assert.throws(() => readConfig(topologyVariables, env), {
     faults: [
-      'NUM_STREAM_THREADS: a process has one stream thread: run more processes instead, each with its own INSTANCE_ID (always 1)',
+      'NUM_STREAM_THREADS: must be 1: a process has one stream thread; run more processes instead, each with its own INSTANCE_ID (stream threads; 1 is the only value)',
     ],
   });
 });
