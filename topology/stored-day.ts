@@ -60,7 +60,7 @@ export const maxWholeDay = 1_024;
 export const maxDayPoints = 150_000;
 
 /** The work of a series, in addition to that of its points. */
-const seriesUnits = 4;
+const seriesUnits = 6;
 
 /** What all points seen of a day make. */
 export interface DayTotals extends DayHead {

@@ -330,7 +330,7 @@ test('case 5: one more point into a split day touches the entry of its hour and 
 });
 
 test('case 5: an operator counts the points that it adds and those of the entries that it opens', () => {
-  const perSeries = 4;
+  const perSeries = 6;
   const { send } = storeOfPoints();
   const unitsOf = (points: readonly Point[]): number => {
     let units = 0;
