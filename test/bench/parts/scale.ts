@@ -71,7 +71,7 @@ class Runs {
   }
 }
 
-/** By how much the dearest of them is dearer than the cheapest: processor time per record, without the starts. */
+/** By how much the most expensive of them exceeds the cheapest: processor time per record, without the starts. */
 function flatness(figure: string, runs: Runs, names: readonly string[]): Figure {
   return {
     figure,
