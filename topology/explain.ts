@@ -7,7 +7,7 @@ import { dailyOrigins } from './daily-totals.ts';
 import type { DayPoints } from '../vendors/day-points.ts';
 import { userKey } from './packed.ts';
 import { readDay } from './stored-day.ts';
-import { totalParts, type TotalParts } from './total-parts.ts';
+import { addNames, totalParts, type SourceNames, type TotalParts } from './total-parts.ts';
 import { buildId } from './headers.ts';
 import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
@@ -81,7 +81,7 @@ export async function explain(
   });
   const topic = topics.raw[vendor];
   const explanations: Explanation[] = [];
-  const seen: DayPoints[] = [];
+  const sources: SourceNames = new Map();
   for (const [at, delivery] of deliveries.entries()) {
     const { key, body: value, headers, receivedAt: timestamp } = delivery;
     const before = new Map(driver.dropped);
@@ -90,7 +90,14 @@ export async function explain(
     const charge = (): void => undefined;
     const context = { topic, partition: 0, offset, timestamp, key: key.toString(), headers, charge };
     const values = valuesOf(topics, delivery, context);
-    seen.push(...values.filter((value): value is DayPoints => 'points' in value));
+    const days = new Map<string, DayPoints>();
+    const readings = new Map<string, Reading>();
+    for (const value of values) {
+      if ('points' in value) days.set(`daily:${value.date}`, value);
+      else readings.set(value.resource_id, value);
+    }
+    for (const day of days.values()) addNames(sources, day);
+    const totals = days.size === 0 ? noTotals : totalsIn(driver, sources);
     explanations.push({
       delivery,
       topic,
@@ -100,17 +107,13 @@ export async function explain(
           record.topic === topics.deadLetters || record.value === null
             ? undefined
             : decoder.decode(record.value);
-        const day = values.find(
-          (value): value is DayPoints => 'points' in value && event?.resource_id === `daily:${value.date}`,
-        );
-        const reading = values.find(
-          (value): value is Reading => 'resource_id' in value && value.resource_id === event?.resource_id,
-        );
+        const id = event?.resource_id ?? '';
+        const day = days.get(id);
         return {
           record,
           event,
-          origins: day === undefined ? reading?.origins : dailyOrigins,
-          totals: day === undefined ? undefined : totalsOf(driver, day, seen),
+          origins: day === undefined ? readings.get(id)?.origins : dailyOrigins,
+          totals: day === undefined ? undefined : totals(day),
         };
       }),
       dropped: new Map(
@@ -138,13 +141,18 @@ function valuesOf(
   }
 }
 
-function totalsOf(driver: TopologyTestDriver, day: DayPoints, seen: readonly DayPoints[]): TotalParts[] {
+/** How the totals of days came about: reads the store once, because a delivery may bring thousands of days. */
+function totalsIn(driver: TopologyTestDriver, sources: SourceNames): (day: DayPoints) => TotalParts[] {
   const entries = new Map(
     driver.storeEntries('points').map(([key, value]) => [key.toString('latin1'), value]),
   );
-  const found = readDay((key) => entries.get(userKey.serialize(key)?.toString('latin1') ?? ''), day);
-  return found === undefined ? [] : totalParts(found, seen);
+  return (day) => {
+    const found = readDay((key) => entries.get(userKey.serialize(key)?.toString('latin1') ?? ''), day);
+    return found === undefined ? [] : totalParts(found, sources);
+  };
 }
+
+const noTotals = (): TotalParts[] => [];
 
 /** The headers of an output as text, null where one has no value; a repeated one is a list. */
 export function headersAsText(
