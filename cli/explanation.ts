@@ -31,8 +31,9 @@ export function asText({ topic, offset, delivery, outputs, days, dropped }: Expl
     );
   }
   // An answer to why the delivery changed nothing.
+  const changed = new Set(outputs.map(({ event }) => event?.resource_id));
   for (const { date, totals } of days)
-    if (!outputs.some(({ event }) => event?.resource_id === `daily:${date}`))
+    if (!changed.has(`daily:${date}`))
       lines.push(`  the day ${date} as known now`, ...totals.flatMap(totalLines));
   if (outputs.length === 0 && dropped.size === 0) lines.push('  no event: it holds no items');
   return `${lines.join('\n')}\n\n`;

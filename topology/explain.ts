@@ -7,7 +7,7 @@ import { dailyOrigins } from './daily-totals.ts';
 import type { DayPoints } from '../vendors/day-points.ts';
 import { userKey } from './packed.ts';
 import { readDay } from './stored-day.ts';
-import { totalParts, type TotalParts } from './total-parts.ts';
+import { addNames, totalParts, type SourceNames, type TotalParts } from './total-parts.ts';
 import { buildId } from './headers.ts';
 import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
@@ -83,7 +83,7 @@ export async function explain(
   });
   const topic = topics.raw[vendor];
   const explanations: Explanation[] = [];
-  const seen: DayPoints[] = [];
+  const sources: SourceNames = new Map();
   for (const [at, delivery] of deliveries.entries()) {
     const { key, body: value, headers, receivedAt: timestamp } = delivery;
     const before = new Map(driver.dropped);
@@ -92,9 +92,15 @@ export async function explain(
     const charge = (): void => undefined;
     const context = { topic, partition: 0, offset, timestamp, key: key.toString(), headers, charge };
     const values = valuesOf(topics, delivery, context);
-    const touched = values.filter((value): value is DayPoints => 'points' in value);
-    seen.push(...touched);
-    const days = touched.map((day) => ({ date: day.date, totals: totalsOf(driver, day, seen) }));
+    const readings = new Map<string, Reading>();
+    const touched = new Map<string, DayPoints>();
+    for (const value of values) {
+      if ('points' in value) touched.set(value.date, value);
+      else readings.set(value.resource_id, value);
+    }
+    for (const day of touched.values()) addNames(sources, day);
+    const totals = touched.size === 0 ? noTotals : totalsIn(driver, sources);
+    const days = new Map([...touched].map(([date, day]) => [`daily:${date}`, { date, totals: totals(day) }]));
     explanations.push({
       delivery,
       topic,
@@ -104,18 +110,16 @@ export async function explain(
           record.topic === topics.deadLetters || record.value === null
             ? undefined
             : decoder.decode(record.value);
-        const day = days.find(({ date }) => event?.resource_id === `daily:${date}`);
-        const reading = values.find(
-          (value): value is Reading => 'resource_id' in value && value.resource_id === event?.resource_id,
-        );
+        const id = event?.resource_id ?? '';
+        const day = days.get(id);
         return {
           record,
           event,
-          origins: day === undefined ? originsOf(reading) : dailyOrigins,
+          origins: day === undefined ? originsOf(readings.get(id)) : dailyOrigins,
           totals: day?.totals,
         };
       }),
-      days,
+      days: [...days.values()],
       dropped: new Map(
         [...driver.dropped]
           .map(([name, count]) => [name, count - (before.get(name) ?? 0)] as const)
@@ -148,13 +152,18 @@ function originsOf(reading: Reading | undefined): Origins | undefined {
   return { ...reading.origins, fields: Object.fromEntries(fields) };
 }
 
-function totalsOf(driver: TopologyTestDriver, day: DayPoints, seen: readonly DayPoints[]): TotalParts[] {
+/** How the totals of days came about: reads the store once, because a delivery may bring thousands of days. */
+function totalsIn(driver: TopologyTestDriver, sources: SourceNames): (day: DayPoints) => TotalParts[] {
   const entries = new Map(
     driver.storeEntries('points').map(([key, value]) => [key.toString('latin1'), value]),
   );
-  const found = readDay((key) => entries.get(userKey.serialize(key)?.toString('latin1') ?? ''), day);
-  return found === undefined ? [] : totalParts(found, seen);
+  return (day) => {
+    const found = readDay((key) => entries.get(userKey.serialize(key)?.toString('latin1') ?? ''), day);
+    return found === undefined ? [] : totalParts(found, sources);
+  };
 }
+
+const noTotals = (): TotalParts[] => [];
 
 /** The headers of an output as text, null where one has no value; a repeated one is a list. */
 export function headersAsText(

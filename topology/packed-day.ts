@@ -59,7 +59,8 @@ export const noHead: DayHead = {
  *                    28 the buckets, double, 8 bytes each, then
  *                       version 4: the points
  *                       version 5: its hours, ascending:
- *                         0 the minute at which it begins, from where instants count, 2 bytes
+ *                         0 the minute at which it begins, from where instants count, 2 bytes; signed, because an hour of
+ *                           an offset between quarters of an hour is that of the quarter below, and may begin earlier
  *                         2 count of its points, 4 bytes
  *                         6 a bit for each place in `pointMetrics`, the lowest for the first, 1 byte
  *                         7 the sums of these metrics, double, 8 bytes each
@@ -149,7 +150,7 @@ function packHours(hours: ReadonlyMap<number, HourSummary>, start: number): Buff
   const bytes = Buffer.allocUnsafe(length);
   let at = start;
   for (const [minute, { count, sums }] of [...hours].sort(([a], [b]) => a - b)) {
-    bytes.writeUInt16BE(minute, at);
+    bytes.writeInt16BE(minute, at);
     bytes.writeUInt32BE(count, at + 2);
     let metrics = 0;
     let next = at + summaryBytes;
@@ -177,7 +178,7 @@ function unpackHours(bytes: Buffer, start: number): Map<number, HourSummary> {
       sums[metric] = bytes.readDoubleBE(next);
       next += 8;
     }
-    hours.set(bytes.readUInt16BE(at), { count: bytes.readUInt32BE(at + 2), sums });
+    hours.set(bytes.readInt16BE(at), { count: bytes.readUInt32BE(at + 2), sums });
     at = next;
   }
   return hours;

@@ -293,11 +293,11 @@ class SplitDay {
   }
 }
 
-/** The key of the hour that begins at a minute, from where the instants of points count. */
+/** The key of the hour that begins at a minute, from where the instants of points count: signed, as in packed-day.ts. */
 function hourKey({ vendor, user, part }: UserKey, minute: number): UserKey {
   const longer = Buffer.alloc(part.length + 2);
   part.copy(longer);
-  longer.writeUInt16BE(minute, part.length);
+  longer.writeInt16BE(minute, part.length);
   return { vendor, user, part: longer };
 }
 

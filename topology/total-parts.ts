@@ -25,14 +25,20 @@ export interface HourParts {
   readonly sources: readonly { readonly source: string; readonly isMerged: boolean; readonly sum: number }[];
 }
 
-/** The parts of each total of a day. The day keeps hashes of the sources' names only, so `seen` must hold the points. */
+/** The names of sources, by their short hash: a day keeps no more than the hashes. */
+export type SourceNames = Map<string, string>;
+
+/** Adds the names of a day's sources. */
+export function addNames(names: SourceNames, { points }: DayPoints): void {
+  for (const source of new Set(points.map(({ source }) => source)))
+    names.set(shortHash(source).toString('latin1'), source);
+}
+
+/** The parts of each total of a day. */
 export function totalParts(
   { head, points }: { readonly head: DayHead; readonly points: Points },
-  seen: readonly DayPoints[],
+  names: SourceNames,
 ): TotalParts[] {
-  const names = new Map(
-    seen.flatMap((day) => day.points.map(({ source }) => [shortHash(source).toString('latin1'), source])),
-  );
   const hours = hoursOf(points);
   const offsetMinutes = head.zoned?.offsetMinutes ?? 0;
   return additiveMetrics.flatMap((metric) => {

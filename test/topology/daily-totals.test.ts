@@ -329,6 +329,20 @@ test('case 5: one more point into a split day touches the entry of its hour and 
   assert.equal([...store.flush()].length, 2);
 });
 
+test('case 5: the first hour of the easternmost clock begins before its day, and is split off too', async () => {
+  const bridge = new ExportsDriver();
+  const data = Array.from({ length: maxWholeDay + 1 }, (_, n) => {
+    const time = new Date(n * 1_000).toISOString().slice(11, 19);
+    return { date: at(time, '+2359'), qty: 1, source: 'Watch' };
+  });
+  const [day] = await bridge.send(exportOf({ name: 'step_count', units: 'count', data }));
+  assert.deepEqual(day?.activity_data, { steps: maxWholeDay + 1 });
+  // The entries can be read again.
+  const more = exportOf(metric('step_count', 'count', [at('00:05:00.500', '+2359'), 10, 'Watch']));
+  const [later] = await bridge.send(more);
+  assert.deepEqual(later?.activity_data, { steps: maxWholeDay + 11 });
+});
+
 test('case 5: an operator counts the points that it adds and those of the entries that it opens', () => {
   const perSeries = 6;
   const { send } = storeOfPoints();
