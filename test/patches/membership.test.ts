@@ -84,3 +84,22 @@ test('a member commits offsets under its generation, and reads those that no ope
     { type: 'UNKNOWN_MEMBER_ID' },
   );
 });
+
+test('a member disconnects at once while its first join waits for the others of the group', OPTIONS, async (t) => {
+  const groupId = newName('group');
+  const topic = await newTopic(kafka, 1);
+  const first = await newMember(t, kafka, groupId);
+  await first.join(dividing(topic));
+  const second = await newMember(t, kafka, groupId);
+  // It is answered when the first one has joined again, which that does not.
+  const join = second.join(dividing(topic)).then(
+    () => 'joined',
+    (error: unknown) => (error as Error).name,
+  );
+  assert.equal(await refused(first), 'REBALANCE_IN_PROGRESS');
+  await second.disconnect();
+  assert.equal(await join, 'KafkaJSConnectionClosedError');
+  // A member that still has something to say, as one that leaves when its join was answered, opens no connection.
+  await assert.rejects(second.join(dividing(topic)), { name: 'KafkaJSConnectionClosedError' });
+  await first.leave();
+});
