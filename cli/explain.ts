@@ -95,7 +95,9 @@ export function deliveriesOf(input: Buffer): Request[] {
 function listedIn(value: unknown): Request[] | undefined {
   if (!isObject(value) || Object.keys(value).join() !== 'deliveries' || !Array.isArray(value['deliveries']))
     return undefined;
-  return value['deliveries'].map((delivery: unknown, at) => {
+  const { deliveries } = value;
+  if (deliveries.length === 0) throw new InvalidArgumentError('the list of deliveries in the file is empty');
+  return deliveries.map((delivery: unknown, at) => {
     const request = isObject(delivery) ? requestOf({ headers: {}, ...delivery }) : undefined;
     if (request === undefined) throw notDelivery(at);
     return request;

@@ -116,6 +116,7 @@ class GroupReader implements Reader {
         },
         onLost: () => {
           this.#owned.clear();
+          this.#fetcher.retain(() => false);
           this.#takingOverSince = undefined;
         },
         onError: service.fail,
@@ -164,6 +165,7 @@ class GroupReader implements Reader {
   }
 
   excuse(): void {
+    this.#fetcher.excuse();
     this.#progress.excuse();
     this.#takingOverSince &&= performance.now();
   }

@@ -39,7 +39,7 @@ export class FetchFailures {
     });
   }
 
-  /** The partition was answered for without an error. */
+  /** Forgets the partition: it was answered for without an error, or nobody answers at all. */
   over(partition: TopicPartition): void {
     if (this.#failures.size > 0) this.#failures.delete(partitionName(partition));
   }
@@ -56,7 +56,7 @@ export class FetchFailures {
     for (const [name, failure] of this.#failures) if (!isWanted(failure)) this.#failures.delete(name);
   }
 
-  /** Starts the clocks anew: an outage makes nothing of what was answered before it. */
+  /** Starts the clocks anew: an outage, or what else holds the reader up, is no fault of the partitions. */
   excuse(): void {
     for (const failure of this.#failures.values())
       if (failure.since !== Infinity) failure.since = performance.now();

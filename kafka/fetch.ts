@@ -123,6 +123,11 @@ export class Fetcher {
     return this.#failures.stalls(limitMs);
   }
 
+  /** Starts the clocks of stalls() anew: something else holds the reader up. */
+  excuse(): void {
+    this.#failures.excuse();
+  }
+
   /** Forgets the errors of the partitions that are not wanted any more. */
   retain(isWanted: (partition: TopicPartition) => boolean): void {
     this.#failures.retain(isWanted);
@@ -139,7 +144,11 @@ export class Fetcher {
     const now = performance.now();
     for (const position of positions) {
       const name = partitionName(position);
-      if ((this.#damaged.get(name)?.retryAt ?? 0) > now) continue;
+      const damagedMs = (this.#damaged.get(name)?.retryAt ?? 0) - now;
+      if (damagedMs > 0) {
+        this.#later(damagedMs);
+        continue;
+      }
       const failureMs = this.#failures.pauseMs(position);
       if (failureMs > 0) {
         this.#later(failureMs);
@@ -355,6 +364,10 @@ export class Fetcher {
       this.#isReachable = true;
     } catch (error) {
       this.#isReachable = isAnswer(error);
+      const answered = kafkaErrorType(error);
+      if (answered !== undefined)
+        for (const position of positions)
+          if (!this.#leaders.has(partitionName(position))) this.#failures.failed(position, answered);
       if (!isRetriable(error)) this.#report(error as Error);
     }
   }

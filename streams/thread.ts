@@ -260,7 +260,8 @@ export class StreamThread {
     this.#unsettled = undefined;
     this.#refusals.onAssignment(positions);
     this.#resets.clear();
-    this.#fetcher.retain(({ partition }) => this.#owned.tasks.get(partition) !== undefined);
+    // A task that is restored anew is not fetched meanwhile.
+    this.#fetcher.retain(({ partition }) => this.#owned.tasks.get(partition)?.isRestored === true);
     this.#joined = join;
     this.#refusedJoin = undefined;
     this.#onTasksReady();

@@ -13,9 +13,9 @@ import { analyze, type TriggerRule } from './triggers.ts';
 import type { VendorName } from '../vendors/index.ts';
 
 /**
- * The work that one record may take, in the units of streams/work.ts: at most two seconds of one processor for the most expensive
- * record (docs/performance.md). A record that takes more is dead-lettered as TOO_MUCH_WORK. It is a constant, because the
- * same log must give the same bytes everywhere.
+ * The work that one record may take, in the units of streams/work.ts: at most two seconds of one processor for the most
+ * expensive record (docs/performance.md). A record that takes more is dead-lettered as TOO_MUCH_WORK. It is a constant,
+ * because the same log must give the same bytes everywhere.
  */
 export const maxRecordWork = 1_800_000;
 

@@ -104,8 +104,17 @@ export function packDay(day: StoredDay): Buffer {
   return bytes;
 }
 
-/** Reads the entry of a day; undefined for one of another layout. */
+/** Reads the entry of a day; undefined for one of another layout, or a cut one. */
 export function unpackDay(bytes: Buffer): StoredDay | undefined {
+  try {
+    return unpacked(bytes);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function unpacked(bytes: Buffer): StoredDay | undefined {
   const version = bytes[0];
   if ((version !== wholeVersion && version !== splitVersion) || bytes.length < headBytes) return undefined;
   const flags = bytes[1] ?? 0;

@@ -49,32 +49,51 @@ export interface ReadInstants {
 
 /**
  * Reads a day of the layout before.
- * @param hourAt - the entry of the hour that begins at a minute.
+ * @param hourAt - the entry of the hour that begins at a minute; undefined when only the totals of a divided day matter.
  * @throws StreamsError INVARIANT for any other layout.
  */
 export function unpackInstants(
   bytes: Buffer,
   receivedAt: number,
-  hourAt: (minute: number) => Buffer,
+  hourAt: ((minute: number) => Buffer) | undefined,
 ): ReadInstants {
   const [version] = bytes;
   if ((version !== 1 && version !== 2) || bytes.length < headBytes) throw otherLayout(version);
   const first = bytes.readUInt32BE(2);
   const zoned = first === 2 ** 32 - 1 ? null : { at: first, offsetMinutes: bytes.readInt16BE(6) };
-  const hours = version === 2 ? hourMinutes(bytes) : [];
-  const all =
-    version === 1 ? seriesAt(bytes, headBytes) : hours.flatMap((minute) => seriesAt(hourAt(minute), 1));
-  return { ...read(all, { ...noHead, receivedAt, zoned, isCut: bytes[1] === 1 }), hours };
+  const head: DayHead = { ...noHead, receivedAt, zoned, isCut: bytes[1] === 1 };
+  if (version === 1) return { ...read(seriesAt(bytes, headBytes), head), hours: [] };
+  const { minutes, totals } = summaries(bytes);
+  if (hourAt === undefined) {
+    const buckets = new Map([...totals].map(([metric, value]) => [metric, { value, isAlone: false }]));
+    return { head: { ...head, buckets }, points: new Map(), hours: minutes };
+  }
+  return {
+    ...read(
+      minutes.flatMap((minute) => seriesAt(hourAt(minute), 1)),
+      head,
+    ),
+    hours: minutes,
+  };
 }
 
-function hourMinutes(bytes: Buffer): number[] {
+/** What the entry of a divided day says of its hours. */
+function summaries(bytes: Buffer): { minutes: number[]; totals: Map<AdditiveMetric, number> } {
   const minutes: number[] = [];
+  const totals = new Map<AdditiveMetric, number>();
   for (let at = headBytes; at < bytes.length;) {
     minutes.push(bytes.readUInt16BE(at));
-    let metrics = bytes[at + 6] ?? 0;
-    for (at += 7; metrics > 0; metrics >>= 1) at += (metrics & 1) * 8;
+    const metrics = bytes[at + 6] ?? 0;
+    at += 7;
+    for (const [place, metric] of pointMetrics.entries()) {
+      if ((metrics & (1 << place)) === 0) continue;
+      // The resting heart rate of such a day is of no interest any more.
+      if (metric !== 'resting_heart_rate')
+        totals.set(metric, (totals.get(metric) ?? 0) + bytes.readDoubleBE(at));
+      at += 8;
+    }
   }
-  return minutes;
+  return { minutes, totals };
 }
 
 function seriesAt(bytes: Buffer, start: number): Instants[] {

@@ -41,6 +41,8 @@ export function seriesKey({
   return `${metric} ${length} ${phase} ${source.toString('latin1')}`;
 }
 
+const minuteMs = 60_000;
+
 /** The source of buckets. */
 export const noSource = Buffer.alloc(hashBytes);
 
@@ -107,8 +109,10 @@ export function placed(points: readonly Point[], startMs: number): Delivered {
         });
         last = point;
       }
-      series.values.set(at, value);
-      if (isNamed && length === 'hour') addAlone(series, at);
+      // Also at an offset between quarters, which hourOf() does not know, an hour begins where it looks for it.
+      const begins = length === 'hour' ? hourOf(at, series.phase) * minuteMs : at;
+      series.values.set(begins, value);
+      if (isNamed && length === 'hour') addAlone(series, begins);
     }
   }
   return { inside, buckets, resting };
@@ -139,8 +143,6 @@ function isMergedSource(source: string): boolean {
   return source.includes('|');
 }
 
-const minuteMs = 60_000;
-
 /** The minute at which the local hour of an instant begins. */
 export function hourOf(at: number, phase: number): number {
   return Math.floor((at / minuteMs - phase) / 60) * 60 + phase;
@@ -156,6 +158,7 @@ export type Rule = 'newest' | 'larger' | 'missing';
 export function addPoints(points: Points, added: Points, rule: Rule): Set<AdditiveMetric> {
   const arrived = new Set<AdditiveMetric>();
   for (const series of added.values()) {
+    if (series.values.size === 0) continue;
     const known = seriesOf(points, series);
     known.isMerged = series.isMerged;
     const buckets = series.length === 'hour' ? undefined : hourBuckets(points, series);
@@ -184,25 +187,27 @@ function hourBuckets(points: Points, { metric, phase }: Series): Series | undefi
 /**
  * Leaves of each point that is also known under another offset the one that `rule` prefers: the hours of a traveler's day
  * begin differently, but a sample and a minute are told apart by their instant.
+ * @param points - what is known, of one day or one hour.
+ * @param some - the points to look for among those of `phase`.
+ * @param added - all that is about to be added, by the same keys: what is not preferred is removed from it.
  */
-export function settleMoved(points: Points, added: Points, rule: Rule): void {
-  const phases = new Set<number>();
-  for (const { phase } of points.values()) phases.add(phase);
-  for (const series of added.values()) {
-    if (series.length === 'hour') continue;
-    for (const phase of phases) {
-      if (phase === series.phase) continue;
-      const key = seriesKey({ ...series, phase });
-      const values = points.get(key)?.values;
-      if (values === undefined) continue;
-      for (const [at, value] of series.values) {
-        const before = values.get(at);
-        if (before === undefined) continue;
-        if (isKept(before, value, rule)) series.values.delete(at);
-        else values.delete(at);
-      }
-      if (values.size === 0) points.delete(key);
+export function settleMoved(
+  points: Points,
+  some: Points,
+  { phase, rule, added }: { phase: number; rule: Rule; added: Points },
+): void {
+  for (const [key, series] of some) {
+    if (series.length === 'hour' || series.phase === phase) continue;
+    const otherKey = seriesKey({ ...series, phase });
+    const other = points.get(otherKey);
+    if (other === undefined) continue;
+    for (const [at, value] of series.values) {
+      const before = other.values.get(at);
+      if (before === undefined) continue;
+      if (isKept(before, value, rule)) added.get(key)?.values.delete(at);
+      else other.values.delete(at);
     }
+    if (other.values.size === 0) points.delete(otherKey);
   }
 }
 
@@ -211,14 +216,14 @@ export function isKept(before: number, value: number, rule: Rule): boolean {
   return rule === 'missing' || (rule === 'larger' && value <= before);
 }
 
-/** The points by the minute at which their local hour begins. */
-export function byHour(points: Points): Map<number, Points> {
+/** The points by the minute at which their local hour begins, or that of `phase`. */
+export function byHour(points: Points, phase?: number): Map<number, Points> {
   const hours = new Map<number, Points>();
   for (const series of points.values()) {
     let hour: number | undefined;
     let some: Series | undefined;
     for (const [at, value] of series.values) {
-      const of = hourOf(at, series.phase);
+      const of = hourOf(at, phase ?? series.phase);
       if (some === undefined || of !== hour) {
         hour = of;
         let inHour = hours.get(of);

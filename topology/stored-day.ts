@@ -21,7 +21,6 @@ import {
   byHour,
   countOf,
   dropLatest,
-  hourOf,
   isKept,
   placed,
   pointBytes,
@@ -97,7 +96,8 @@ export function addToDay(
   });
 
   if ('points' in day) {
-    settleMoved(day.points, added.inside, rule);
+    for (const phase of new Set([...day.points.values()].map((series) => series.phase)))
+      settleMoved(day.points, added.inside, { phase, rule, added: added.inside });
     const arrived = addPoints(day.points, added.inside, rule);
     if (countOf(day.points) <= Math.min(maxWholeDay, limit)) {
       const head = headOf(arrived);
@@ -162,9 +162,10 @@ function known(
   record.charge(Math.floor((bytes?.length ?? 0) / pointBytes));
   if (before === undefined || bytes === undefined || bytes === null)
     return { day: { head: noHead, points: new Map() }, timestamp: now };
-  const day = unpackDay(bytes) ?? readInstants(store, key, { bytes, before, record });
   const timestamp = Math.max(before, now);
-  if (now - before <= keptMs) return { day, timestamp };
+  const isKept = now - before <= keptMs;
+  const day = unpackDay(bytes) ?? readInstants(store, key, { bytes, before, record, isKept });
+  if (isKept) return { day, timestamp };
   const sums = 'points' in day ? sumsOf(day.points) : sumOf(day.hours);
   if ('hours' in day) for (const minute of day.hours.keys()) store.delete(hourKey(key, minute));
   return {
@@ -173,17 +174,18 @@ function known(
   };
 }
 
-/** Reads a day of the layout before; its hours have no entries any more. */
+/**
+ * Reads a day of the layout before; its hours have no entries any more. Of a day whose points are forgotten they are not
+ * read: that build let them expire earlier.
+ */
 function readInstants(
   store: PointsStore,
   key: UserKey,
-  { bytes, before, record }: { bytes: Buffer; before: number; record: Pick<RecordContext, 'charge'> },
+  of: { bytes: Buffer; before: number; record: Pick<RecordContext, 'charge'>; isKept: boolean },
 ): StoredDay {
-  const { head, points, hours } = unpackInstants(
-    bytes,
-    before,
-    (minute) => store.get(hourKey(key, minute)) ?? missing(),
-  );
+  const { bytes, before, record, isKept } = of;
+  const hourAt = (minute: number): Buffer => store.get(hourKey(key, minute)) ?? missing();
+  const { head, points, hours } = unpackInstants(bytes, before, isKept ? hourAt : undefined);
   record.charge(countOf(points));
   for (const minute of hours) store.delete(hourKey(key, minute));
   return { head, points };
@@ -231,15 +233,18 @@ class SplitDay {
 
   /** As settleMoved(), in the hours of the other offsets. */
   #settleMoved(added: Points, rule: Rule): void {
-    const phases = new Set([...this.#hours.keys()].map((minute) => minute % 60));
-    for (const [key, series] of added) {
-      const hours = new Set<number>();
-      for (const phase of phases)
-        if (phase !== series.phase) for (const at of series.values.keys()) hours.add(hourOf(at, phase));
-      for (const minute of hours) {
+    // The first hour may begin before the day.
+    const phases = new Set([...this.#hours.keys()].map((minute) => (minute + 1_440) % 60));
+    for (const phase of phases) {
+      const others: Points = new Map(
+        [...added].filter(([, series]) => series.phase !== phase && series.length !== 'hour'),
+      );
+      if (others.size === 0) continue;
+      this.#record.charge(countOf(others) + seriesUnits * others.size);
+      for (const [minute, some] of byHour(others, phase)) {
         if (!this.#hours.has(minute)) continue;
         const points = this.#pointsOf(minute);
-        settleMoved(points, new Map([[key, series]]), rule);
+        settleMoved(points, some, { phase, rule, added });
         this.#changed.set(minute, points);
       }
     }

@@ -393,6 +393,75 @@ test('case 5: a late record that splits a day leaves its hours as young as the d
   assert.deepEqual(add([{ ...aPoint(0), value: 0 }], young + keptMs).totals, { steps: denseSum });
 });
 
+test('points that are sent again at the offset of another zone replace themselves, and each costs the look for it', () => {
+  const ofSources = (offsetMinutes: number, value: number): Point[] =>
+    Array.from({ length: 2_000 }, (_, n) => ({
+      ...aPoint(0, `source ${n}`),
+      epochMs: takenAt + (n % 1_800) * 1_000,
+      offsetMinutes,
+      value,
+    }));
+  const { send } = storeOfPoints();
+  const unitsOf = (points: readonly Point[]): [number, number | undefined] => {
+    let units = 0;
+    const { totals } = send(
+      { points, receivedAt: takenAt, isSinceLast: false },
+      { charge: (n) => (units += n) },
+    );
+    return [units, totals.steps];
+  };
+  const [first, one] = unitsOf(ofSources(330, 1));
+  const [second, two] = unitsOf(ofSources(0, 2));
+  // The largest of the sources counts, each of which has one or two points.
+  assert.deepEqual([one, two], [1, 2]);
+  assert.ok(second > 2 * first, `${second} units after ${first}`);
+});
+
+test('a divided day of the build before is read with its hours, and after nine days as its totals, without them', () => {
+  // Two hours with 30 and 12 steps, which began at 20:00 and 21:00 by UTC.
+  const hours = [44, 45].map((hour) => hour * 60);
+  const day = Buffer.alloc(8 + 2 * 15);
+  day[0] = 2;
+  day.writeUInt32BE(2 ** 32 - 1, 2);
+  for (const [n, minute] of hours.entries()) {
+    const at = 8 + n * 15;
+    day.writeUInt16BE(minute, at);
+    day.writeUInt32BE(1, at + 2);
+    day[at + 6] = 1;
+    day.writeDoubleBE(n === 0 ? 30 : 12, at + 7);
+  }
+  const hourOfOne = (minute: number, value: number): Buffer => {
+    const bytes = Buffer.alloc(1 + 13 + 12);
+    bytes[0] = 3;
+    bytes.writeUInt32BE(1, 10);
+    bytes.writeUInt32BE(minute * 60_000 + 7_000, 14);
+    bytes.writeDoubleBE(value, 18);
+    return bytes;
+  };
+  for (const [age, total] of [
+    [dayMs, 30 + 12 + 5],
+    [34 * dayMs, 30 + 12],
+  ] as const) {
+    const { store, add } = storeOfPoints();
+    add([aPoint(0)]);
+    const [entry] = [...store.flush()];
+    store.foldIn();
+    store.restore({ key: entry!.key!, value: day, timestamp: takenAt });
+    for (const [n, minute] of hours.entries()) {
+      const key = Buffer.alloc(entry!.key!.length + 2);
+      entry!.key!.copy(key);
+      key.writeUInt16BE(minute, entry!.key!.length);
+      // An hour may be older than its day, and then has expired.
+      const timestamp = takenAt - (age > 9 * dayMs ? 2 * dayMs : 0);
+      store.restore({ key, value: hourOfOne(minute, n === 0 ? 30 : 12), timestamp });
+    }
+    const fragment = { ...aPoint(130), value: 5 };
+    assert.deepEqual(add([fragment], takenAt + age).totals, { steps: total });
+    store.foldIn();
+    assert.equal(store.size, 1, 'the hours have no entries any more');
+  }
+});
+
 test('the largest possible entry fits into a record of the changelog', () => {
   const points = Array.from({ length: maxDayPoints + 5 }, (_, n) => aPoint(n % 50, `source ${n}`));
   const { store, add } = storeOfPoints();
@@ -404,7 +473,10 @@ test('the largest possible entry fits into a record of the changelog', () => {
 });
 
 test('an entry of another layout stops the process instead of dead-lettering every export to come', () => {
-  for (const bytes of [Buffer.of(9, 0, 0, 0, 0, 0, 0, 0), Buffer.of(1), Buffer.alloc(0)]) {
+  const cut = Buffer.alloc(30);
+  cut[0] = 4;
+  cut[26] = 1;
+  for (const bytes of [Buffer.of(9, 0, 0, 0, 0, 0, 0, 0), Buffer.of(1), Buffer.alloc(0), cut]) {
     const { store, add } = storeOfPoints();
     add([aPoint(0)]);
     const [entry] = [...store.flush()];

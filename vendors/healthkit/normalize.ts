@@ -21,8 +21,9 @@ import type { DocumentKind } from '../vendor.ts';
  * `automation-aggregation` and `automation-period` say what the points are amounts of (lengths.ts).
  *
  * Answers what can be read, and the path of the first fault beside it. Rejects a body of which nothing can be read; drops
- * one without any known metric (`no_measurement`, `out_of_range`), and the metrics of one whose buckets are longer than a
- * day (`bucket_too_long`): they are neither readings nor totals of a day.
+ * one without any known metric (`no_measurement`, `out_of_range`), or whose buckets are longer than a day
+ * (`bucket_too_long`): they are neither readings nor totals of a day. Workouts beside such buckets are read, and then no
+ * drop is counted.
  */
 export function normalizeHealthkit(
   payload: Payload,

@@ -128,7 +128,7 @@ class LargestPoints {
   }
 }
 
-/** Of equal values that of the earlier day counts, so that the order of the points changes nothing. */
+/** Of equal values the one with the larger offset counts, so that the order of the points changes nothing. */
 function isLarger(point: Point, than: Point): boolean {
   if (point.value !== than.value) return point.value > than.value;
   return (point.offsetMinutes ?? -Infinity) > (than.offsetMinutes ?? -Infinity);
