@@ -21,9 +21,8 @@ export interface HourTotal {
   readonly bucket: DayBucket | undefined;
   /** The sum of the minute buckets. */
   readonly minutes: number;
-  /** The samples of minutes without a bucket: the sum of each source, and what they come to together. */
+  /** The sum of each source's samples, in minutes without a bucket. */
   readonly sources: readonly { readonly source: Buffer; readonly isMerged: boolean; readonly sum: number }[];
-  readonly samples: number;
   readonly total: number;
 }
 
@@ -97,7 +96,7 @@ export function hourTotal({ bucket, minutes, sources }: Hour): HourTotal {
   const inside = ofMinutes + samples;
   const total =
     bucket === undefined ? inside : bucket.isAlone ? bucket.value : Math.max(bucket.value, inside);
-  return { bucket, minutes: ofMinutes, sources: loose, samples, total };
+  return { bucket, minutes: ofMinutes, sources: loose, total };
 }
 
 /** The sums of all hours of points. */

@@ -260,7 +260,7 @@ export function dropLatest(points: Points, count: number): void {
  *           2 phase, minutes, 1 byte
  *           3 hash of the source, zeros for buckets, 8 bytes
  *          11 count of points, 4 bytes
- *          15 each point: instant, 4 bytes, and value, double, 8 bytes
+ *          15 each point: instant, 4 bytes, signed as the hours of packed-day.ts, and value, double, 8 bytes
  */
 const seriesBytes = 3 + hashBytes + 4;
 export const pointBytes = 12;
@@ -306,7 +306,7 @@ function writeSeries(
   bytes.writeUInt32BE(values.size, at + 3 + hashBytes);
   let next = at + seriesBytes;
   for (const [instant, value] of values) {
-    bytes.writeUInt32BE(instant, next);
+    bytes.writeInt32BE(instant, next);
     next = bytes.writeDoubleBE(value, next + 4);
   }
   return next;
@@ -333,7 +333,7 @@ export function unpackPoints(bytes: Buffer, start: number): Points | undefined {
     const end = at + count * pointBytes;
     if (end > bytes.length) return undefined;
     for (; at < end; at += pointBytes) {
-      const instant = bytes.readUInt32BE(at);
+      const instant = bytes.readInt32BE(at);
       series.values.set(instant, bytes.readDoubleBE(at + 4));
       if (kind === 'lone hour') addAlone(series, instant);
     }

@@ -417,6 +417,23 @@ test('points that are sent again at the offset of another zone replace themselve
   assert.ok(second > 2 * first, `${second} units after ${first}`);
 });
 
+test('the bucket of the first hour at an offset between quarters, which begins before the day, is stored', async () => {
+  for (const zone of ['+2346', '+2359', '+0537', '-0007']) {
+    const bridge = new ExportsDriver();
+    const headers = { scheme: 'bearer', received_at: String(takenAt), 'automation-aggregation': 'Hours' };
+    for (const [qty, steps] of [
+      [5, 5],
+      [4, 4],
+    ] as const) {
+      const [day] = await bridge.send(exportOf(metric('step_count', 'count', [at('00:00:00', zone), qty])), {
+        headers,
+      });
+      assert.deepEqual(day?.activity_data, { steps }, zone);
+    }
+    assert.deepEqual(bridge.deadLetters(), []);
+  }
+});
+
 test('a divided day of the build before is read with its hours, and after nine days as its totals, without them', () => {
   // Two hours with 30 and 12 steps, which began at 20:00 and 21:00 by UTC.
   const hours = [44, 45].map((hour) => hour * 60);
