@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { KafkaStreams, serdes, StreamsBuilder, type State } from '../../../streams/index.ts';
 import { noMetrics } from '../../../streams/metrics.ts';
+import { transactionalProducer } from '../../patches/broker.ts';
 import { recordingLog } from '../log.ts';
 import { soon, until } from '../until.ts';
 import { Cluster, messagesByTopic, type Appended } from './cluster.ts';
@@ -44,13 +45,7 @@ describe('an instance on a real broker', { timeout: 180_000 }, () => {
   test('case 11: the lag follows the end of the log while nothing is committed, behind an open transaction', async (t) => {
     const cluster = await Cluster.open(t);
     const [from = '', to = ''] = await cluster.createTopics(['in', 'out']);
-    const producer = cluster.kafka.producer({
-      transactionalId: `${cluster.prefix}writer`,
-      idempotent: true,
-      maxInFlightRequests: 1,
-    });
-    await producer.connect();
-    cluster.after(() => producer.disconnect());
+    const producer = await transactionalProducer(t, cluster.kafka);
     const transaction = await producer.transaction();
     const lags = new Map<number, bigint>();
     const onLag = (_: string, partition: number, records: bigint): unknown => lags.set(partition, records);
@@ -67,13 +62,7 @@ describe('an instance on a real broker', { timeout: 180_000 }, () => {
   test('commits up to the end, also behind markers and aborted records of a transactional writer', async (t) => {
     const cluster = await Cluster.open(t);
     const [from = '', to = ''] = await cluster.createTopics(['in', 'out']);
-    const producer = cluster.kafka.producer({
-      transactionalId: `${cluster.prefix}writer`,
-      idempotent: true,
-      maxInFlightRequests: 1,
-    });
-    await producer.connect();
-    t.after(() => producer.disconnect());
+    const producer = await transactionalProducer(t, cluster.kafka);
     const write = async (value: string, end: 'commit' | 'abort'): Promise<void> => {
       const transaction = await producer.transaction();
       await transaction.sendBatch({
