@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { KafkaConnection } from '../../kafka/client.ts';
-import { startReader } from '../../kafka/consume.ts';
-import { startService } from '../../process/lifecycle.ts';
 import { KafkaProxy } from '../faults/tcp-proxy.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { until } from '../streams/until.ts';
 import { capturedLog } from '../consumers/postgres/log.ts';
+import { collectingReader, type CollectingReader } from './collecting-reader.ts';
 
 /** Kafka's numbers of the requests that commit offsets, and that fetch. */
 const offsetCommit = 8;
@@ -22,35 +21,15 @@ test(
     cluster.after(() => proxy.close());
     const groupId = `${cluster.prefix}reader`;
     const handled: string[] = [];
-    let stalls: () => number = () => -1;
-    const { log } = capturedLog();
-    const running = await startService(async (service) => {
-      const reader = await startReader(
-        { brokers: [proxy.address] },
-        {
-          groupId,
-          topics: [topic],
-          partitions: 1,
-          concurrency: 1,
-          log,
-          handle({ records }) {
-            handled.push(...records.map(({ value }) => String(value)));
-            return Promise.resolve(true);
-          },
-        },
-        service,
-      );
-      stalls = () => reader.stalls(0).length;
-      return {};
-    });
-    cluster.after(() => running.stop());
+    const connection = { brokers: [proxy.address] };
+    const { reader } = await collectingReader(cluster, { topic, partitions: 1, handled, connection });
     await cluster.append([{ topic, value: Buffer.from('one') }]);
     await cluster.drained([topic], groupId);
     const lost = proxy.breaks({ type: 'cut', apiKey: offsetCommit });
     await cluster.append([{ topic, value: Buffer.from('two') }]);
     await lost;
     await cluster.drained([topic], groupId, 10_000);
-    await until('no partition that waits', () => stalls() === 0 || undefined, 5_000);
+    await until('no partition that waits', () => reader.stalls(0).length === 0 || undefined, 5_000);
     assert.deepEqual(new Set(handled), new Set(['one', 'two']));
   },
 );
@@ -68,25 +47,8 @@ test(
       );
     const handled: string[] = [];
     const { log, lines } = capturedLog();
-    const start = (connection: KafkaConnection = cluster.connection) =>
-      startService(async (service) => {
-        const reader = await startReader(
-          connection,
-          {
-            groupId,
-            topics: [topic],
-            partitions: 1,
-            concurrency: 1,
-            log,
-            handle({ records }) {
-              handled.push(...records.map(({ value }) => String(value)));
-              return Promise.resolve(true);
-            },
-          },
-          service,
-        );
-        return { reader };
-      });
+    const start = (connection?: KafkaConnection): Promise<CollectingReader> =>
+      collectingReader(cluster, { topic, partitions: 1, handled, log, ...(connection && { connection }) });
     await append(0, 5);
     const first = await start();
     await cluster.drained([topic], groupId);
@@ -95,7 +57,6 @@ test(
     await cluster.admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '12' }] });
 
     const second = await start();
-    cluster.after(() => second.stop());
     await cluster.drained([topic], groupId);
     assert.deepEqual(
       handled,
@@ -113,7 +74,6 @@ test(
     const proxy = await KafkaProxy.start(bootstrapServers()[0] ?? '');
     cluster.after(() => proxy.close());
     const third = await start({ brokers: [proxy.address] });
-    cluster.after(() => third.stop());
     await until('the reset', () =>
       lines.filter((line) => line.includes('records were deleted before they were read')).length === 2
         ? true

@@ -1,17 +1,16 @@
 /** What readers and probes make of a partition that a broker answers for with errors only. */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
-import { startReader, type Reader } from '../../kafka/consume.ts';
+import type { Reader } from '../../kafka/consume.ts';
 import { FetchFailures } from '../../kafka/fetch-failures.ts';
 import type { Stall } from '../../kafka/progress.ts';
 import { watchStalls } from '../../kafka/stall-watch.ts';
-import { startService } from '../../process/lifecycle.ts';
 import { serdes, StreamsBuilder } from '../../streams/index.ts';
 import { noMetrics } from '../../streams/metrics.ts';
-import { capturedLog } from '../consumers/postgres/log.ts';
 import { KafkaProxy } from '../faults/tcp-proxy.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { until } from '../streams/until.ts';
+import { collectingReader } from './collecting-reader.ts';
 
 /** Kafka's numbers of what a broker may say of a partition again and again. */
 const errors = { CORRUPT_MESSAGE: 2, KAFKA_STORAGE_ERROR: 56, UNKNOWN: -1 } as const;
@@ -32,27 +31,8 @@ async function read(
   partitions = 2,
 ): Promise<{ handled: string[]; reader: Reader; failed: Promise<never> }> {
   const handled: string[] = [];
-  const { log } = capturedLog();
-  const running = await startService(async (service) => {
-    const reader = await startReader(
-      connection,
-      {
-        groupId: `${cluster.prefix}reader`,
-        topics: [topic],
-        partitions,
-        concurrency: 2,
-        log,
-        handle({ records }) {
-          handled.push(...records.map(({ value }) => String(value)));
-          return Promise.resolve(true);
-        },
-      },
-      service,
-    );
-    return { reader };
-  });
-  cluster.after(() => running.stop());
-  return { handled, reader: running.reader, failed: running.failed };
+  const { reader, failed } = await collectingReader(cluster, { topic, partitions, handled, connection });
+  return { handled, reader, failed };
 }
 
 const of = (stalls: readonly Stall[], partition: number): string | undefined =>
