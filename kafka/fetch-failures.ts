@@ -1,4 +1,4 @@
-/** The partitions that brokers answer for with errors: when to ask for them again, and what the probe is told. */
+/** The partitions that brokers answer for with errors: when to ask for them again, and what the probe reports. */
 import type { Stall } from './progress.ts';
 import { partitionName, type TopicPartition } from './topic-partition.ts';
 

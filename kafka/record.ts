@@ -58,7 +58,7 @@ export interface BatchRecords {
 
 export const noHeaders: Headers = Object.freeze({});
 
-/** The memory of a record as an object, beside its key and value; headers are views of its batch. */
+/** The memory of a record as an object, without its key and value; headers are views of its batch. */
 const recordOverhead = 150;
 
 /** Roughly the memory that records take while they are queued. */

@@ -1,10 +1,10 @@
 import type { Stall } from './progress.ts';
 
-/** How often to look for what stands still. */
+/** How often to look for stalls. */
 const watchMs = 1_000;
 
 interface WatchOptions {
-  /** What stands still now. */
+  /** What is stalled now. */
   readonly stalls: () => readonly Stall[];
   /** Called with it every second, for the metrics. */
   readonly onStalls: (stalls: readonly Stall[]) => void;
@@ -12,7 +12,7 @@ interface WatchOptions {
 }
 
 /**
- * Reports what stands still to log and metrics, whether or not a probe is asked. A line of the log for each, whenever
+ * Reports stalls to log and metrics, whether or not a probe is asked. A line of the log for each, whenever
  * they are others than before.
  * @returns what ends it.
  */

@@ -186,7 +186,7 @@ function hourBuckets(points: Points, { metric, phase }: Series): Series | undefi
 
 /**
  * Leaves of each point that is also known under another offset the one that `rule` prefers: the hours of a traveler's day
- * begin differently, but a sample and a minute are told apart by their instant.
+ * begin differently, but their instant identifies a sample and a minute.
  * @param points - what is known, of one day or one hour.
  * @param some - the points to look for among those of `phase`.
  * @param added - all that is about to be added, by the same keys: what is not preferred is removed from it.
