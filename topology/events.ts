@@ -60,6 +60,8 @@ export function toEvent(
     revision,
     deleted,
     supersedes,
+    // Every process is of generation 0 until history can be recomputed next to it.
+    generation: 0,
     received_at: receivedAt,
     raw: { topic, partition, offset: Number(offset) },
   };

@@ -313,7 +313,9 @@ function contentOf({ table, at }: Row): string {
 
 function emitted({ table, at }: Row): Superseded | null {
   const priority = priorities[(table[at + priorityAt] ?? 0) - 1];
-  return priority === undefined ? null : { event_id: readUuid(table, at + eventIdAt), priority };
+  return priority === undefined
+    ? null
+    : { event_id: readUuid(table, at + eventIdAt), priority, alert_ids: [] };
 }
 
 function clamp(revision: number): number {

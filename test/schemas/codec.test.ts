@@ -51,7 +51,7 @@ test('unions are presented unwrapped: numbers, texts and records as they are, or
   const decoder = await decoderOf();
   for (const changes of [
     { hrv: 58, local_date: '2025-07-30', baseline: { hrv_mean: 1, hrv_sd: 0, nights: 1 } },
-    { hrv: 0, supersedes: { event_id: 'x', priority: 'NORMAL' } },
+    { hrv: 0, supersedes: { event_id: 'x', priority: 'NORMAL', alert_ids: [] } },
     { hrv: null, local_date: null, baseline: null, supersedes: null },
   ] satisfies Partial<BiometricEvent>[]) {
     const event = anEvent(changes);

@@ -36,6 +36,7 @@ export function anEvent(changes: Partial<BiometricEvent> = {}): BiometricEvent {
     revision: Date.parse('2025-07-30T12:00:00Z'),
     deleted: false,
     supersedes: null,
+    generation: 0,
     received_at: Date.parse('2025-07-30T12:00:01Z'),
     raw: { topic: 'raw.oura', partition: 1, offset: 42 },
     ...changes,

@@ -209,7 +209,7 @@ export const webhookCases: readonly WebhookCase[] = [
     outcome: {
       type: 'event',
       priority: 'NORMAL',
-      fields: { supersedes: { event_id: correctedId(30), priority: 'MEDIUM' }, triggers: [] },
+      fields: { supersedes: { event_id: correctedId(30), priority: 'MEDIUM', alert_ids: [] }, triggers: [] },
     },
   },
 ];

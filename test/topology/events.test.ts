@@ -33,7 +33,7 @@ function make(changes: Partial<Reading> = {}, version: Partial<Version> = {}): B
 }
 
 test('an event names the raw record it came from, when it was received, and what it supersedes', () => {
-  const supersedes = { event_id: 'before', priority: 'HIGH' } as const;
+  const supersedes = { event_id: 'before', priority: 'HIGH', alert_ids: [] } as const;
   const event = make({}, { vendor: 'whoop', revision: 5, supersedes });
   assert.equal(event.device_type, 'whoop');
   assert.equal(event.received_at, receivedAt);
@@ -60,7 +60,7 @@ test('the event id is the same for the same version, and different for any other
     make({}, { vendor: 'whoop' }),
   ].map(({ event_id }) => event_id);
   assert.equal(new Set(ids).size, ids.length);
-  const again = make({}, { receivedAt: 1, supersedes: { event_id: 'before', priority: 'HIGH' } });
+  const again = make({}, { receivedAt: 1, supersedes: { event_id: 'before', priority: 'HIGH', alert_ids: [] } });
   assert.equal(again.event_id, ids[0]);
 });
 

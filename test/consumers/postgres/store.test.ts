@@ -53,7 +53,7 @@ describe('storing events', { timeout: 120_000 }, () => {
       resting_heart_rate: 48.5,
       activity_data: { steps: 10234, distance_m: 0.30000000000000004 },
       flags: ['stale', 'with "quotes", commas and {braces}', ''],
-      supersedes: { event_id: 'before', priority: 'MEDIUM' },
+      supersedes: { event_id: 'before', priority: 'MEDIUM', alert_ids: [] },
       deleted: true,
       raw: { topic: 'raw.healthkit', partition: 11, offset: 9007199254740990 },
     });
