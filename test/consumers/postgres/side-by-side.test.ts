@@ -46,14 +46,10 @@ describe('a sink of contract version 1 next to this one', { timeout: 120_000 }, 
 
   /** As the older sink reads events: without what it does not know. */
   const storeAsBefore = (rows: readonly Row[]): Promise<unknown> => {
-    const known = rows.map((row): Row => {
-      const { supersedes } = row.event;
-      const others: Partial<BiometricEvent> = { ...row.event };
-      delete others.generation;
-      const before = supersedes && { event_id: supersedes.event_id, priority: supersedes.priority };
-      return { ...row, json: JSON.stringify({ ...others, supersedes: before }) };
-    });
-    return database.pool.query(olderStatement, upsertParameters(newestRows(known), []));
+    const known = (name: string, value: unknown): unknown =>
+      name === 'generation' || name === 'alert_ids' ? undefined : value;
+    const read = newestRows(rows).map((row): Row => ({ ...row, json: JSON.stringify(row.event, known) }));
+    return database.pool.query(olderStatement, upsertParameters(read, []));
   };
   const stored = async (): Promise<Record<string, unknown>> => {
     const rows = await database.rows<Record<string, unknown>>('SELECT * FROM biometric_events');
