@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { kafkaClient, type Admin } from '../kafka/client.ts';
 import { warnOfShortOffsetRetention } from '../kafka/offset-retention.ts';
 import {
@@ -7,9 +7,9 @@ import {
   topicDifferences,
   type TopicDifference,
 } from '../kafka/topic-settings.ts';
-import { checkTopics, createTopics, TopicError } from '../kafka/topics.ts';
-import { kafkaVariables, kafkaConnection, type Config } from '../process/config.ts';
-import { retentionMs, topicNames, topicSpecs } from '../schemas/topics.ts';
+import { checkTopics, createTopics, TopicError, type TopicSpec } from '../kafka/topics.ts';
+import { is, kafkaVariables, kafkaConnection, type Config } from '../process/config.ts';
+import { readerTopicSpecs, retentionMs, topicNames, topicSpecs } from '../schemas/topics.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
 import { vendorNames } from '../vendors/index.ts';
@@ -21,6 +21,7 @@ const variables = { ...kafkaVariables, ...applicationVariables };
 interface Options {
   readonly check?: true;
   readonly apply?: true;
+  readonly reader?: string;
 }
 
 /** `bridge topics`. */
@@ -36,19 +37,33 @@ export function define(command: Command): void {
         'change the settings that differ; other settings of the topics stay. Partition counts and replication factors are not changed. Nobody else may change these topics meanwhile',
       ).conflicts('check'),
     )
+    .addOption(
+      new Option(
+        '--reader <name>',
+        'besides, the dead-letter topic of a reader of the priority topics: <TOPIC_PREFIX><name>.dlq for the client of consumers/neuros with the groupId <name>',
+      ).argParser(readerName),
+    )
     .environment(variables)
     .does(run);
 }
 
+function readerName(text: string): string {
+  const { success, error } = is.name.safeParse(text);
+  if (!success) throw new InvalidArgumentError(`It ${error.issues.map((one) => one.message).join(', ')}.`);
+  if (text === '') throw new InvalidArgumentError('It must not be empty.');
+  return text;
+}
+
 async function run(options: Options): Promise<number> {
   const config = configured(variables);
+  const specs = specsOf(config, options.reader);
   const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
   const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topics', log }).admin();
   try {
     await admin.connect();
     const warn = (_: object, message: string): void => void process.stderr.write(`warning: ${message}\n`);
     await warnOfShortOffsetRetention(admin, retentionMs, { ...log, warn });
-    return await createOrCompare(admin, config, options);
+    return await createOrCompare(admin, config, specs, options);
   } catch (error) {
     if (error instanceof TopicError) throw error;
     const reason = error instanceof Error ? error.message : 'unknown failure';
@@ -60,15 +75,25 @@ async function run(options: Options): Promise<number> {
   }
 }
 
-async function createOrCompare(
-  admin: Admin,
-  config: Config<typeof variables>,
-  { check, apply }: Options,
-): Promise<number> {
-  const specs = [
+/** @throws InvalidArgumentError when a topic of the reader is one of the bridge's own. */
+function specsOf(config: Config<typeof variables>, reader: string | undefined): TopicSpec[] {
+  const own = [
     ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
     ...changelogSpecs(applicationIdOf(config)),
   ];
+  const readers = reader === undefined ? [] : readerTopicSpecs(config.TOPIC_PREFIX, reader);
+  for (const { name } of readers)
+    if (own.some((spec) => spec.name === name))
+      throw new InvalidArgumentError(`${name} is a topic of the bridge itself: choose another --reader`);
+  return [...own, ...readers];
+}
+
+async function createOrCompare(
+  admin: Admin,
+  config: Config<typeof variables>,
+  specs: readonly TopicSpec[],
+  { check, apply }: Options,
+): Promise<number> {
   const names = specs.map(({ name }) => name);
   const replicationFactor = config.TOPIC_REPLICATION_FACTOR;
   const size = { partitions: config.TOPIC_PARTITIONS, replicationFactor };

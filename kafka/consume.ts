@@ -1,22 +1,12 @@
-/** Reading topics as a member of a consumer group: takes over partitions, handles records, commits offsets. */
-import { setTimeout as sleep } from 'node:timers/promises';
+/** Reading topics as a member of a consumer group: handles the records of each partition in order, commits offsets. */
 import type { Service } from '../process/lifecycle.ts';
 import type { Logger } from '../process/log.ts';
-import {
-  isRetriable,
-  isUnexplained,
-  kafkaClient,
-  kafkaErrorType,
-  type Admin,
-  type KafkaConnection,
-} from './client.ts';
-import { Fetcher, type Fetched } from './fetch.ts';
-import { GroupMember, isGenerationOver, type Assignment } from './group.ts';
+import { kafkaClient, type KafkaConnection } from './client.ts';
+import type { Fetched } from './fetch.ts';
+import { GroupFetch, type AssignedPartition, type GroupFetchOptions } from './group-fetch.ts';
 import { handleFetched, type HandleChunk } from './handle.ts';
-import { Progress, type Stall } from './progress.ts';
+import type { Stall } from './progress.ts';
 import { queuedBytes } from './record.ts';
-import { roundRobin } from './round-robin.ts';
-import { partitionName, type TopicPartition } from './topic-partition.ts';
 
 /** A running reader. */
 export interface Reader {
@@ -28,11 +18,7 @@ export interface Reader {
   excuse(): void;
 }
 
-interface ReaderOptions {
-  readonly groupId: string;
-  readonly topics: readonly string[];
-  /** The partition count of every topic. */
-  readonly partitions: number;
+interface ReaderOptions extends GroupFetchOptions {
   /** Partitions that are handled at the same time; the records of one stay in order. */
   readonly concurrency: number;
   readonly handle: HandleChunk;
@@ -53,290 +39,106 @@ export async function startReader(
   const admin = kafkaClient(connection, { clientId: groupId, log }).admin();
   service.onStop(() => admin.disconnect());
   await admin.connect();
-  const reader = new GroupReader(connection, admin, options, service);
-  service.onStop(() => reader.close());
-  reader.start();
-  return reader;
+  const work = new PartitionWork(options, service);
+  const fetch = new GroupFetch(connection, admin, options, {
+    wanted: (partitions) => work.wanted(partitions),
+    onFetched: (partition, fetched) => work.add(partition, fetched),
+    onOutOfRange: () => work.start(),
+    onAssigned: (partitions) => work.retain(partitions),
+    onError: service.fail,
+  });
+  work.begin(fetch);
+  service.onStop(() => fetch.close());
+  fetch.start();
+  return fetch;
 }
 
 /** Queued bytes at which a partition is not fetched any more, and at which none is. */
 const maxQueuedBytes = 1024 * 1024;
 const maxQueuedInAll = 64 * 1024 * 1024;
-const sessionTimeoutMs = 10_000;
-const closeTimeoutMs = 5_000;
-/** Pause after a request that failed. */
-const pauseMs = 250;
-const fetchLimits = { maxWaitMs: 250, maxBytes: 4 * 1024 * 1024, partitionMaxBytes: 1024 * 1024 };
 
-/** A partition from its assignment to the next rebalance. */
-interface OwnedPartition extends TopicPartition {
-  /** The next offset to fetch. */
-  position: bigint;
-  queuedBytes: number;
-  readonly queue: Fetched[];
+/** What was fetched of a partition and is not handled yet. */
+interface Queue {
+  readonly fetched: Fetched[];
+  bytes: number;
   /** Whether its records are being handled, or its log is asked where it begins. */
   isBusy: boolean;
-  /** Whether the log does not have the position any more. */
-  isOutOfRange: boolean;
-  /** Whether the group has refused its offset: it waits for the next assignment. */
-  isOver: boolean;
 }
 
-function own(topic: string, partition: number, position: bigint): OwnedPartition {
-  const state = { isBusy: false, isOutOfRange: false, isOver: false };
-  return { topic, partition, position, queuedBytes: 0, queue: [], ...state };
-}
-
-class GroupReader implements Reader {
+/** Handles what is fetched: several partitions at a time, the records of each in order. */
+class PartitionWork {
   readonly #options: ReaderOptions;
   readonly #service: Service;
-  readonly #admin: Admin;
-  readonly #member: GroupMember;
-  readonly #fetcher: Fetcher;
-  readonly #progress = new Progress();
-  /** The partitions of the present assignment, the one that was handled least recently first. */
-  readonly #owned = new Map<string, OwnedPartition>();
+  /** The assigned partitions, the one that was handled least recently first. */
+  readonly #queues = new Map<AssignedPartition, Queue>();
+  #fetch: GroupFetch | undefined;
   #handling = 0;
-  /** Since when an assignment is being taken over. */
-  #takingOverSince: number | undefined;
 
-  constructor(connection: KafkaConnection, admin: Admin, options: ReaderOptions, service: Service) {
-    const { groupId, topics, partitions, log } = options;
+  constructor(options: ReaderOptions, service: Service) {
     this.#options = options;
     this.#service = service;
-    this.#admin = admin;
-    this.#member = new GroupMember(
-      connection,
-      { groupId, clientId: groupId, protocol: roundRobin(topics, partitions), sessionTimeoutMs, log },
-      {
-        onAssigned: (assignment) => {
-          this.#owned.clear();
-          this.#takingOverSince ??= performance.now();
-          this.#takeOver(assignment).catch(service.fail);
-        },
-        onLost: () => {
-          this.#owned.clear();
-          this.#fetcher.retain(() => false);
-          this.#takingOverSince = undefined;
-        },
-        onError: service.fail,
-      },
-    );
-    this.#fetcher = new Fetcher(
-      connection,
-      { clientId: `${groupId}-fetch`, log, ...fetchLimits },
-      {
-        positions: () => this.#wanted(),
-        onFetched: (fetched) => this.#queue(fetched),
-        onOutOfRange: (position) => {
-          const owned = this.#owned.get(partitionName(position));
-          if (owned === undefined || owned.position !== position.offset) return;
-          owned.isOutOfRange = true;
-          this.#work();
-        },
-        onError: service.fail,
-      },
-    );
+  }
+
+  begin(fetch: GroupFetch): void {
+    this.#fetch = fetch;
+  }
+
+  retain(partitions: readonly AssignedPartition[]): void {
+    const kept = new Set(partitions);
+    for (const partition of this.#queues.keys()) if (!kept.has(partition)) this.#queues.delete(partition);
+    for (const partition of partitions)
+      if (!this.#queues.has(partition)) this.#queues.set(partition, { fetched: [], bytes: 0, isBusy: false });
+  }
+
+  wanted(partitions: Iterable<AssignedPartition>): AssignedPartition[] {
+    let queued = 0;
+    for (const { bytes } of this.#queues.values()) queued += bytes;
+    if (queued >= maxQueuedInAll) return [];
+    return [...partitions].filter((partition) => (this.#queues.get(partition)?.bytes ?? 0) < maxQueuedBytes);
+  }
+
+  add(partition: AssignedPartition, fetched: Fetched): void {
+    const queue = this.#queues.get(partition);
+    if (queue === undefined) return;
+    queue.bytes += queuedBytes(fetched.records);
+    queue.fetched.push(fetched);
+    this.start();
   }
 
   start(): void {
-    this.#member.start();
-  }
-
-  async close(): Promise<void> {
-    this.#owned.clear();
-    await Promise.all([this.#member.close(closeTimeoutMs), this.#fetcher.close(closeTimeoutMs)]);
-  }
-
-  isJoined(): boolean {
-    return this.#member.assignment !== undefined;
-  }
-
-  stalls(limitMs: number): Stall[] {
-    const isReachable = this.#fetcher.isReachable && this.#member.isReachable;
-    if (!isReachable || !this.isJoined()) this.excuse();
-    const { unassignedMs } = this.#member;
-    if (isReachable && unassignedMs > limitMs)
-      return [{ reason: 'the group gives no assignment', stalledMs: unassignedMs }];
-    const takingOverMs = performance.now() - (this.#takingOverSince ?? Infinity);
-    if (takingOverMs > limitMs)
-      return [{ reason: 'the positions of an assignment cannot be read', stalledMs: takingOverMs }];
-    return [...this.#fetcher.stalls(limitMs), ...this.#progress.stalls(limitMs)];
-  }
-
-  excuse(): void {
-    this.#fetcher.excuse();
-    this.#progress.excuse();
-    this.#takingOverSince &&= performance.now();
-  }
-
-  async #takeOver(assignment: Assignment): Promise<void> {
-    const isWanted = (): boolean => this.#member.assignment === assignment && !this.#service.stopping.aborted;
-    const assigned = [...assignment.partitions].flatMap(([topic, partitions]) =>
-      partitions.map((partition) => ({ topic, partition })),
-    );
-    const committed = await this.#committed(assigned, isWanted);
-    const positions = new Map(committed.map((entry) => [partitionName(entry), entry.offset]));
-    for (const entry of assigned) {
-      if (positions.has(partitionName(entry))) continue;
-      const bounds = await this.#bounds(entry, isWanted);
-      if (bounds !== undefined) positions.set(partitionName(entry), bounds.low);
-    }
-    if (!isWanted()) return;
-    for (const entry of assigned) {
-      const position = positions.get(partitionName(entry)) ?? 0n;
-      this.#owned.set(partitionName(entry), own(entry.topic, entry.partition, position));
-    }
-    this.#progress.assign(
-      [...this.#owned.values()].map(({ topic, partition, position }) => ({
-        topic,
-        partition,
-        committed: position,
-      })),
-    );
-    this.#takingOverSince = undefined;
-    this.#fetcher.retain((partition) => this.#owned.has(partitionName(partition)));
-    const { generationId } = assignment;
-    this.#options.log.info({ generation: generationId, partitions: assigned.length }, 'partitions assigned');
-    this.#fetcher.wake();
-  }
-
-  /** The group's offsets, however long the coordinator only says that something is wrong. */
-  async #committed(
-    partitions: readonly TopicPartition[],
-    isWanted: () => boolean,
-  ): ReturnType<GroupMember['committed']> {
-    while (isWanted()) {
-      try {
-        return await this.#member.committed(partitions, isWanted);
-      } catch (error) {
-        if (!isUnexplained(error)) throw error;
-        await sleep(pauseMs);
-      }
-    }
-    return [];
-  }
-
-  /** Where a log begins and ends, however long the brokers do not answer; undefined once `isWanted` is false. */
-  async #bounds(
-    { topic, partition }: { topic: string; partition: number },
-    isWanted: () => boolean,
-  ): Promise<{ low: bigint; high: bigint } | undefined> {
-    while (isWanted()) {
-      try {
-        const all = await this.#admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
-        const bounds = all.find((entry) => entry.partition === partition);
-        return { low: BigInt(bounds?.low ?? 0), high: BigInt(bounds?.high ?? 0) };
-      } catch (error) {
-        if (!isRetriable(error)) throw error;
-        await sleep(pauseMs);
-      }
-    }
-    return undefined;
-  }
-
-  /** Goes on at the beginning of a log that no longer has the position, after what is queued. */
-  async #reset(owned: OwnedPartition): Promise<void> {
-    const { topic, partition, position } = owned;
-    const bounds = await this.#bounds(owned, () => this.#isCurrent(owned));
-    owned.isOutOfRange = false;
-    owned.isBusy = false;
-    // A leader that has only just been elected may have refused a position that the log has.
-    if (bounds === undefined || (position >= bounds.low && position <= bounds.high)) return;
-    this.#options.log.error(
-      { topic, partition, position: position.toString(), logStart: bounds.low.toString() },
-      'records were deleted before they were read, or the topic was created anew: continuing at its beginning',
-    );
-    owned.position = bounds.low;
-    // What is gone waits for nobody; the group learns of the position with the next commit.
-    this.#progress.committed(topic, partition, bounds.low);
-  }
-
-  #isCurrent(owned: OwnedPartition): boolean {
-    return this.#owned.get(partitionName(owned)) === owned && !this.#service.stopping.aborted;
-  }
-
-  #wanted(): { positions: { topic: string; partition: number; offset: bigint }[]; isPartial: boolean } {
-    let queued = 0;
-    for (const { queuedBytes, isOver } of this.#owned.values()) if (!isOver) queued += queuedBytes;
-    if (queued >= maxQueuedInAll) return { positions: [], isPartial: true };
-    const positions = [...this.#owned.values()]
-      .filter(
-        ({ queuedBytes, isOutOfRange, isOver }) => queuedBytes < maxQueuedBytes && !isOutOfRange && !isOver,
-      )
-      .map(({ topic, partition, position }) => ({ topic, partition, offset: position }));
-    return { positions, isPartial: positions.length < this.#owned.size };
-  }
-
-  #queue(fetched: Fetched): void {
-    const { topic, partition, fetchOffset, nextOffset, records, lastStableOffset } = fetched;
-    const owned = this.#owned.get(partitionName(fetched));
-    if (owned?.position !== fetchOffset) return;
-    this.#progress.fetched(topic, partition, lastStableOffset);
-    if (nextOffset <= fetchOffset) return;
-    owned.position = nextOffset;
-    owned.queuedBytes += queuedBytes(records);
-    owned.queue.push(fetched);
-    this.#work();
-  }
-
-  #work(): void {
-    for (const [name, owned] of this.#owned) {
+    const fetch = this.#fetch;
+    if (fetch === undefined) return;
+    for (const [partition, queue] of this.#queues) {
       if (this.#handling >= this.#options.concurrency || this.#service.stopping.aborted) return;
-      const isIdle = owned.queue.length === 0 && !owned.isOutOfRange;
-      if (owned.isBusy || owned.isOver || isIdle) continue;
+      const isIdle = queue.fetched.length === 0 && !partition.isOutOfRange;
+      if (queue.isBusy || isIdle) continue;
       // It goes to the end of the order, so that a busy partition does not starve the others.
-      this.#owned.delete(name);
-      this.#owned.set(name, owned);
+      this.#queues.delete(partition);
+      this.#queues.set(partition, queue);
       this.#handling += 1;
-      owned.isBusy = true;
-      void (owned.queue.length > 0 ? this.#handle(owned) : this.#reset(owned))
+      queue.isBusy = true;
+      void (queue.fetched.length > 0 ? this.#handle(fetch, partition, queue) : fetch.reset(partition))
         .catch(this.#service.fail)
         .finally(() => {
+          queue.isBusy = false;
           this.#handling -= 1;
-          this.#work();
-          this.#fetcher.wake();
+          this.start();
+          fetch.wake();
         });
     }
   }
 
-  async #handle(owned: OwnedPartition): Promise<void> {
-    const [fetched] = owned.queue;
+  async #handle(fetch: GroupFetch, partition: AssignedPartition, queue: Queue): Promise<void> {
+    const [fetched] = queue.fetched;
     if (fetched === undefined) return;
     const isDone = await handleFetched(fetched, {
       handle: this.#options.handle,
-      isCurrent: () => this.#isCurrent(owned),
-      commit: (offset) => this.#commit(owned, offset),
+      isCurrent: () => fetch.isCurrent(partition) && !this.#service.stopping.aborted,
+      commit: (offset) => fetch.commit(partition, offset),
     });
-    owned.queue.shift();
-    owned.queuedBytes -= queuedBytes(fetched.records);
-    owned.isBusy = false;
-    // The partition goes on with its next owner, or with the next assignment.
-    if (!isDone) owned.isOver = true;
-  }
-
-  /**
-   * Tries until the group answers: what is not committed would be waiting, for the probe, although it was handled.
-   * @returns false when the group refuses the offset, because another generation has begun.
-   */
-  async #commit(owned: OwnedPartition, offset: bigint): Promise<boolean> {
-    const { topic, partition } = owned;
-    while (this.#isCurrent(owned)) {
-      try {
-        await this.#member.commit([{ topic, partition, offset }]);
-        this.#progress.committed(topic, partition, offset);
-        return true;
-      } catch (error) {
-        const reason = kafkaErrorType(error) ?? (error as Error).name;
-        this.#options.log.info(
-          { topic, partition, reason },
-          'an offset was not committed: its records may come once more',
-        );
-        if (isGenerationOver(error)) return false;
-        if (!isRetriable(error)) return true;
-        await sleep(pauseMs);
-      }
-    }
-    return false;
+    // Otherwise it is no longer ours, or the reader stops.
+    if (!isDone) return;
+    queue.fetched.shift();
+    queue.bytes -= queuedBytes(fetched.records);
   }
 }

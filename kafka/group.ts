@@ -36,6 +36,11 @@ export interface GroupHooks {
   onAssigned(assignment: Assignment): void;
   /** The member has no partitions any more, until the next assignment. */
   onLost(): void;
+  /**
+   * The group rebalances: this member joins again once the promise settles, or after `handOverMs`. Until then it can commit
+   * under the present assignment.
+   */
+  onRebalance?(): Promise<unknown>;
   /** The group refuses this member for good: a missing permission, another protocol. */
   onError(error: Error): void;
 }
@@ -52,6 +57,8 @@ interface GroupOptions {
 const heartbeatMs = 1_000;
 /** How long the members have to join after a rebalance has begun. */
 const rebalanceTimeoutMs = 20_000;
+/** How long a member may finish what it has begun; well below the session and the rebalance time-out. */
+const handOverMs = 5_000;
 /** Pause after a request that failed, doubled up to a second. */
 const pauseMs = 50;
 /** Pause between two questions for offsets that an open transaction may change. */
@@ -179,7 +186,8 @@ export class GroupMember {
         const type = kafkaErrorType(error);
         const isRebalance = type === 'REBALANCE_IN_PROGRESS';
         // While it rejoins it may commit what it had: the group says when that is over.
-        if (!isRebalance) this.#lose();
+        if (isRebalance) await settlesWithin(this.#hooks.onRebalance?.() ?? Promise.resolve(), handOverMs);
+        else this.#lose();
         if (type === 'UNKNOWN_MEMBER_ID' || type === 'FENCED_INSTANCE_ID') this.#membership.forget();
         else if (type !== 'ILLEGAL_GENERATION' && !isRebalance) {
           if (isRetriable(error)) this.#isReachable = isUnexplained(error);

@@ -28,7 +28,7 @@ import { countRows } from './traffic/postgres.ts';
 import { Reader } from './traffic/reader.ts';
 import { sendSteadily } from './traffic/sender.ts';
 import { byVendor, vendorNames } from '../vendors/index.ts';
-import { topicNames, topicSpecs } from '../schemas/topics.ts';
+import { readerTopicSpecs, topicNames, topicSpecs } from '../schemas/topics.ts';
 
 /** What `npm start` runs. */
 export interface RunOptions {
@@ -42,6 +42,9 @@ export interface RunOptions {
 
 /** How long what was accepted may take to arrive once the traffic has ended. */
 const arrivalMs = 60_000;
+
+/** The groupId of the example reader, which does not create its dead-letter topic itself. */
+const exampleReader = 'neuros';
 
 /** Runs stack, bridge and sample traffic on this machine until its time is over or a signal ends it; answers the exit code. */
 export async function runBridge(options: RunOptions): Promise<number> {
@@ -163,6 +166,7 @@ async function createAllTopics(
   await admin.connect();
   const specs = [
     ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
+    ...readerTopicSpecs(config.TOPIC_PREFIX, exampleReader),
     ...changelogSpecs(applicationIdOf(config)),
   ];
   const created = await createTopics(admin, specs, {

@@ -34,6 +34,15 @@ export function priorityTopics(prefix: string): Readonly<Record<Priority, string
   };
 }
 
+/**
+ * The topic for the records that a reader of the priority topics could not handle.
+ * @param prefix - TOPIC_PREFIX; may be empty.
+ * @param groupId - the reader's group id without the prefix, as in `neuros`.
+ */
+export function readerDeadLetters(prefix: string, groupId: string): string {
+  return `${prefix}${groupId}.dlq`;
+}
+
 const MiB = 1024 * 1024;
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
@@ -41,9 +50,34 @@ const dayMs = 24 * hourMs;
 /** How long the raw topics, the priority topics and the dead letters keep a record. */
 export const retentionMs = 28 * dayMs;
 
-/** The name and settings of every topic but the changelogs. */
-export function topicSpecs(names: TopicNames): { name: string; config: Record<string, string> }[] {
-  const spec = (name: string, maxBytes: number, more: Record<string, string> = {}) => ({
+/** The name of a topic and its settings. */
+interface Spec {
+  readonly name: string;
+  readonly config: Record<string, string>;
+}
+
+/** The name and settings of every topic but the changelogs and those of readers. */
+export function topicSpecs(names: TopicNames): Spec[] {
+  return [
+    ...Object.values(names.raw).map((name) => spec(name, 12 * MiB)),
+    ...Object.values(names.priority).map((name) => spec(name, 4 * MiB)),
+    spec(names.deadLetters, 16 * MiB, anyTimestamp),
+    // A test body may be 64 KiB; its record batch is a little larger.
+    spec(names.test, 68 * 1024, { 'retention.ms': String(hourMs), 'segment.ms': String(hourMs) }),
+  ];
+}
+
+/** The name and settings of the topics that a reader needs besides; see {@link readerDeadLetters} for the arguments. */
+export function readerTopicSpecs(prefix: string, groupId: string): Spec[] {
+  // A record of a priority topic has up to 4 MiB, and gets headers that say why it was set aside.
+  return [spec(readerDeadLetters(prefix, groupId), 5 * MiB, anyTimestamp)];
+}
+
+// A dead letter keeps the timestamp of its record, which may be the reason why another topic refused it.
+const anyTimestamp = { 'message.timestamp.after.max.ms': '9223372036854775807' };
+
+function spec(name: string, maxBytes: number, more: Record<string, string> = {}): Spec {
+  return {
     name,
     config: {
       'cleanup.policy': 'delete',
@@ -57,13 +91,5 @@ export function topicSpecs(names: TopicNames): { name: string; config: Record<st
       'segment.ms': String(dayMs),
       ...more,
     },
-  });
-  return [
-    ...Object.values(names.raw).map((name) => spec(name, 12 * MiB)),
-    ...Object.values(names.priority).map((name) => spec(name, 4 * MiB)),
-    // A dead letter keeps the timestamp of its raw record, which may be the reason why another topic refused it.
-    spec(names.deadLetters, 16 * MiB, { 'message.timestamp.after.max.ms': '9223372036854775807' }),
-    // A test body may be 64 KiB; its record batch is a little larger.
-    spec(names.test, 68 * 1024, { 'retention.ms': String(hourMs), 'segment.ms': String(hourMs) }),
-  ];
+  };
 }

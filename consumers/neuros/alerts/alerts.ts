@@ -13,7 +13,7 @@ export interface SqlClient {
 export interface AlertAttempt {
   /**
    * An earlier attempt has begun and may have had its effect: it failed, or its process ended. Use `alert_id` as the key
-   * that makes the effect idempotent. Never true with transactional().
+   * that makes the effect idempotent. To withdraw: or the alert may never have arrived. Never true with transactional().
    */
   readonly mayBeRepeat: boolean;
   /** With transactional(): what is written through it happens exactly once, together with the mark of the alert. */
@@ -32,11 +32,18 @@ export interface AlertStep {
   /** To announce: as the event raises it. To withdraw: as it was announced. */
   readonly alert: Alert;
   /**
-   * Hands the alert to `handler` unless that is not due, and stores that it was handed over.
-   * @throws what the handler throws; AlertStoreUnavailable when the store cannot say or store it now.
+   * Hands the alert to `handler` unless that is not due, and stores that it was handed over. After an error the same step
+   * can be run again; a handler that has already succeeded is not called again.
+   * @param signal - aborted: the attempt has failed, without waiting for the handler. What the handler writes through its
+   *   transaction is lost.
+   * @throws what the handler throws; the signal's reason; AlertStoreUnavailable when the store cannot say or store it now.
    */
-  run(handler: (attempt: AlertAttempt) => Promise<void>): Promise<StepOutcome>;
-  /** No attempt follows, and the event is set aside: the alert is not announced, so that its repetition will be. */
+  run(handler: (attempt: AlertAttempt) => Promise<void>, signal?: AbortSignal): Promise<StepOutcome>;
+  /**
+   * No attempt follows, and the event is set aside: an alert is not announced, so that its repetition will be; a withdrawal
+   * is due again with the next version of the resource.
+   * @throws AlertStoreUnavailable
+   */
   giveUp(): Promise<void>;
 }
 
@@ -60,7 +67,10 @@ export interface Alerts {
    * @throws AlertStoreUnavailable when the store does not answer now.
    */
   begin(event: BiometricEvent, options: { readonly announce: boolean }): Promise<AlertStep[]>;
-  /** Forgets a user of every device. */
+  /**
+   * Forgets a user of every device.
+   * @throws AlertStoreUnavailable
+   */
   erase(userId: string): Promise<void>;
   /** Releases timers. Pools and clients belong to their caller. */
   close(): Promise<void>;
@@ -69,10 +79,13 @@ export interface Alerts {
 /** The store does not answer, or not as it should: the same call may succeed later, so the reader holds its position. */
 export class AlertStoreUnavailable extends Error {
   override readonly name = 'AlertStoreUnavailable';
-  /** SQLSTATE, or the system's name of the network error; safe to log. */
+  /**
+   * SQLSTATE, the first word of what Redis says, or the system's name of the network error; safe to log. There is no
+   * `cause`, because the errors of databases quote values.
+   */
   readonly code: string;
-  constructor(code: string, options?: ErrorOptions) {
-    super(`the alert store does not answer (${code})`, options);
+  constructor(code: string) {
+    super(`the alert store does not answer (${code})`);
     this.code = code;
   }
 }
