@@ -18,21 +18,28 @@ const optional = ['prom-client'];
 
 /** The text of the package's manifest. @param text - the clone's. */
 function packageManifest(text) {
-  const { bin, devDependencies, allowScripts, dependencies, exports, scripts, ...kept } = JSON.parse(text);
-  const pick = (names) => Object.fromEntries(names.map((name) => [name, dependencies[name]]));
+  const whole = JSON.parse(text);
   const manifest = {
-    ...kept,
+    ...without(whole, 'bin', 'devDependencies', 'allowScripts'),
     // The sources stay in the clone.
     exports: Object.fromEntries(
-      Object.entries(exports).map(([path, { 'bridge-source': source, ...conditions }]) => [path, conditions]),
+      Object.entries(whole.exports).map(([path, conditions]) => [path, without(conditions, 'bridge-source')]),
     ),
-    // A manifest without scripts would leave a clone without `npm start` when npm was stopped before postpack.
-    scripts: Object.fromEntries(Object.entries(scripts).filter(([name]) => name !== 'prepare')),
-    dependencies: pick(imported),
-    peerDependencies: pick(optional),
+    // None at all would leave the clone without `npm start` when npm was stopped before postpack.
+    scripts: without(whole.scripts, 'prepare'),
+    dependencies: pick(whole.dependencies, imported),
+    peerDependencies: pick(whole.dependencies, optional),
     peerDependenciesMeta: Object.fromEntries(optional.map((name) => [name, { optional: true }])),
   };
   return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+function without(object, ...names) {
+  return Object.fromEntries(Object.entries(object).filter(([name]) => !names.includes(name)));
+}
+
+function pick(object, names) {
+  return Object.fromEntries(names.map((name) => [name, object[name]]));
 }
 
 /** Puts the package's manifest in the place of the clone's. */
