@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -14,7 +16,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import ts from 'typescript';
+import { sample, samples, type Sample } from '../../consumers/neuros/samples/index.ts';
 import { projectRoot } from '../../process/root.ts';
+import { neurosStack } from '../consumers/neuros/harness.ts';
+import { until } from '../consumers/priority-stack.ts';
 import { copyClone, pack, projectWith, run, type Tarball } from './pack.ts';
 
 const root = projectRoot();
@@ -131,9 +136,11 @@ describe('the package', () => {
     ["installed next to the user's own kafkajs", projects.own],
   ] as const) {
     test(`${how} runs under plain node, on the patched kafkajs`, async () => {
-      const { exported, kafkajs } = await imported(project);
+      const { exported, raised, kafkajs } = await imported(project);
       assert.ok(exported.schemas.includes('createDecoder'));
       assert.ok(exported.samples.includes('samples'));
+      assert.ok(exported.neuros.includes('NeurosClient'));
+      assert.deepEqual(new Set(raised), alertsOf(samples));
       assert.equal(
         relative(join(project, installed), kafkajs.path),
         join('node_modules', 'kafkajs', 'index.js'),
@@ -185,6 +192,41 @@ describe('the package', () => {
   }
 });
 
+test('the example that is in the package runs under plain node, against a broker', async () => {
+  const stack = await neurosStack();
+  const example = join(projects.none, installed, 'dist', 'package', 'examples', 'neuros.js');
+  const child = spawn(process.execPath, [example], {
+    cwd: projects.none,
+    env: {
+      PATH: process.env['PATH'],
+      KAFKA_BOOTSTRAP_SERVERS: stack.brokers.join(','),
+      SCHEMA_REGISTRY_URL: stack.registryUrl,
+      TOPIC_PREFIX: stack.prefix,
+    },
+  });
+  const exited = once(child, 'exit');
+  let printed = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => (printed += text));
+  try {
+    const { event } = sample('terra-sleep');
+    await stack.send([event]);
+    await until(
+      'the advice',
+      () => printed.split('\n').length > event.triggers.length || child.exitCode !== null,
+    );
+    child.kill('SIGTERM');
+    assert.deepEqual(await exited, [0, null], printed);
+    assert.match(
+      printed,
+      /^to .* \(terra, .*\): put everything down .*\nto .* \(terra, .*\): go to bed .*\n$/,
+    );
+  } finally {
+    child.kill('SIGKILL');
+    await stack.close();
+  }
+});
+
 describe('npm pack', () => {
   const file = join(copy, 'package.json');
   const text = (): string => readFileSync(file, 'utf8');
@@ -231,7 +273,9 @@ interface Kafkajs {
 }
 
 interface Imported {
-  readonly exported: Readonly<Record<'schemas' | 'samples', readonly string[]>>;
+  readonly exported: Readonly<Record<'neuros' | 'samples' | 'schemas', readonly string[]>>;
+  /** The alerts that a test driver hands over for the samples. */
+  readonly raised: readonly string[];
   readonly kafkajs: Kafkajs;
   /** What the user's own code gets; null where the user has none. */
   readonly ownKafkajs: Kafkajs | null;
@@ -239,6 +283,7 @@ interface Imported {
 
 const reader = `
 import { createRequire } from 'node:module';
+import * as neuros from 'biometric-bridge/neuros';
 import * as samples from 'biometric-bridge/neuros/samples';
 import * as schemas from 'biometric-bridge/schemas';
 
@@ -248,6 +293,10 @@ const type = (await import('avsc')).default.Type.forSchema(JSON.parse(biometricE
 const decoder = createDecoder(async () => type);
 await decoder.prepare(9);
 if (decoder.decode(first.value(9)).event_id !== first.event.event_id) throw new Error('the sample is not its bytes');
+
+const raised = [];
+const driver = new neuros.NeurosTestDriver({ onAlert: ({ alert_id }) => raised.push(alert_id) });
+await driver.pipe(...samples.samples.map(({ event }) => event));
 
 function kafkajs(from) {
   const require = createRequire(from);
@@ -262,8 +311,9 @@ try {
   if (error.code !== 'MODULE_NOT_FOUND') throw error;
 }
 console.log(JSON.stringify({
-  exported: { schemas: Object.keys(schemas), samples: Object.keys(samples) },
-  kafkajs: kafkajs(import.meta.resolve('biometric-bridge/schemas')),
+  exported: { neuros: Object.keys(neuros), samples: Object.keys(samples), schemas: Object.keys(schemas) },
+  raised,
+  kafkajs: kafkajs(import.meta.resolve('biometric-bridge/neuros')),
   ownKafkajs,
 }));
 `;
@@ -275,6 +325,7 @@ async function imported(project: string): Promise<Imported> {
 }
 
 const typedReader = `
+import { NeurosClient, NeurosTestDriver, type NeurosOptions } from 'biometric-bridge/neuros';
 import { createDecoder, lookupSchemaId, priorityTopics, schemaRegistry, subjectOf, type BiometricEvent } from 'biometric-bridge/schemas';
 import { sample, type Sample } from 'biometric-bridge/neuros/samples';
 
@@ -286,7 +337,23 @@ const id: number = await lookupSchemaId(registry, subjectOf(priorityTopics('')[e
 // @ts-expect-error hrv is a number or null
 const hrv: string = event.hrv;
 console.log(id, hrv, event.triggers.map(({ alert_id }) => alert_id));
+
+const handlers = {
+  onEvent: (one) => console.log(one.kind),
+  onAlert: async (alert, { event: { user_id }, signal }) => console.log(alert.recommendation, user_id, signal.aborted),
+} satisfies Partial<NeurosOptions>;
+await new NeurosTestDriver(handlers).pipe(event);
+const neuros = new NeurosClient({ brokers: ['localhost:1'], registry: 'http://localhost:1', groupId: 'g', ...handlers });
+// @ts-expect-error brokers is a list
+new NeurosClient({ brokers: 'localhost:1', registry: 'http://localhost:1', groupId: 'g', ...handlers });
+await neuros.run();
 `;
+
+/** The alerts of events that are not too late to say anything about. */
+function alertsOf(all: readonly Sample[]): Set<string> {
+  const timely = all.map(({ event }) => event).filter(({ flags }) => !flags.includes('stale'));
+  return new Set(timely.flatMap(({ triggers }) => triggers.map(({ alert_id }) => alert_id)));
+}
 
 /** The files of a folder, by path. */
 function treeOf(folder: string): Map<string, string> {
