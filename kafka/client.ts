@@ -7,6 +7,7 @@ import kafkajs, {
   type PartitionError,
   type SASLOptions,
 } from 'kafkajs';
+import type { ConnectionOptions } from 'node:tls';
 import { causes } from '../process/errors.ts';
 import { compressSnappy } from './compression.ts';
 
@@ -39,7 +40,7 @@ process.env['KAFKAJS_NO_PARTITIONER_WARNING'] = '1';
 /** Where the brokers are and how to log in. */
 export interface KafkaConnection {
   readonly brokers: readonly string[];
-  readonly ssl?: boolean;
+  readonly ssl?: boolean | ConnectionOptions;
   readonly sasl?: SASLOptions;
   /** Compression of written records; default none. What Kafka's clients write by default can always be read. */
   readonly compression?: 'snappy' | 'none';

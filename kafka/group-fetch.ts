@@ -186,6 +186,8 @@ export class GroupFetch {
         // The next generation may leave us the partition; then its offset counts again.
         if (!isGenerationOver(error) && !isRetriable(error)) return true;
         await sleep(pauseMs);
+        // A later offset was committed meanwhile.
+        if (partition.committed >= offset) return true;
       }
     }
     return false;

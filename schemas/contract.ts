@@ -87,7 +87,8 @@ export async function checkSchemas(
 
 /**
  * Looks up the id of the contract under a subject, for encoding. Never registers: that is a step of deployment.
- * @throws RegistryError `not_found`, saying what to run, when the subject has another schema or none.
+ * @throws RegistryError `not_found`, saying what to run, when the subject has another schema or none; `incompatible` when
+ *   its rule would refuse this one.
  */
 export async function lookupSchemaId(
   registry: SchemaRegistry,
@@ -96,6 +97,13 @@ export async function lookupSchemaId(
 ): Promise<number> {
   const id = await registry.lookupId(subject, avsc);
   if (id !== undefined) return id;
+  if ((await registry.wouldAccept(subject, avsc)) === false) {
+    throw new RegistryError(
+      'incompatible',
+      `the schema registry at ${registry.url} would refuse the schema of this version under ${subject}: ` +
+        '`bridge schemas check` compares them; run a version whose schema is compatible',
+    );
+  }
   throw new RegistryError(
     'not_found',
     `the schema registry at ${registry.url} does not have the schema of this version under ${subject}: ` +

@@ -84,6 +84,7 @@ export class Delivery {
   readonly #parts: DeliveryParts;
   readonly #record: LogRecord;
   readonly #priority: Priority;
+  readonly #isOurs: () => boolean;
   #steps: Step[];
   #event: BiometricEvent | undefined;
   /** The steps of its alerts; undefined before they are asked for. */
@@ -93,10 +94,17 @@ export class Delivery {
   #waits = 0;
   #headers: Readonly<Record<string, string>> | undefined;
 
-  constructor(parts: DeliveryParts, record: LogRecord, priority: Priority) {
+  /** @param isOurs - whether the record's partition still is; another reader does what is left of it otherwise. */
+  constructor(
+    parts: DeliveryParts,
+    record: LogRecord,
+    priority: Priority,
+    isOurs: () => boolean = () => true,
+  ) {
     this.#parts = parts;
     this.#record = record;
     this.#priority = priority;
+    this.#isOurs = isOurs;
     this.#steps = [{ run: () => this.#read() }];
   }
 
@@ -107,6 +115,7 @@ export class Delivery {
    */
   async attempt(): Promise<number | undefined> {
     for (let step = this.#steps[0]; step !== undefined; step = this.#steps[0]) {
+      if (!this.#isOurs()) return undefined;
       try {
         if ((await step.run(this.#failures + 1)) === 'busy') return this.#wait();
       } catch (error) {
@@ -193,7 +202,7 @@ export class Delivery {
     if (fault !== undefined) throw new Unreadable(fault.code.toLowerCase());
     if (value === null) {
       if (key === null) throw new Unreadable('no_key');
-      this.#steps.push(...this.#erasure(key.toString('utf8')));
+      this.#addErasure(key.toString('utf8'));
       return;
     }
     const event = await this.#decode(value);
@@ -241,11 +250,16 @@ export class Delivery {
     }
   }
 
-  #erasure(user: string): Step[] {
+  #addErasure(user: string): void {
     const { handling, alerts } = this.#parts;
     const { onErased } = handling;
     if (onErased !== undefined) this.#addCall('onErased', (context) => onErased({ user_id: user }, context));
-    return [{ run: () => alerts.erase(user).then(() => undefined) }];
+    this.#steps.push({
+      run: async () => {
+        await alerts.erase(user);
+        return undefined;
+      },
+    });
   }
 
   #addCall(handler: HandlerName, call: (context: RecordContext) => unknown): void {
@@ -266,11 +280,15 @@ export class Delivery {
     return {
       handler,
       run: async (attempt) => {
+        const controller = new AbortController();
         const hand = (alertAttempt: AlertAttempt): Promise<void> =>
-          this.#call(handler, attempt, (context) =>
-            call?.(step.alert, { ...context, ...alertAttempt, event }),
+          this.#call(
+            handler,
+            attempt,
+            (context) => call?.(step.alert, { ...context, ...alertAttempt, event }),
+            controller,
           );
-        const outcome = await step.run(hand);
+        const outcome = await step.run(hand, controller.signal);
         if (outcome === 'busy') return 'busy';
         this.#alertSteps?.shift();
         if (outcome === 'done') observer.alert(isNew ? 'announced' : 'withdrawn');
@@ -283,9 +301,9 @@ export class Delivery {
     handler: HandlerName,
     attempt: number,
     call: (context: RecordContext) => unknown,
+    controller = new AbortController(),
   ): Promise<void> {
     const { handling, observer, stop } = this.#parts;
-    const controller = new AbortController();
     const { topic, partition, offset } = this.#record;
     const context: RecordContext = {
       priority: this.#priority,

@@ -34,6 +34,7 @@ export class Lanes {
   readonly #held = new Set<Priority>();
   readonly #running = new Map<Promise<void>, Priority>();
   readonly #onError: (error: unknown) => void;
+  #isDraining = false;
 
   constructor(
     options: { readonly concurrency: number; readonly reserved: Reserved },
@@ -99,13 +100,20 @@ export class Lanes {
     this.#start();
   }
 
+  /** Starts nothing more at all, and resolves once nothing is being attempted. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    await Promise.all(this.#running.keys());
+  }
+
   /** Drops all works, also those that wait for their next attempt. */
   close(): void {
-    for (const priority of priorities) this.#held.add(priority);
+    this.#isDraining = true;
     for (const lane of this.#lanes.values()) this.#forget(lane);
   }
 
   #start(): void {
+    if (this.#isDraining) return;
     for (const priority of priorities) {
       if (this.#paused.has(priority) || this.#held.has(priority)) continue;
       for (const lane of this.#ready[priority]) {

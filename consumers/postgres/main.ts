@@ -66,7 +66,9 @@ export function startSink(config: SinkConfig, log: Logger): Promise<RunningSink>
     );
     const pool = postgresPool(config, 'biometric-bridge-sink');
     service.onStop(() => pool.end());
-    const applied = await migrateDatabase(pool, config.POSTGRES_URL, sinkMigrations());
+    const applied = await migrateDatabase(pool, config.POSTGRES_URL, sinkMigrations(), (index) =>
+      log.info({ index }, 'an index is being built; the sink reads when it is there'),
+    );
     if (applied.length > 0) log.info({ migrations: applied }, 'the database was migrated');
 
     const metrics = sinkMetrics();

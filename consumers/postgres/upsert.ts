@@ -1,5 +1,6 @@
 /** The one statement of the sink: events in, the newest version of each resource stored. */
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import { compareVersions } from '../../schemas/version-order.ts';
 
 /** The position of a record. */
 export interface Position {
@@ -43,7 +44,7 @@ export function newestRows(rows: readonly Row[]): Row[] {
   for (const row of rows) {
     const key = `${row.event.device_type}\0${row.event.user_id}\0${row.event.resource_id}`;
     const known = newest.get(key);
-    if (known === undefined || isNewer(row.event, known.event)) newest.set(key, row);
+    if (known === undefined || compareVersions(row.event, known.event) > 0) newest.set(key, row);
   }
   return [...newest.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row);
 }
@@ -73,6 +74,7 @@ const plain = [
   'device_type',
   'user_id',
   'resource_id',
+  'generation',
   'revision',
   'event_id',
   'source',
@@ -110,30 +112,43 @@ const derived: Readonly<Record<string, string>> = {
   baseline_nights: "(event.baseline->>'nights')::integer",
   supersedes_event_id: "event.supersedes->>'event_id'",
   supersedes_priority: "event.supersedes->>'priority'",
+  supersedes_alert_ids:
+    "CASE WHEN event.supersedes IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(event.supersedes->'alert_ids')) END",
 };
 
 const columns = [...plain, ...Object.keys(derived)];
 const key = ['device_type', 'user_id', 'resource_id'];
-const replaced = columns.filter((column) => !key.includes(column));
+
+// How an update sets a column, other than to the value of the event.
+const marked: Readonly<Record<string, string>> = {
+  // The event_id in front is taken off by a trigger, which so tells our update from that of an older sink: see 0004.
+  supersedes_alert_ids:
+    'CASE WHEN excluded.supersedes_alert_ids IS NOT NULL THEN excluded.event_id || excluded.supersedes_alert_ids END',
+};
+
+const replaced = columns
+  .filter((column) => !key.includes(column))
+  .map((column) => `${column} = ${marked[column] ?? `excluded.${column}`}`);
 
 /**
- * $1: events as a JSON array, $2: rejects as a JSON array. Only a higher (revision, raw offset) replaces a stored row;
- * the same pair again changes nothing, so that a redelivery is harmless.
+ * $1: events as a JSON array, $2: rejects as a JSON array. Only a higher (generation, revision, raw offset) replaces a stored
+ * row; the same again changes nothing, so that a redelivery is harmless.
  */
 export const upsertStatement = `
 WITH written AS (
   INSERT INTO biometric_events AS stored (${columns.join(', ')})
   SELECT ${plain.map((column) => `event.${column}`).join(', ')}, ${Object.values(derived).join(', ')}
   FROM json_to_recordset($1::json) AS event (
-    device_type text, user_id text, resource_id text, revision bigint, event_id text, source text, kind text,
+    device_type text, user_id text, resource_id text, generation bigint, revision bigint, event_id text, source text, kind text,
     priority text, local_date date, deleted boolean, hrv double precision, hrv_sdnn double precision,
     sleep_score double precision, recovery_score double precision, stress_level double precision,
     resting_heart_rate double precision, activity_data jsonb, flags text[], triggers jsonb,
     timestamp bigint, received_at bigint, baseline json, supersedes json, raw json
   )
   ON CONFLICT (${key.join(', ')}) DO UPDATE
-  SET ${replaced.map((column) => `${column} = excluded.${column}`).join(', ')}, stored_at = now()
-  WHERE (stored.revision, stored.raw_offset) < (excluded.revision, excluded.raw_offset)
+  SET ${replaced.join(', ')}, stored_at = now()
+  WHERE (stored.generation, stored.revision, stored.raw_offset)
+    < (excluded.generation, excluded.revision, excluded.raw_offset)
   RETURNING xmax = 0 AS inserted
 ), rejected AS (
   INSERT INTO sink_rejects (topic, partition, "offset", reason)
@@ -145,10 +160,6 @@ SELECT
   count(*) FILTER (WHERE inserted)::integer AS inserted,
   count(*) FILTER (WHERE NOT inserted)::integer AS updated
 FROM written`;
-
-function isNewer(a: BiometricEvent, b: BiometricEvent): boolean {
-  return a.revision === b.revision ? a.raw.offset > b.raw.offset : a.revision > b.revision;
-}
 
 function withoutNul(value: unknown): unknown {
   if (typeof value === 'string') return value.replaceAll('\0', '\ufffd');

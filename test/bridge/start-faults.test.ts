@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { registerSchemas } from '../../schemas/contract.ts';
+import { schemaRegistry } from '../../schemas/registry.ts';
+import { incompatibleContract } from '../schemas/events.ts';
 import { bridge, freePort, type Bridge } from './harness.ts';
 
 let deployment: Bridge;
@@ -22,6 +26,15 @@ for (const command of ['topology', 'sink']) {
     const { ended, output } = deployment.start(command, { TOPIC_PREFIX: 'nobody-registered-this.' });
     assert.equal(await ended, 1);
     assert.match(output(), /bridge schemas register/);
+  });
+
+  test(`bridge ${command} says so and exits non-zero when the registry would refuse its schema`, async () => {
+    const prefix = `incompatible-${randomUUID().slice(0, 8)}.`;
+    const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: process.env['SCHEMA_REGISTRY_URL'] ?? '' });
+    await registerSchemas(registry, prefix, incompatibleContract());
+    const { ended, output } = deployment.start(command, { TOPIC_PREFIX: prefix });
+    assert.equal(await ended, 1);
+    assert.match(output(), /would refuse the schema of this version under \S+-value/);
   });
 
   test(`bridge ${command} says so and exits non-zero when Kafka is down`, async () => {

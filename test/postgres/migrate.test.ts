@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import type pg from 'pg';
 import { sinkMigrations } from '../../consumers/postgres/main.ts';
 import { migrate, MigrationError, migrations, type Migration } from '../../postgres/migrate.ts';
 import { testDatabase, type TestDatabase } from '../consumers/postgres/database.ts';
+import { until } from '../consumers/postgres/harness.ts';
 
 describe('migrations of the database', { timeout: 60_000 }, () => {
   let database: TestDatabase;
@@ -68,6 +70,84 @@ describe('migrations of the database', { timeout: 60_000 }, () => {
       run([{ ...first!, sql: `${first!.sql} ` }, ...others]),
       (error) => error instanceof MigrationError && error.message.includes(first!.name),
     );
+  });
+
+  describe('that build an index', () => {
+    const next = sinkMigrations().length + 1;
+    const table = { version: next, name: 'table.sql', sql: 'CREATE TABLE built (id integer)' };
+    const index = {
+      version: next + 1,
+      name: 'index.sql',
+      sql: '-- Why.\nCREATE INDEX CONCURRENTLY IF NOT EXISTS built_id ON built (id);',
+    };
+    const all = [...sinkMigrations(), table, index];
+    let own: TestDatabase;
+    beforeEach(async () => {
+      own = await testDatabase({ migrated: true });
+      await onOwn((client) => migrate(client, all.slice(0, -1)));
+    });
+    afterEach(() => own.drop());
+
+    async function onOwn<T>(use: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+      const client = await own.pool.connect();
+      try {
+        return await use(client);
+      } finally {
+        client.release();
+      }
+    }
+    const isValid = async (): Promise<unknown> =>
+      (await own.rows("SELECT indisvalid FROM pg_index WHERE indexrelid = 'built_id'::regclass"))[0]?.[
+        'indisvalid'
+      ];
+
+    test('hold up no writer, no other migrator and no release before, however long they take', async () => {
+      const applied = await onOwn(async (writer) => {
+        // The build waits for this transaction.
+        await writer.query('BEGIN');
+        await writer.query('INSERT INTO built VALUES (1)');
+        const building: string[] = [];
+        const runs = [1, 2, 3].map(() =>
+          onOwn((client) => migrate(client, all, (name) => building.push(name))),
+        );
+        await until('the build waits', async () => {
+          const waiting = await own.rows(
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%CONCURRENTLY%' AND wait_event_type = 'Lock'",
+          );
+          return waiting.length > 0;
+        });
+        assert.deepEqual(building, ['built_id'], 'one of them builds');
+        await own.rows('INSERT INTO built VALUES (2)');
+        assert.deepEqual(await onOwn((client) => migrate(client, sinkMigrations().slice(0, 3))), []);
+        await writer.query('COMMIT');
+        return (await Promise.all(runs)).flat();
+      });
+      assert.deepEqual(applied, ['index.sql']);
+      assert.equal(await isValid(), true);
+    });
+
+    test('build it again when what an interrupted build left is there', async () => {
+      await own.rows('INSERT INTO built VALUES (1), (1)');
+      await assert.rejects(own.rows('CREATE UNIQUE INDEX CONCURRENTLY built_id ON built (id)'));
+      assert.equal(await isValid(), false);
+      assert.deepEqual(await onOwn((client) => migrate(client, all)), ['index.sql']);
+      assert.equal(await isValid(), true);
+    });
+
+    test('take one that was built beforehand', async () => {
+      await own.rows('CREATE INDEX built_id ON built (id)');
+      const [before] = await own.rows("SELECT 'built_id'::regclass::oid");
+      assert.deepEqual(await onOwn((client) => migrate(client, all)), ['index.sql']);
+      assert.deepEqual(await own.rows("SELECT 'built_id'::regclass::oid"), [before]);
+    });
+
+    test('leave the deadline of the connection as it was', async () => {
+      await onOwn(async (client) => {
+        const { rows: before } = await client.query('SHOW statement_timeout');
+        await migrate(client, all);
+        assert.deepEqual((await client.query('SHOW statement_timeout')).rows, before);
+      });
+    });
   });
 
   test('a gap in the numbers is refused', () => {

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
+import { registerSchemas } from '../../schemas/contract.ts';
+import { schemaRegistry } from '../../schemas/registry.ts';
 import { bridgeProgram } from '../bridge-program.ts';
+import { incompatibleContract } from './events.ts';
 
 const bridge = bridgeProgram;
 
@@ -37,6 +40,26 @@ describe('bridge schemas', { timeout: 120_000 }, () => {
     assert.match(registered.out, /biometric-events\.high-value: id \d+, new\n/);
     const after = await run(['check'], env);
     assert.deepEqual([after.code, after.err], [0, '']);
+  });
+
+  test('check and register refuse a schema that what is registered cannot read, and name every subject', async () => {
+    const url = process.env['SCHEMA_REGISTRY_URL'];
+    assert.ok(url !== undefined, 'SCHEMA_REGISTRY_URL is not set: start the local stack');
+    const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: url });
+    const prefix = `command-${randomUUID().slice(0, 8)}.`;
+    const before = await registerSchemas(registry, prefix, incompatibleContract());
+    const env = { SCHEMA_REGISTRY_URL: url, TOPIC_PREFIX: prefix };
+    const checked = await run(['check'], env);
+    assert.equal(checked.code, 1);
+    for (const { subject } of before)
+      assert.ok(checked.err.includes(`${subject} would refuse the schema of this version`), checked.err);
+    const registered = await run(['register'], env);
+    assert.equal(registered.code, 1);
+    assert.match(registered.err, /^bridge schemas register: the schema registry at \S+ answers 409/);
+    assert.deepEqual(
+      await registerSchemas(registry, prefix, incompatibleContract()),
+      before.map((one) => ({ ...one, isNew: false })),
+    );
   });
 
   test('a registry that is down yields one clear line and exit code 1', async () => {

@@ -1,4 +1,4 @@
-import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import { biometricEventAvsc, type BiometricEvent } from '../../schemas/biometric-event.ts';
 
 /** A plausible event; tests change what they are about. */
 export function anEvent(changes: Partial<BiometricEvent> = {}): BiometricEvent {
@@ -41,4 +41,11 @@ export function anEvent(changes: Partial<BiometricEvent> = {}): BiometricEvent {
     raw: { topic: 'raw.oura', partition: 1, offset: 42 },
     ...changes,
   };
+}
+
+/** A contract that neither reads what this one writes nor the other way round: a registry has it, or refuses it. */
+export function incompatibleContract(): string {
+  const schema = JSON.parse(biometricEventAvsc) as { fields: { name: string; type: unknown }[] };
+  for (const field of schema.fields) if (field.name === 'revision') field.type = 'string';
+  return JSON.stringify(schema);
 }

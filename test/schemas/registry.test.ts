@@ -14,7 +14,7 @@ import {
   type RegistryErrorCode,
   type SchemaRegistry,
 } from '../../schemas/registry.ts';
-import { anEvent } from './events.ts';
+import { anEvent, incompatibleContract } from './events.ts';
 
 function registryUrl(): string {
   const url = process.env['SCHEMA_REGISTRY_URL'];
@@ -100,6 +100,18 @@ describe('the contract in a real registry', { timeout: 60_000 }, () => {
         error instanceof RegistryError && error.code === 'incompatible' && error.message.includes('409'),
     );
     assert.deepEqual(await checkSchemas(registry(), prefix), []);
+  });
+
+  test('a look-up says that the subject would refuse the schema, rather than to register it', async () => {
+    const [subject] = subjects(prefix) as [string];
+    await assert.rejects(
+      lookupSchemaId(registry(), subject, incompatibleContract()),
+      (error) =>
+        error instanceof RegistryError &&
+        error.code === 'incompatible' &&
+        error.message.includes(`would refuse the schema of this version under ${subject}`) &&
+        !error.message.includes('register'),
+    );
   });
 
   test('a compatible next version leaves the ids of the first as they were', async () => {

@@ -1,33 +1,12 @@
-import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { pino } from 'pino';
 import { sinkVariables, startSink, type RunningSink } from '../../../consumers/postgres/main.ts';
 import { readConfig } from '../../../process/config.ts';
 import type { Logger } from '../../../process/log.ts';
-import type { BiometricEvent, Priority } from '../../../schemas/biometric-event.ts';
-import { createEncoder, type Encode } from '../../../schemas/codec.ts';
-import { registerSchemas } from '../../../schemas/contract.ts';
-import { schemaRegistry } from '../../../schemas/registry.ts';
-import { kafkaClient, kafkaErrorType, type Admin, type Kafka, type Producer } from '../../../kafka/client.ts';
-import { createTopics, TopicError } from '../../../kafka/topics.ts';
+import { partitions, priorityStack, type PriorityStack } from '../priority-stack.ts';
 import { capturedLog } from './log.ts';
 import { testDatabase, type TestDatabase } from './database.ts';
-import { topicNames, topicSpecs, type TopicNames } from '../../../schemas/topics.ts';
-import { vendorNames, type VendorName } from '../../../vendors/index.ts';
 
-export const partitions = 4;
-
-/** A variable of the real stack; without it the tests fail and say so. */
-export function stackVariable(name: 'KAFKA_BOOTSTRAP_SERVERS' | 'SCHEMA_REGISTRY_URL'): string {
-  const value = process.env[name];
-  assert.ok(
-    value !== undefined && value !== '',
-    `${name} is not set: start the local stack, then \`set -a; . .local/env; set +a\``,
-  );
-  return value;
-}
+export { partitions, stackVariable, until } from '../priority-stack.ts';
 
 /** Starts a sink from its environment. */
 export type StartSink = (env: NodeJS.ProcessEnv, log: Logger) => Promise<RunningSink>;
@@ -35,69 +14,28 @@ export type StartSink = (env: NodeJS.ProcessEnv, log: Logger) => Promise<Running
 const startThisSink: StartSink = (env, log) => startSink(readConfig(sinkVariables, env), log);
 
 /** Topics, subjects and a database of one test file's own, and what fills and reads them. */
-export interface SinkStack {
-  readonly prefix: string;
-  readonly names: TopicNames<VendorName>;
-  readonly kafka: Kafka;
-  readonly admin: Admin;
-  readonly producer: Producer;
+export interface SinkStack extends Omit<PriorityStack, 'lag'> {
   readonly database: TestDatabase;
-  readonly encode: Encode;
   /** The environment of a sink on this stack. */
   readonly env: NodeJS.ProcessEnv;
-  /** Sends events to the topic of their priority, to the partition of their raw record. */
-  send(events: readonly BiometricEvent[]): Promise<void>;
   /** Starts a sink in this process, by default of this build; `close` stops it if it still runs. */
   sink(env?: NodeJS.ProcessEnv, start?: StartSink): Promise<RunningSink & { lines: string[] }>;
   /** Committed offset minus end of every partition, summed. */
   lag(): Promise<number>;
-  close(): Promise<void>;
 }
 
 export async function sinkStack(): Promise<SinkStack> {
-  const prefix = `sink-${randomUUID().slice(0, 8)}.`;
-  const names = topicNames(prefix, vendorNames);
-  const brokers = stackVariable('KAFKA_BOOTSTRAP_SERVERS');
-  const registryUrl = stackVariable('SCHEMA_REGISTRY_URL');
-  const kafka = kafkaClient(
-    { brokers: brokers.split(',') },
-    { clientId: 'sink-test', log: pino({ level: 'silent' }) },
-  );
-  const admin = kafka.admin();
-  const producer = kafka.producer();
-  const topics = Object.values(names.priority);
-  const undo: (() => Promise<unknown>)[] = [() => admin.disconnect(), () => producer.disconnect()];
-  const close = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step();
-  };
+  const stack = await priorityStack('sink');
+  const { prefix, brokers, registryUrl } = stack;
   let database: TestDatabase;
-  let encode: Encode;
   try {
-    await admin.connect();
-    await producer.connect();
-    undo.push(() => admin.deleteTopics({ topics }));
-    const specs = topicSpecs(names).filter(({ name }) => topics.includes(name));
-    // For a moment after its creation, a topic may be unknown to a broker.
-    await until('the topics are there', async () => {
-      try {
-        await createTopics(admin, specs, { partitions, replicationFactor: 1 });
-        return true;
-      } catch (error) {
-        if (error instanceof TopicError || kafkaErrorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION')
-          return false;
-        throw error;
-      }
-    });
-    const [registered] = await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl }), prefix);
-    encode = createEncoder(registered!.id);
     database = await testDatabase({ migrated: false });
-    undo.push(() => database.drop());
   } catch (error) {
-    await close();
+    await stack.close();
     throw error;
   }
   const env: NodeJS.ProcessEnv = {
-    KAFKA_BOOTSTRAP_SERVERS: brokers,
+    KAFKA_BOOTSTRAP_SERVERS: brokers.join(','),
     SCHEMA_REGISTRY_URL: registryUrl,
     POSTGRES_URL: database.url,
     TOPIC_PREFIX: prefix,
@@ -108,22 +46,9 @@ export async function sinkStack(): Promise<SinkStack> {
   };
   const running = new Set<RunningSink>();
   return {
-    prefix,
-    names,
-    kafka,
-    admin,
-    producer,
+    ...stack,
     database,
-    encode,
     env,
-    async send(events) {
-      for (const priority of Object.keys(names.priority) as Priority[]) {
-        const messages = events
-          .filter((event) => event.priority === priority)
-          .map((event) => ({ key: event.user_id, value: encode(event), partition: event.raw.partition }));
-        if (messages.length > 0) await producer.send({ topic: names.priority[priority], messages, acks: -1 });
-      }
-    },
     async sink(more = {}, start = startThisSink) {
       const { log, lines } = capturedLog();
       const started = await start({ ...env, ...more }, log);
@@ -133,35 +58,13 @@ export async function sinkStack(): Promise<SinkStack> {
       };
       return { ...started, stop, lines };
     },
-    async lag() {
-      let lag = 0n;
-      const committed = await admin.fetchOffsets({ groupId: `${prefix}postgres-sink`, topics });
-      for (const { topic, partitions: offsets } of committed) {
-        for (const end of await admin.fetchTopicOffsets(topic)) {
-          const at = offsets.find(({ partition }) => partition === end.partition)?.offset ?? '-1';
-          lag += BigInt(end.high) - (BigInt(at) < 0n ? 0n : BigInt(at));
-        }
-      }
-      return Number(lag);
-    },
+    lag: () => stack.lag(`${prefix}postgres-sink`),
     async close() {
       await Promise.all([...running].map((sink) => sink.stop()));
-      await close();
+      await database.drop();
+      await stack.close();
     },
   };
-}
-
-/** Waits until `holds` answers true; fails with the result of `state` after the deadline. */
-export async function until(
-  what: string,
-  holds: () => Promise<boolean> | boolean,
-  deadlineMs = 45_000,
-): Promise<void> {
-  const end = Date.now() + deadlineMs;
-  while (!(await holds())) {
-    assert.ok(Date.now() < end, `not within ${deadlineMs} ms: ${what}`);
-    await sleep(50);
-  }
 }
 
 /** The text of a page of a sink's admin server, and its status. */

@@ -53,7 +53,8 @@ describe('storing events', { timeout: 120_000 }, () => {
       resting_heart_rate: 48.5,
       activity_data: { steps: 10234, distance_m: 0.30000000000000004 },
       flags: ['stale', 'with "quotes", commas and {braces}', ''],
-      supersedes: { event_id: 'before', priority: 'MEDIUM', alert_ids: [] },
+      supersedes: { event_id: 'before', priority: 'MEDIUM', alert_ids: ['first alert', 'second'] },
+      generation: 9007199254740991,
       deleted: true,
       raw: { topic: 'raw.healthkit', partition: 11, offset: 9007199254740990 },
     });
@@ -91,7 +92,23 @@ describe('storing events', { timeout: 120_000 }, () => {
       triggers: [...event.triggers],
       supersedes_event_id: 'before',
       supersedes_priority: 'MEDIUM',
+      generation: '9007199254740991',
+      supersedes_alert_ids: ['first alert', 'second'],
     });
+  });
+
+  test('the alerts of the version before are those of the stored version, none or unknown without one', async () => {
+    const before = (alertIds: string[]): BiometricEvent['supersedes'] => ({
+      event_id: 'before',
+      priority: 'HIGH',
+      alert_ids: alertIds,
+    });
+    const steps = [null, before(['a', 'b']), before(['b']), before([]), null, before(['b'])];
+    for (const [at, supersedes] of steps.entries()) {
+      await storeBatch(database.pool, [version(at, at, { supersedes })], []);
+      const [found] = await stored();
+      assert.deepEqual(found!['supersedes_alert_ids'], supersedes?.alert_ids ?? null, `version ${at}`);
+    }
   });
 
   // Doubles hold the microseconds of no instant after 2255, and their thousands only until 4253.
@@ -168,13 +185,15 @@ describe('storing events', { timeout: 120_000 }, () => {
     assert.deepEqual(await bySeverity(), [{ severity: 'MEDIUM', count: 1 }]);
   });
 
-  test('the highest pair is stored for any order, batching and repetition of versions', async () => {
+  test('the highest triple is stored for any order, batching and repetition of versions', async () => {
     const versions = [
       version(1, 9),
       version(2, 3, { deleted: true, triggers: [] }),
       version(2, 5),
       version(2, 4, { deleted: true }),
       version(0, 20),
+      version(1, 2, { generation: 1, event_id: 'of generation 1' }),
+      version(1, 1, { generation: 1, event_id: 'earlier' }),
     ];
     await fc.assert(
       fc.asyncProperty(
@@ -193,7 +212,7 @@ describe('storing events', { timeout: 120_000 }, () => {
             );
             assert.equal(counts.inserted + counts.updated + counts.unchanged, batch.length);
           }
-          const best = [2, 3, 1, 0, 4].find((index) => seen.has(index));
+          const best = [5, 6, 2, 3, 1, 0, 4].find((index) => seen.has(index));
           const found = await database.rows<{ event_id: string; deleted: boolean }>(
             'SELECT event_id, deleted FROM biometric_events',
           );

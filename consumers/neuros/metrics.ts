@@ -1,0 +1,101 @@
+/** The metrics of a client, where prom-client is installed. No label is a user or a resource. */
+import { createRequire } from 'node:module';
+import type * as PromClientModule from 'prom-client';
+import type { Priority } from '../../schemas/biometric-event.ts';
+import type { HandlerName } from './delivery.ts';
+import type { MetricsRegistry } from './options.ts';
+import { priorities } from './priorities.ts';
+
+/** What the gauges ask when the metrics are read. */
+export interface Gauges {
+  lag(priority: Priority): number;
+  atWork(priority: Priority): number;
+}
+
+/** The metrics of one client. */
+export interface NeurosMetrics {
+  readonly registry: MetricsRegistry | undefined;
+  called(handler: HandlerName, priority: Priority, ms: number, isFailed: boolean): void;
+  /** @param delayMs - since the ingress took the event. */
+  handedOver(priority: Priority, delayMs: number): void;
+  alert(result: 'announced' | 'withdrawn'): void;
+  setAside(reason: string): void;
+}
+
+type PromClient = typeof PromClientModule;
+const none = (): void => undefined;
+
+/**
+ * @param registry - the caller's; without one the client has its own.
+ * @returns metrics that count nothing where prom-client is not installed.
+ */
+export function neurosMetrics(registry: MetricsRegistry | undefined, gauges: Gauges): NeurosMetrics {
+  const prom = promClient();
+  if (prom === undefined)
+    return { registry: undefined, called: none, handedOver: none, alert: none, setAside: none };
+  const target = registry ?? new prom.Registry();
+  const registers = [target as InstanceType<PromClient['Registry']>];
+  const seconds = new prom.Histogram({
+    name: 'neuros_handler_duration_seconds',
+    help: 'Time of one call of a handler, by handler, priority and result',
+    labelNames: ['handler', 'priority', 'result'],
+    buckets: [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    registers,
+  });
+  const delay = new prom.Histogram({
+    name: 'neuros_event_delay_seconds',
+    help: 'Time from receipt at the ingress until the first handler is called; redeliveries count again',
+    labelNames: ['priority'],
+    buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600, 3600],
+    registers,
+  });
+  const alerts = new prom.Counter({
+    name: 'neuros_alerts_total',
+    help: 'Alerts handed over, by result: announced or withdrawn',
+    labelNames: ['result'],
+    registers,
+  });
+  const deadLetters = new prom.Counter({
+    name: 'neuros_dead_letters_total',
+    help: 'Records that were set aside in the dead-letter topic, by reason',
+    labelNames: ['reason'],
+    registers,
+  });
+  gauge(prom, registers, 'neuros_lag_records', 'Offsets between what is done and the end', gauges.lag);
+  gauge(prom, registers, 'neuros_handlers_at_work', 'Handlers at work', gauges.atWork);
+  return {
+    registry: target,
+    called: (handler, priority, ms, isFailed) =>
+      seconds.observe({ handler, priority, result: isFailed ? 'failed' : 'done' }, ms / 1_000),
+    handedOver: (priority, delayMs) => delay.observe({ priority }, Math.max(0, delayMs) / 1_000),
+    alert: (result) => alerts.inc({ result }),
+    setAside: (reason) => deadLetters.inc({ reason }),
+  };
+}
+
+function gauge(
+  prom: PromClient,
+  registers: InstanceType<PromClient['Registry']>[],
+  name: string,
+  help: string,
+  valueOf: (priority: Priority) => number,
+): void {
+  new prom.Gauge({
+    name,
+    help: `${help}, by priority`,
+    labelNames: ['priority'],
+    registers,
+    collect() {
+      for (const priority of priorities) this.set({ priority }, valueOf(priority));
+    },
+  });
+}
+
+/** An optional dependency: a reader without metrics need not install it. */
+function promClient(): PromClient | undefined {
+  try {
+    return createRequire(import.meta.url)('prom-client') as PromClient;
+  } catch {
+    return undefined;
+  }
+}
