@@ -61,8 +61,8 @@ export interface Due {
   readonly alert: Alert;
   readonly resource: string;
   readonly version: Version;
-  /** The event is older than its row, and only its `first` matters (see {@link note}). */
-  readonly late: boolean;
+  /** It stands as long as any row names the alert, not only its own (see {@link note}). */
+  readonly byAnyRow: boolean;
 }
 
 /** Who asks for a claim, and how it tells a claim that still stands. */
@@ -106,28 +106,30 @@ export function noticeOf(event: BiometricEvent, announce: boolean): Notice {
  * Takes note of an event and answers the steps that it makes due. An event older than its row makes none. The same version
  * again answers what is still open.
  * @param firstDecides - for a ledger that does not outlive its process. An alert that it does not know is then announced only
- *   if `first` says so; and an event older than its row announces its firsts that a row still names, because the newer version
- *   was read as a repetition.
+ *   if `first` says so. The event that says so announces it even if it is older than its row, as long as a row names it: the
+ *   events of those rows may have been read before, as repetitions of an alert that is not known.
  */
 export function note(part: Part, notice: Notice, firstDecides: boolean): { part: Part; due: Due[] } {
   const order = part.row === undefined ? 1 : compareVersions(notice.version, part.row.version);
   const noted = order > 0 ? replaceRow(part, notice, firstDecides) : part;
   const next = firstDecides ? noteFirsts(noted, notice) : noted;
   const { resource, version } = notice;
-  const late = order < 0;
-  const step = { resource, version, late };
+  const isOlder = order < 0;
   const due: Due[] = [];
-  if (!late) {
+  if (!isOlder) {
     for (const key of next.row?.dropped ?? []) {
-      const alert = next.alerts.get(key);
-      if (isToWithdraw(alert)) due.push({ kind: 'withdraw', key, alert: alert.alert, ...step });
+      const state = next.alerts.get(key);
+      if (isToWithdraw(state))
+        due.push({ kind: 'withdraw', key, alert: state.alert, resource, version, byAnyRow: false });
     }
   }
-  if (!notice.announce || (late && !firstDecides)) return { part: next, due };
+  if (!notice.announce) return { part: next, due };
   for (const { key, alert, first } of notice.raised) {
     const state = next.alerts.get(key);
-    const isMissed = first && state?.status !== 'withdrawn' && isNamed(state);
-    if (isToAnnounce(state) && (!late || isMissed)) due.push({ kind: 'announce', key, alert, ...step });
+    const byAnyRow = firstDecides && first && state?.status !== 'withdrawn';
+    const stands = byAnyRow ? isNamed(state) : !isOlder;
+    if (isToAnnounce(state) && stands)
+      due.push({ kind: 'announce', key, alert, resource, version, byAnyRow });
   }
   return { part: next, due };
 }
@@ -136,7 +138,7 @@ export function note(part: Part, notice: Notice, firstDecides: boolean): { part:
 export function claim(part: Part, due: Due, claimant: Claimant): { part: Part; answer: Claimed } {
   const state = part.alerts.get(due.key);
   const isRow = part.row !== undefined && compareVersions(part.row.version, due.version) === 0;
-  const stands = due.late ? isNamed(state) : isRow;
+  const stands = due.byAnyRow ? isNamed(state) : isRow;
   const isDue = due.kind === 'announce' ? isToAnnounce(state) : isToWithdraw(state);
   if (!stands || !isDue || state === undefined) return { part, answer: 'skipped' };
   const { owner, until } = claimant;
