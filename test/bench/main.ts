@@ -25,6 +25,7 @@ const parts: Readonly<Record<string, () => Promise<BenchPart>>> = {
   restore: async () => (await import('./parts/restore.ts')).restore,
   start: async () => (await import('./parts/start.ts')).start,
   scale: async () => (await import('./parts/scale.ts')).scale,
+  neuros: async () => (await import('./parts/neuros.ts')).neuros,
 };
 
 const usage = `Usage: npm run bench [-- [--quick] [--pairs N] [--json FILE] [PART...]]
