@@ -31,6 +31,7 @@ export class NeurosTestDriver {
   readonly #deadLetters: DriverDeadLetter[] = [];
   /** The servers that a delivery has waited for. */
   readonly #outages: string[] = [];
+  #started: Promise<void> | undefined;
   #offset = 0n;
 
   /** @throws NeurosOptionsError */
@@ -81,6 +82,7 @@ export class NeurosTestDriver {
   }
 
   async #deliver(priority: Priority, key: string, value: Buffer | null): Promise<void> {
+    await (this.#started ??= this.#parts.alerts.start('test-driver'));
     const record: LogRecord = {
       topic: priorityTopics('')[priority],
       partition: 0,

@@ -175,6 +175,8 @@ describe('the package', () => {
         '--noEmit',
         '--skipLibCheck',
         'false',
+        // The types of JavaScript itself.
+        '--skipDefaultLibCheck',
       ];
       const target = [
         '--target',
@@ -192,38 +194,48 @@ describe('the package', () => {
   }
 });
 
-test('the example that is in the package runs under plain node, against a broker', async () => {
-  const stack = await neurosStack();
-  const example = join(projects.none, installed, 'dist', 'package', 'examples', 'neuros.js');
-  const child = spawn(process.execPath, [example], {
-    cwd: projects.none,
-    env: {
-      PATH: process.env['PATH'],
-      KAFKA_BOOTSTRAP_SERVERS: stack.brokers.join(','),
-      SCHEMA_REGISTRY_URL: stack.registryUrl,
-      TOPIC_PREFIX: stack.prefix,
-    },
-  });
-  const exited = once(child, 'exit');
-  let printed = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => (printed += text));
-  try {
-    const { event } = sample('terra-sleep');
-    await stack.send([event]);
-    await until(
-      'the advice',
-      () => printed.split('\n').length > event.triggers.length || child.exitCode !== null,
-    );
-    child.kill('SIGTERM');
-    assert.deepEqual(await exited, [0, null], printed);
-    assert.match(
-      printed,
-      /^to .* \(terra, .*\): put everything down .*\nto .* \(terra, .*\): go to bed .*\n$/,
-    );
-  } finally {
-    child.kill('SIGKILL');
-    await stack.close();
+describe('the example', () => {
+  for (const [how, cwd, args] of [
+    [
+      'of the package runs under plain node',
+      projects.none,
+      [join(installed, 'dist', 'package', 'examples', 'neuros.js')],
+    ],
+    [
+      'of the clone runs from its sources',
+      root,
+      ['--conditions=bridge-source', '--import', 'tsx', join('examples', 'neuros.ts')],
+    ],
+  ] as const) {
+    test(`${how}, against a broker`, async () => {
+      const stack = await neurosStack();
+      const env = {
+        PATH: process.env['PATH'],
+        KAFKA_BOOTSTRAP_SERVERS: stack.brokers.join(','),
+        SCHEMA_REGISTRY_URL: stack.registryUrl,
+        TOPIC_PREFIX: stack.prefix,
+      };
+      const child = spawn(process.execPath, args, { cwd, env });
+      const exited = once(child, 'exit');
+      let printed = '';
+      for (const stream of [child.stdout, child.stderr])
+        stream.setEncoding('utf8').on('data', (text: string) => (printed += text));
+      try {
+        const { event } = sample('terra-sleep');
+        await stack.send([event]);
+        const lines = (): number => printed.split('\n').length - 1;
+        await until('the advice', () => lines() >= event.triggers.length || child.exitCode !== null);
+        child.kill('SIGTERM');
+        assert.deepEqual(await exited, [0, null], printed);
+        assert.match(
+          printed,
+          /^to \S+ \(terra, .*\): put everything down .*\nto \S+ \(terra, .*\): go to bed .*\n$/,
+        );
+      } finally {
+        child.kill('SIGKILL');
+        await stack.close();
+      }
+    });
   }
 });
 

@@ -30,7 +30,7 @@ export interface SampleFile {
   readonly samples: readonly (Omit<Sample, 'value'> & { readonly value: string })[];
 }
 
-/** In the order of vendors, and of one vendor in the order in which the bridge wrote them. */
+/** In the order of the vendors; those of a vendor are one history, in the order in which the bridge wrote it. */
 export const samples: readonly Sample[] = read();
 
 /**

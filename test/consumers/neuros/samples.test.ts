@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { NeurosTestDriver } from '../../../consumers/neuros/index.ts';
 import { sample, samples } from '../../../consumers/neuros/samples/index.ts';
 import { projectRoot } from '../../../process/root.ts';
 import { avroType } from '../../../schemas/avro.ts';
@@ -35,6 +36,32 @@ test('the value of a sample decodes to its event, under the schema id that is as
 test('a sample is found by its name, and a name that does not exist is answered with those that do', () => {
   for (const one of samples) assert.equal(sample(one.name), one);
   assert.throws(() => sample('oura-nap'), /^Error: no sample is named oura-nap, only oura-/);
+});
+
+test('a test driver announces the alerts of the samples, and withdraws those whose version was replaced', async () => {
+  const announced: string[] = [];
+  const withdrawn: string[] = [];
+  const driver = new NeurosTestDriver({
+    onAlert: ({ alert_id }) => announced.push(alert_id),
+    onWithdrawn: ({ alert_id }) => withdrawn.push(alert_id),
+  });
+  const revised = ['oura-sleep-revised-and-deleted-1', 'oura-sleep-revised-and-deleted-2'].map(sample);
+  await driver.pipe(...revised.map(({ event }) => event));
+  assert.deepEqual(
+    announced,
+    revised[0]!.event.triggers.map(({ alert_id }) => alert_id),
+  );
+  assert.deepEqual(withdrawn, announced);
+  const rest = samples.filter((one) => !revised.includes(one)).map(({ event }) => event);
+  await driver.pipe(...rest);
+  const timely = [...revised.map(({ event }) => event), ...rest].filter(
+    ({ flags }) => !flags.includes('stale'),
+  );
+  assert.deepEqual(
+    new Set(announced),
+    new Set(timely.flatMap(({ triggers }) => triggers.map(({ alert_id }) => alert_id))),
+  );
+  assert.deepEqual(driver.deadLetters, []);
 });
 
 test('the samples have what a reader has to handle', () => {

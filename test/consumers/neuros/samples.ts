@@ -28,7 +28,6 @@ const chosen: Readonly<Record<string, readonly string[]>> = {
   whoop: [
     'sleep-west-of-greenwich-poor',
     'recovery-updated-scored',
-    'recovery-of-a-nap',
     'cycle-running',
     'pair-of-deletions',
     'workout',
@@ -41,27 +40,35 @@ const schemaId = 1;
 /** From the root of the project. */
 export const sampleFile = 'consumers/neuros/samples/events.json';
 
-/** The text of events.json. */
+/** The text of events.json. The cases of a vendor are one log, so that the samples are one history. */
 export async function samplesText(): Promise<string> {
   const cases = goldenCases();
   const encode = createEncoder(schemaId);
   const samples: SampleFile['samples'][number][] = [];
   for (const [vendor, names] of Object.entries(chosen)) {
-    for (const name of names) {
+    const log = names.map((name) => {
       const golden = cases.find((one) => one.device === vendor && one.name === name);
       if (golden === undefined) throw new Error(`there is no golden case ${vendor}/${name}`);
-      const { events } = await outcomeOf(golden.records);
-      const written = events
+      return golden;
+    });
+    const { events } = await outcomeOf(log.flatMap(({ records }) => records));
+    let begin = 0;
+    for (const { device, name, records, expected } of log) {
+      const end = begin + records.length;
+      const its = events
         .map(({ event }) => event)
-        .sort((a, b) => a.raw.offset - b.raw.offset)
-        .map((event, at) => ({
-          vendor: golden.device,
-          name: `${vendor}-${name}${events.length > 1 ? `-${at + 1}` : ''}`,
-          about: golden.expected.about,
-          event,
-          value: encode(event).toString('base64'),
-        }));
-      samples.push(...written);
+        .filter(({ raw }) => raw.offset >= begin && raw.offset < end)
+        .sort((a, b) => a.raw.offset - b.raw.offset);
+      if (its.length === 0) throw new Error(`${vendor}/${name} has no event after those before it`);
+      const of = its.map((event, at) => ({
+        vendor: device,
+        name: `${vendor}-${name}${its.length > 1 ? `-${at + 1}` : ''}`,
+        about: expected.about,
+        event,
+        value: encode(event).toString('base64'),
+      }));
+      samples.push(...of);
+      begin = end;
     }
   }
   const file: SampleFile = { schemaId, samples };
