@@ -1,7 +1,7 @@
 /** Claims in Redis: a hash per reader, device and user. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { causes } from '../../../process/errors.ts';
-import { within } from '../../../process/deadline.ts';
+import { DeadlineError, within } from '../../../process/deadline.ts';
 import { AlertStoreUnavailable } from './alerts.ts';
 import {
   deviceTypes,
@@ -194,6 +194,7 @@ function parsed(value: string | undefined): unknown {
 
 /** The network's code, the first word of what Redis answered (LOADING, OOM, NOPERM), or the error's name; no value. */
 function codeOf(error: unknown): string {
+  if (error instanceof DeadlineError) return 'no answer in time';
   for (const link of causes(error)) {
     if ('code' in link && typeof link.code === 'string') return link.code;
     const [word = ''] = /^[A-Z]{2,20}\b/.exec(link.message) ?? [];
