@@ -197,6 +197,8 @@ function codeOf(error: unknown): string {
   if (error instanceof DeadlineError) return 'no answer in time';
   for (const link of causes(error)) {
     if ('code' in link && typeof link.code === 'string') return link.code;
+    // Redis 7 says ERR of a command that a script may not call.
+    if (link.message.includes("can't run this command")) return 'NOPERM';
     const [word = ''] = /^[A-Z]{2,20}\b/.exec(link.message) ?? [];
     if (word !== '') return word;
   }
