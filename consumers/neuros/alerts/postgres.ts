@@ -115,7 +115,7 @@ export function ledgerTables(schema: string): LedgerTables {
   const readSql = `
 WITH resource AS (
   SELECT generation, revision, raw_offset, alert_ids, dropped FROM ${resources} WHERE ${ofLedger} AND resource_id = $4
-), alert AS (
+), named AS (
   SELECT alert_id, status, owner, named_by, alert, floor(extract(epoch FROM lease_until) * 1000) AS lease_until
   FROM ${alerts}
   WHERE ${ofLedger} AND alert_id = ANY ($5::text[] || coalesce((SELECT alert_ids || dropped FROM resource), '{}'))
@@ -123,7 +123,7 @@ WITH resource AS (
 SELECT json_build_object(
   'now', floor(extract(epoch FROM clock_timestamp()) * 1000),
   'resource', (SELECT row_to_json(resource) FROM resource),
-  'alerts', (SELECT coalesce(json_agg(alert), '[]') FROM alert)
+  'alerts', (SELECT coalesce(json_agg(named), '[]') FROM named)
 )::text AS part`;
   const writeRowSql = `
 INSERT INTO ${resources} AS stored

@@ -2,7 +2,7 @@
 import { deviceTypes } from '../../../schemas/biometric-event.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { causes } from '../../../process/errors.ts';
-import { within } from '../../../process/deadline.ts';
+import { DeadlineError, within } from '../../../process/deadline.ts';
 import { AlertStoreUnavailable } from './alerts.ts';
 import { keptDays, type Change, type ClaimStore, type LedgerOf, type Touched } from './claim-store.ts';
 import type { AlertState, Part, Row } from './ledger.ts';
@@ -188,8 +188,11 @@ function parsed(value: string | undefined): unknown {
 
 /** The network's code, the first word of what Redis answered (LOADING, OOM, NOPERM), or the error's name; no value. */
 function codeOf(error: unknown): string {
+  if (error instanceof DeadlineError) return 'no answer in time';
   for (const link of causes(error)) {
     if ('code' in link && typeof link.code === 'string') return link.code;
+    // Redis 7 says ERR of a command that a script may not call.
+    if (link.message.includes("can't run this command")) return 'NOPERM';
     const [word = ''] = /^[A-Z]{2,20}\b/.exec(link.message) ?? [];
     if (word !== '') return word;
   }

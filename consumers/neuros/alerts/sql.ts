@@ -174,7 +174,8 @@ export async function withConnection<T>(
     return result;
   } catch (error) {
     if (error instanceof NotTheStore) throw error.cause;
-    throw error instanceof AlertStoreUnavailable ? error : new AlertStoreUnavailable(sqlCodeOf(error));
+    const isOurs = [AlertStoreUnavailable, TypeError, RangeError].some((type) => error instanceof type);
+    throw isOurs ? error : new AlertStoreUnavailable(sqlCodeOf(error));
   } finally {
     // A connection that is closed can still report its loss.
     if (isClean) connection.off?.('error', ignore);
