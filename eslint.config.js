@@ -16,6 +16,8 @@ const mayImport = {
   kafka: ['process'],
   postgres: ['process'],
   process: [],
+  // What a user of the package can import: its name.
+  examples: [],
 };
 /** They import whatever they need, and nothing but tests imports them. */
 const top = ['cli', 'local', 'test'];

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { restore } from './manifest.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 // Inside the package: whatever replaces the package takes the note with it.
@@ -76,6 +77,11 @@ if (major < 20 || (major === 20 && minor < 19) || major === 21) {
   fail(
     `Node.js 24 is recommended, 20.19 or 22 the oldest that works; this is ${process.version}. Install a newer one and start again.`,
   );
+}
+try {
+  if (restore()) console.log('put package.json back, which npm pack had replaced before it was stopped');
+} catch (error) {
+  fail(error.message);
 }
 const [command, ...args] = process.argv.slice(2);
 const doesNotApply = 'the patch of kafkajs does not apply; patch-package says why, above';

@@ -57,10 +57,15 @@ export type RecordHeaders = Readonly<Record<string, string | Buffer | null | rea
 
 /** The text of a header, of its last value where it has several; undefined when it is absent or has no value. */
 export function headerText(headers: RecordHeaders, name: string): string | undefined {
+  return lastValue(headers, name)?.toString();
+}
+
+/** The value of a header, the last where it has several; undefined when it is absent or has no value. */
+export function lastValue(headers: RecordHeaders, name: string): string | Buffer | undefined {
   const value = headers[name];
-  if (typeof value === 'string') return value;
-  const last = value === null || value === undefined || Buffer.isBuffer(value) ? value : value.at(-1);
-  return last?.toString('utf8');
+  if (value === null || value === undefined || typeof value === 'string' || Buffer.isBuffer(value))
+    return value ?? undefined;
+  return value.at(-1) ?? undefined;
 }
 
 /** Reads what the ingress wrote into the headers of a raw record. */

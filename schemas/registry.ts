@@ -50,7 +50,7 @@ export interface SchemaRegistry {
 }
 
 /** The SCHEMA_REGISTRY_* variables. */
-interface RegistryConfig {
+export interface RegistryConfig {
   readonly SCHEMA_REGISTRY_URL: string;
   readonly SCHEMA_REGISTRY_USERNAME?: string | undefined;
   readonly SCHEMA_REGISTRY_PASSWORD?: string | undefined;

@@ -75,6 +75,26 @@ export function contentHash(reading: Reading): string {
   return sha256(reading.deleted ? '{"deleted":true}' : contentText(reading));
 }
 
+/**
+ * Hashes what a version of a resource comes to, as 16 hex digits: its content, its triggers but for `first`, and its priority,
+ * and nothing that depends on what came before or on when it arrived. Rules, not only measurements, decide it. Without
+ * triggers, it is the content's hash.
+ * @param content - the first 16 hex digits of contentHash().
+ */
+export function outcomeHash(content: string, { triggers, priority }: BiometricEvent): string {
+  if (triggers.length === 0 && priority === 'NORMAL') return content;
+  const raised = triggers.map(({ type, severity, metric, value, threshold, recommendation, alert_id }) => [
+    type,
+    severity,
+    metric,
+    rounded(value),
+    rounded(threshold),
+    recommendation,
+    alert_id,
+  ]);
+  return sha256(JSON.stringify([content, priority, raised])).slice(0, content.length);
+}
+
 /** Builds the JSON of the content by hand: JSON.stringify would need the arrays first. */
 function contentText(reading: Reading): string {
   const { hrv, hrv_sdnn, sleep_score, recovery_score, stress_level, resting_heart_rate } = reading;

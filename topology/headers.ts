@@ -1,13 +1,19 @@
 import { createHash } from 'node:crypto';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
-import type { OutputHeaders } from '../streams/index.ts';
+import { keptHeaderBytes, lastValue, rawHeader, type RecordHeaders } from '../schemas/raw-record.ts';
+import type { OutputHeaders, RecordContext } from '../streams/index.ts';
 import type { TriggerRule } from './triggers.ts';
 
 const noTriggers = '{"triggers":[]}';
 
-/** The headers of a priority topic's record: what a consumer can decide on without decoding the value. */
-export function eventHeaders(build: string): (event: BiometricEvent) => OutputHeaders {
-  return (event) => ({
+/**
+ * The headers of a priority topic's record: what a consumer can decide on without decoding the value, and the trace that its
+ * webhook belongs to.
+ */
+export function eventHeaders(
+  build: string,
+): (event: BiometricEvent, record: Pick<RecordContext, 'headers'>) => OutputHeaders {
+  return (event, { headers }) => ({
     priority: event.priority,
     user_id: event.user_id,
     device_type: event.device_type,
@@ -15,7 +21,15 @@ export function eventHeaders(build: string): (event: BiometricEvent) => OutputHe
     event_id: event.event_id,
     measured_at: String(event.timestamp),
     build,
+    generation: String(event.generation),
+    ...traceparent(headers),
   });
+}
+
+/** The header `traceparent` of a raw record, its last value; none where that is longer than the ingress keeps any. */
+function traceparent(headers: RecordHeaders): { readonly traceparent?: string | Buffer } {
+  const value = lastValue(headers, rawHeader.traceparent);
+  return value === undefined || value.length > keptHeaderBytes ? {} : { traceparent: value };
 }
 
 /** Identifies what made an event: 16 hex digits of a hash over code version, rules and the schema's id. */

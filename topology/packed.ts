@@ -67,15 +67,11 @@ export function packedTable({ version, rowBytes, before }: Layout): Serde<Buffer
     serialize: (table) => table,
     deserialize: (bytes) => {
       if (bytes !== null && isTable(bytes, { version, rowBytes })) return bytes;
-      if (bytes === null || before === undefined || !isTable(bytes, before)) {
-        const read = before === undefined ? `layout ${version}` : `layouts ${before.version} and ${version}`;
-        throw new StreamsError(
-          'INVARIANT',
-          `a store holds a value of layout ${bytes?.[0] ?? 'none'}, or a cut one, and this build reads ${read}: ` +
-            'run the build that wrote it; or stop all instances, delete the offsets of their group and start with ' +
-            '`bridge topology --reset`, which rebuilds the state from what the raw topics hold',
+      if (bytes === null || before === undefined || !isTable(bytes, before))
+        throw unreadableLayout(
+          bytes,
+          before === undefined ? `layout ${version}` : `layouts ${before.version} and ${version}`,
         );
-      }
       const table = Buffer.alloc(1 + ((bytes.length - 1) / before.rowBytes) * rowBytes);
       table[0] = version;
       for (let at = 1, to = 1; at < bytes.length; at += before.rowBytes, to += rowBytes)
@@ -89,19 +85,14 @@ function isTable(bytes: Buffer, { version, rowBytes }: Pick<Layout, 'version' | 
   return bytes[0] === version && (bytes.length - 1) % rowBytes === 0;
 }
 
-/** The rows of a packed table; they share its memory. */
-export function rowsOf(table: Buffer, rowBytes: number): Buffer[] {
-  return Array.from({ length: (table.length - 1) / rowBytes }, (_, row) =>
-    table.subarray(1 + row * rowBytes, 1 + (row + 1) * rowBytes),
+/** The error for a value that a build cannot read. @param read - the layouts that it reads. */
+export function unreadableLayout(bytes: Buffer | null, read: string): StreamsError {
+  return new StreamsError(
+    'INVARIANT',
+    `a store holds a value of layout ${bytes?.[0] ?? 'none'}, or a cut one, and this build reads ${read}: ` +
+      'run the build that wrote it; or stop all instances, delete the offsets of their group and start with ' +
+      '`bridge topology --reset`, which rebuilds the state from what the raw topics hold',
   );
-}
-
-/** The position in a packed table of the row that begins with `start`; -1 when there is none. */
-export function findRow(table: Buffer, rowBytes: number, start: Buffer): number {
-  let at = table.indexOf(start, 1);
-  // The same bytes may occur inside a row or across two.
-  while (at !== -1 && (at - 1) % rowBytes !== 0) at = table.indexOf(start, at + 1);
-  return at;
 }
 
 /** Bytes of a short hash. */

@@ -1,24 +1,32 @@
 import { isRetry, receivedAtOf, retriedAtOf } from '../schemas/raw-record.ts';
-import type { BiometricEvent, Priority, Superseded } from '../schemas/biometric-event.ts';
-import { contentHash, toEvent, type NewestVersion } from './events.ts';
+import type { BiometricEvent } from '../schemas/biometric-event.ts';
+import { contentHash, outcomeHash, toEvent, type NewestVersion } from './events.ts';
 import {
-  findRow,
   hashBytes,
-  instantBytes,
-  isRemembered,
   maxInstant,
-  packedTable,
-  readInstant,
-  readUuid,
-  rowsOf,
   rememberedMs,
   shortHash,
   sweptAfterMs,
   userKey,
-  writeInstant,
-  writeUuid,
   type UserKey,
 } from './packed.ts';
+import {
+  contentOf,
+  countVersions,
+  findVersion,
+  isVersionRemembered,
+  noVersions,
+  readTold,
+  readVersion,
+  rememberedVersions,
+  touch,
+  versionsOf,
+  versionTable,
+  withResource,
+  writeTold,
+  writeVersion,
+  type StoredVersion,
+} from './version-rows.ts';
 import type { Reading } from '../vendors/reading.ts';
 import { drop, type Dropped, type KeyValueStore, type RecordContext, type Serde } from '../streams/index.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
@@ -31,37 +39,14 @@ import type { TopicNames } from '../schemas/topics.ts';
  * are. The bucket does not depend on the resource's time, because a sleep that is revised over midnight must be found
  * again.
  *
- * A bucket is a packed table of rows, a branch the one byte `branch`. The key's part is the number of the bucket among the
- * 64, then a byte for each branch above it: its number among the 16.
- *
- * A row: 0 hash of the resource id, 8 bytes
- *        8 revision, epoch ms, 6 bytes
- *       14 content hash, 8 bytes
- *       22 event id of the last event, 16 bytes
- *       38 its priority, 1 byte: 0 while there is none, else 1 + the index in `priorities`
- *       39 the newest received_at of a record that named the resource, epoch ms, 6 bytes
- *       45 what the vendor gave as the revision, epoch ms, 6 bytes: lower than the revision where that was raised. The
- *          revision itself where the vendor gave none.
- *
- * Version 1 ended before that column: nothing was raised above what the vendor gave. A version 2 would look like a branch.
+ * A bucket is a table of version-rows.ts, a branch the one byte `branch`, which no layout of a table begins with. The key's
+ * part is the number of the bucket among the 64, then a byte for each branch above it: its number among the 16.
  */
-const revisionAt = 8;
-const contentAt = 14;
-const eventIdAt = 22;
-const priorityAt = 38;
-const touchedAt = 39;
-const givenAt = 45;
-const rowBytes = 51;
-const layoutVersion = 3;
-const rowBytesBefore = 45;
 const branch = Buffer.of(2);
 /** Few enough that copying them costs no more than hashing the resource's id. Ordinary users have three in a bucket. */
 const maxRows = 32;
 /** The hash has no more bits: what is left in one bucket there stays in it. */
 const maxDepth = 14;
-
-/** Stored by index: only ever append. */
-const priorities: readonly Priority[] = ['HIGH', 'MEDIUM', 'NORMAL'];
 
 /** The store `revisions`. */
 export type Revisions = KeyValueStore<UserKey, Buffer>;
@@ -104,21 +89,27 @@ export function newestRevision(
     const revision =
       known === undefined
         ? given
-        : revisionBehind(known, {
+        : revisionBehind(readVersion(known.table, known.at), {
             given,
             isVendors,
-            saysTheSame: contentOf(known) === shortContent,
+            content: shortContent,
             isNews: !isRetry(record) || isDayTotal(vendor, reading),
           });
-    const supersedes = known === undefined ? null : emitted(known);
-    const { key, table, at } =
+    const supersedes = known === undefined ? null : readTold(known.table, known.at);
+    const place =
       known === undefined ? withRow(revisions, bucket, resource, receivedAt) : { key: bucket.key, ...known };
-    writeInstant(table, Math.max(receivedAt, readInstant(table, at + touchedAt)), at + touchedAt);
-    if (typeof revision === 'number') {
-      writeInstant(table, revision, at + revisionAt);
-      writeInstant(table, isVendors ? given : revision, at + givenAt);
-      table.write(shortContent, at + contentAt, 'hex');
-    }
+    const { key, at } = place;
+    touch(place.table, at, receivedAt);
+    const { offset } = record;
+    const table =
+      typeof revision === 'string'
+        ? place.table
+        : writeVersion(place.table, at, {
+            revision,
+            given: isVendors ? given : revision,
+            content: shortContent,
+            offset,
+          });
     revisions.put(key, table);
     last = { vendor, user: reading.user_id, resource, key };
     if (typeof revision === 'string') return drop(revision);
@@ -133,8 +124,7 @@ interface Compared {
   /** Its revision as the vendor gave it, or `received_at`, epoch ms. */
   readonly given: number;
   readonly isVendors: boolean;
-  /** Whether its content is that of the last one. */
-  readonly saysTheSame: boolean;
+  readonly content: string;
   /** Whether it is newer than the last one by its offset alone, which a dead letter that is retried later is not. */
   readonly isNews: boolean;
 }
@@ -144,16 +134,14 @@ interface Compared {
  * or a retried dead letter, can be too old: where a vendor gives no revision, or the same one again, offsets decide.
  */
 function revisionBehind(
-  { table, at }: Row,
-  { given, isVendors, saysTheSame, isNews }: Compared,
+  last: StoredVersion,
+  { given, isVendors, content, isNews }: Compared,
 ): number | 'older_revision' | 'unchanged' {
-  const last = readInstant(table, at + revisionAt);
-  const lastGiven = readInstant(table, at + givenAt);
-  if (isVendors && given < lastGiven) return 'older_revision';
-  if (saysTheSame && !(isVendors && given > lastGiven)) return 'unchanged';
-  if (given > last) return given;
+  if (isVendors && given < last.given) return 'older_revision';
+  if (content === last.content && !(isVendors && given > last.given)) return 'unchanged';
+  if (given > last.revision) return given;
   // Behind the last possible revision there is none.
-  return (isNews || given > lastGiven) && last < maxInstant ? last + 1 : 'older_revision';
+  return (isNews || given > last.given) && last.revision < maxInstant ? last.revision + 1 : 'older_revision';
 }
 
 /** Whether it is a day's totals over all points seen: whatever record they come with, they are newer than the last ones. */
@@ -162,24 +150,27 @@ function isDayTotal(vendor: VendorName, { kind }: Reading): boolean {
 }
 
 /**
- * Records the event of a version, for the `supersedes` of the next one. The priority is known only after the last
- * operator that can change it, which must call this for every event.
+ * Records the event of a version, for the `supersedes` of the next one. Priority and triggers are known only after the last
+ * operator that can change them, which must call this for every event.
  */
 export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   const resource = shortHash(event.resource_id);
-  const { device_type: vendor, user_id: user } = event;
+  const { device_type: vendor, user_id: user, event_id, priority, triggers } = event;
   const place = last;
   const isIt =
     place !== undefined && place.resource === resource && place.user === user && place.vendor === vendor;
   const key = isIt ? place.key : renewedBucket(revisions, vendor, user, resource).key;
   const table = revisions.get(key);
-  const at = table === undefined ? -1 : findRow(table, rowBytes, resource);
+  const at = table === undefined ? -1 : findVersion(table, resource);
   if (table === undefined || at === -1)
     throw new Error('an event arrived whose version is not stored: put newest-revision before this operator');
-  writeUuid(table, event.event_id, at + eventIdAt);
-  table[at + priorityAt] = 1 + priorities.indexOf(event.priority);
-  revisions.put(key, table);
+  const outcome = outcomeHash(contentOf(table, at), event);
+  // Two rules of one type raise one alert.
+  const alert_ids = triggers.length === 0 ? none : [...new Set(triggers.map(({ alert_id }) => alert_id))];
+  revisions.put(key, writeTold(table, at, outcome, { event_id, priority, alert_ids, outcome }));
 }
+
+const none: readonly string[] = [];
 
 /** Where newestRevision() left the resource of the last reading, so that noteEmitted() need not search for it. */
 let last: { vendor: string; user: string; resource: Buffer; key: UserKey } | undefined;
@@ -193,8 +184,8 @@ interface Row {
 /** The row of a resource; undefined when there is none, or it has expired. */
 function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: number): Row | undefined {
   if (table === undefined) return undefined;
-  const at = findRow(table, rowBytes, resource);
-  return at !== -1 && isRemembered(table, at + touchedAt, receivedAt) ? { table, at } : undefined;
+  const at = findVersion(table, resource);
+  return at !== -1 && isVersionRemembered(table, at, receivedAt) ? { table, at } : undefined;
 }
 
 /** Appends a row to those of the bucket that have not expired; a full bucket is divided first. */
@@ -205,8 +196,8 @@ function withRow(
   receivedAt: number,
 ): Row & { readonly key: UserKey } {
   let { key, depth } = bucket;
-  let others = remembered(bucket.table ?? Buffer.of(layoutVersion), receivedAt);
-  while (others.length > maxRows * rowBytes && depth < maxDepth) {
+  let others = rememberedVersions(bucket.table ?? noVersions, receivedAt);
+  while (depth < maxDepth && countVersions(others) > maxRows) {
     const children = divided(others, depth);
     // As old as the bucket they were in, not as the record, which may be a late one.
     const timestamp = revisions.timestamp(key);
@@ -214,34 +205,22 @@ function withRow(
     revisions.put(key, branch);
     const digit = digitOf(resource, depth);
     key = childKey(key, digit);
-    others = children.get(digit) ?? Buffer.of(layoutVersion);
+    others = children.get(digit) ?? noVersions;
     depth += 1;
   }
-  const table = Buffer.alloc(others.length + rowBytes);
-  others.copy(table);
-  resource.copy(table, others.length);
-  return { key, table, at: others.length };
+  return { key, ...withResource(others, resource) };
 }
 
 /** The rows of a table by the bucket of the next level that they belong to. */
 function divided(table: Buffer, depth: number): Map<number, Buffer> {
   const rows = new Map<number, Buffer[]>();
-  for (const row of rowsOf(table, rowBytes)) {
+  for (const row of versionsOf(table)) {
     const digit = digitOf(row, depth);
     const some = rows.get(digit);
-    if (some === undefined) rows.set(digit, [Buffer.of(layoutVersion), row]);
+    if (some === undefined) rows.set(digit, [noVersions, row]);
     else some.push(row);
   }
   return new Map([...rows].map(([digit, parts]) => [digit, Buffer.concat(parts)]));
-}
-
-/** The table without its expired rows; usually there are none. */
-function remembered(table: Buffer, receivedAt: number): Buffer {
-  const isKept = (row: Buffer): boolean => isRemembered(row, touchedAt, receivedAt);
-  for (let at = 1; at < table.length; at += rowBytes)
-    if (!isRemembered(table, at + touchedAt, receivedAt))
-      return Buffer.concat([Buffer.of(layoutVersion), ...rowsOf(table, rowBytes).filter(isKept)]);
-  return table;
 }
 
 /** The bucket that holds a resource, or would. */
@@ -288,34 +267,11 @@ function digitOf(hash: Buffer, depth: number): number {
 
 /** A value of the store: a table, or `branch`. */
 function bucketOrBranch(): Serde<Buffer> {
-  const tables = packedTable({
-    version: layoutVersion,
-    rowBytes,
-    before: {
-      version: 1,
-      rowBytes: rowBytesBefore,
-      upgrade: (old, at, row, to) => {
-        old.copy(row, to, at, at + rowBytesBefore);
-        old.copy(row, to + givenAt, at + revisionAt, at + revisionAt + instantBytes);
-      },
-    },
-  });
   return {
     serialize: (value) => value,
     deserialize: (bytes) =>
-      bytes?.length === 1 && bytes[0] === branch[0] ? bytes : tables.deserialize(bytes),
+      bytes?.length === 1 && bytes[0] === branch[0] ? bytes : versionTable.deserialize(bytes),
   };
-}
-
-function contentOf({ table, at }: Row): string {
-  return table.toString('hex', at + contentAt, at + contentAt + hashBytes);
-}
-
-function emitted({ table, at }: Row): Superseded | null {
-  const priority = priorities[(table[at + priorityAt] ?? 0) - 1];
-  return priority === undefined
-    ? null
-    : { event_id: readUuid(table, at + eventIdAt), priority, alert_ids: [] };
 }
 
 function clamp(revision: number): number {

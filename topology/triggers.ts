@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { BiometricEvent, Trigger } from '../schemas/biometric-event.ts';
 import { nameUuid } from './identity.ts';
 import { priorityOf, severities } from './priority.ts';
+import { maxAlerts } from './version-rows.ts';
 
 const metrics = ['hrv', 'sleep_score', 'recovery_score', 'stress_level', 'resting_heart_rate'] as const;
 
@@ -88,6 +89,8 @@ export function readRules(file: string): readonly TriggerRule[] {
       faults.push(`[${[index, ...path].join('.')}] ${message}`);
     return [];
   });
+  const types = new Set(rules.map(({ type }) => type)).size;
+  if (types > maxAlerts) faults.push(`it has ${types} types, and an event can raise ${maxAlerts}`);
   if (faults.length > 0) throw faulty(faults.join('; '));
   return rules;
 }

@@ -206,7 +206,7 @@ export class NeurosClient {
       throw error;
     }
     await this.#joined();
-    if (this.#status === 'starting') this.#status = 'running';
+    this.#setRunning();
     this.#log.info({ groupId: this.#settings.groupId }, 'the NEUROS client is reading');
   }
 
@@ -301,6 +301,10 @@ export class NeurosClient {
         this.#outages.set(what, now);
       },
     };
+  }
+
+  #setRunning(): void {
+    if (this.#status === 'starting') this.#status = 'running';
   }
 
   /** The reading cannot go on: run() rejects. */

@@ -327,7 +327,7 @@ export class Delivery {
     const onStop = (): void => end(new Error(`the client was closed while ${handler} was at work`));
     stop.addEventListener('abort', onStop, { once: true });
     try {
-      await Promise.race([(async () => call(context))(), ended]);
+      await Promise.race([Promise.resolve().then(() => call(context)), ended]);
       isFailed = false;
     } finally {
       clearTimeout(timer);

@@ -13,7 +13,13 @@ export {
   type Alerts,
   type SqlClient,
 } from './alerts/alerts.ts';
-export { memory } from './alerts/memory.ts';
+export { claims, type ClaimsOptions } from './alerts/claims.ts';
+export type { ClaimStore } from './alerts/claim-store.ts';
+export { memory, type MemoryOptions } from './alerts/memory.ts';
+export { postgresStore } from './alerts/postgres.ts';
+export { redisStore, type RedisStoreOptions } from './alerts/redis.ts';
+export { neurosSql, type SqlConnection, type SqlOptions, type SqlPool } from './alerts/sql.ts';
+export { transactional } from './alerts/transactional.ts';
 export { NeurosClient, type Health, type PriorityHealth } from './client.ts';
 export { deadLetterHeader } from './dead-letters.ts';
 export { HandlerTimeoutError } from './delivery.ts';

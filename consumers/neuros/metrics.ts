@@ -33,8 +33,8 @@ export function neurosMetrics(registry: MetricsRegistry | undefined, gauges: Gau
   const prom = promClient();
   if (prom === undefined)
     return { registry: undefined, called: none, handedOver: none, alert: none, setAside: none };
-  const target = registry ?? new prom.Registry();
-  const registers = [target as InstanceType<PromClient['Registry']>];
+  const target = (registry ?? new prom.Registry()) as unknown as PromClientModule.Registry;
+  const registers = [target];
   const seconds = new prom.Histogram({
     name: 'neuros_handler_duration_seconds',
     help: 'Time of one call of a handler, by handler, priority and result',
@@ -75,7 +75,7 @@ export function neurosMetrics(registry: MetricsRegistry | undefined, gauges: Gau
 
 function gauge(
   prom: PromClient,
-  registers: InstanceType<PromClient['Registry']>[],
+  registers: PromClientModule.Registry[],
   name: string,
   help: string,
   valueOf: (priority: Priority) => number,

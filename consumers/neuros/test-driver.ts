@@ -29,7 +29,8 @@ export class NeurosTestDriver {
   readonly #parts: DeliveryParts;
   readonly #encode = createEncoder(1);
   readonly #deadLetters: DriverDeadLetter[] = [];
-  #waiting: [what: string, code: string] | undefined;
+  /** The servers that a delivery has waited for. */
+  readonly #outages: string[] = [];
   #offset = 0n;
 
   /** @throws NeurosOptionsError */
@@ -55,9 +56,7 @@ export class NeurosTestDriver {
         alert: none,
         failed: none,
         setAside: none,
-        outage: (what, code) => {
-          this.#waiting = [what, code];
-        },
+        outage: (what, code) => void this.#outages.push(`${what} does not answer (${code})`),
       },
       stop: new AbortController().signal,
     };
@@ -94,12 +93,9 @@ export class NeurosTestDriver {
     this.#offset += 1n;
     const delivery = new Delivery(this.#parts, record, priority);
     for (let attempts = 0; attempts < maxAttempts; attempts += 1) {
-      this.#waiting = undefined;
       if ((await delivery.attempt()) === undefined) return;
-      if (this.#waiting !== undefined) {
-        const [what, code]: [string, string] = this.#waiting;
-        throw new Error(`NeurosTestDriver: ${what} does not answer (${code})`);
-      }
+      const [outage] = this.#outages.splice(0);
+      if (outage !== undefined) throw new Error(`NeurosTestDriver: ${outage}`);
     }
     throw new Error(
       `NeurosTestDriver: the record at offset ${record.offset} is not done after ${maxAttempts} attempts`,

@@ -88,10 +88,15 @@ describe('bridge explain', { timeout: 120_000, concurrency: 2 }, () => {
     assert.equal(letter.headers['__streams.errors.offset'], '2');
 
     assert.equal(second.topic, 'biometric-events.medium');
-    assert.deepEqual((second.value as Record<string, unknown>)['supersedes'], {
+    const [alert] = event['triggers'] as { alert_id: string }[];
+    const correction = second.value as Record<string, unknown>;
+    assert.deepEqual(correction['supersedes'], {
       event_id: event['event_id'],
       priority: 'HIGH',
+      alert_ids: [alert!.alert_id],
     });
+    assert.equal(correction['generation'], 0);
+    assert.equal(second.headers['generation'], '0');
   });
 
   test('an envelope belongs to the collector, a body that names its user keeps it, and an export gets the given user', async () => {

@@ -67,5 +67,5 @@ test('an event without triggers passes, is stored as the last version, and raise
   assert.deepEqual(calm.triggers, []);
   assert.deepEqual(bridge.storeEntries('alerts'), []);
   const deletion = await bridge.event(aDeletion(night));
-  assert.deepEqual(deletion.supersedes, { event_id: calm.event_id, priority: 'NORMAL' });
+  assert.deepEqual(deletion.supersedes, { event_id: calm.event_id, priority: 'NORMAL', alert_ids: [] });
 });

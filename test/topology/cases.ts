@@ -209,7 +209,14 @@ export const webhookCases: readonly WebhookCase[] = [
     outcome: {
       type: 'event',
       priority: 'NORMAL',
-      fields: { supersedes: { event_id: correctedId(30), priority: 'MEDIUM', alert_ids: [] }, triggers: [] },
+      fields: {
+        supersedes: {
+          event_id: correctedId(30),
+          priority: 'MEDIUM',
+          alert_ids: [nameUuid('alert', 'whoop', 'corrected', 'STRESS_INTERVENTION', iso(receivedAt))],
+        },
+        triggers: [],
+      },
     },
   },
 ];

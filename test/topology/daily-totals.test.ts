@@ -111,7 +111,7 @@ test('a day’s earlier version is superseded, and an export that adds nothing c
     at: takenAt + 2,
   });
   assert.deepEqual(second!.activity_data, { steps: 150 });
-  assert.deepEqual(second!.supersedes, { event_id: first!.event_id, priority: 'NORMAL' });
+  assert.deepEqual(second!.supersedes, { event_id: first!.event_id, priority: 'NORMAL', alert_ids: [] });
 });
 
 test('a point that is sent again takes the value of the newest delivery, even a smaller one', async () => {

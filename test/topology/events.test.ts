@@ -3,10 +3,11 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
-import { contentHash, toEvent, type Version } from '../../topology/events.ts';
+import { contentHash, outcomeHash, toEvent, type Version } from '../../topology/events.ts';
 import { eventHeaders, buildId } from '../../topology/headers.ts';
 import { nameUuid } from '../../topology/identity.ts';
 import type { Reading } from '../../vendors/reading.ts';
+import type { Headers as RawHeaders } from '../../streams/index.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { anEvent } from '../schemas/events.ts';
 import { aReading, rawRecord, readingRecord, ReadingsDriver, receivedAt } from './support.ts';
@@ -60,7 +61,10 @@ test('the event id is the same for the same version, and different for any other
     make({}, { vendor: 'whoop' }),
   ].map(({ event_id }) => event_id);
   assert.equal(new Set(ids).size, ids.length);
-  const again = make({}, { receivedAt: 1, supersedes: { event_id: 'before', priority: 'HIGH', alert_ids: [] } });
+  const again = make(
+    {},
+    { receivedAt: 1, supersedes: { event_id: 'before', priority: 'HIGH', alert_ids: [] } },
+  );
   assert.equal(again.event_id, ids[0]);
 });
 
@@ -157,8 +161,9 @@ test('names are length-prefixed, so that parts cannot run into each other', () =
 });
 
 test('an event has exactly these headers', () => {
-  const event = anEvent({ user_id: 'athlete-42 å' });
-  const headers = eventHeaders('b1')(event);
+  const event = anEvent({ user_id: 'athlete-42 å', generation: 3 });
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const headers = eventHeaders('b1')(event, rawRecord('oura', { traceparent }));
   const text = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
   assert.deepEqual(text, {
     priority: 'HIGH',
@@ -168,8 +173,54 @@ test('an event has exactly these headers', () => {
     event_id: event.event_id,
     measured_at: String(event.timestamp),
     build: 'b1',
+    generation: '3',
+    traceparent,
   });
-  assert.equal(String(eventHeaders('b1')({ ...event, triggers: [] })['triggers']), '{"triggers":[]}');
+  const calm = eventHeaders('b1')({ ...event, triggers: [] }, rawRecord('oura'));
+  assert.equal(String(calm['triggers']), '{"triggers":[]}');
+});
+
+test('an event carries the last traceparent of its raw record, and none that the ingress would not have kept', () => {
+  const carried = (value: RawHeaders[string] | undefined): unknown => {
+    const headers = value === undefined ? {} : { traceparent: value };
+    return eventHeaders('b1')(anEvent(), { headers })['traceparent'];
+  };
+  const [first, last] = [Buffer.from('00-1'), Buffer.from('00-2')];
+  assert.equal(carried(first), first);
+  assert.equal(carried([first, last]), last);
+  const [long, longest] = [1_025, 1_024].map((bytes) => Buffer.alloc(bytes, 'a'));
+  assert.equal(carried(longest), longest);
+  for (const none of [undefined, null, [], [first, null], long!]) assert.equal(carried(none), undefined);
+});
+
+test('an outcome changes with content, triggers and priority, and with nothing else of an event', () => {
+  const content = '00112233445566aa';
+  const event = anEvent();
+  const [trigger] = event.triggers;
+  const outcomes = [
+    outcomeHash(content, event),
+    outcomeHash('00112233445566ab', event),
+    outcomeHash(content, { ...event, priority: 'NORMAL' }),
+    outcomeHash(content, { ...event, triggers: [] }),
+    outcomeHash(content, { ...event, triggers: [...event.triggers, trigger!] }),
+    ...(['type', 'severity', 'metric', 'recommendation', 'alert_id'] as const).map((field) =>
+      outcomeHash(content, { ...event, triggers: [{ ...trigger!, [field]: 'other' }] }),
+    ),
+    ...(['value', 'threshold'] as const).map((field) =>
+      outcomeHash(content, { ...event, triggers: [{ ...trigger!, [field]: trigger![field] + 0.001 }] }),
+    ),
+  ];
+  assert.equal(new Set(outcomes).size, outcomes.length);
+  assert.ok(outcomes.every((outcome) => /^[0-9a-f]{16}$/.test(outcome)));
+  const same: Partial<BiometricEvent>[] = [
+    { triggers: event.triggers.map((one) => ({ ...one, first: !one.first })) },
+    { triggers: event.triggers.map((one) => ({ ...one, value: one.value + 0.0001 })) },
+    { baseline: { hrv_mean: 1, hrv_sd: 1, nights: 1 } },
+    { event_id: 'other', revision: 1, generation: 2, received_at: 1, flags: ['stale'] },
+    { supersedes: { event_id: 'before', priority: 'HIGH', alert_ids: [] } },
+  ];
+  for (const changes of same) assert.equal(outcomeHash(content, { ...event, ...changes }), outcomes[0]);
+  assert.equal(outcomeHash(content, { ...event, triggers: [], priority: 'NORMAL' }), content);
 });
 
 test('the build names code, rules and schema together', () => {

@@ -72,6 +72,7 @@ function expectEvent(
       triggers: JSON.stringify({ triggers: event.triggers }),
       event_id: event.event_id,
       measured_at: String(event.timestamp),
+      generation: '0',
     },
     title,
   );

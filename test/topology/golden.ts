@@ -21,7 +21,7 @@ export const goldenReceivedAt = Date.parse('2026-06-10T18:00:13Z');
 
 /**
  * What has to come of a case. Events are written without what is null, empty, false or NORMAL, instants and revisions as
- * ISO text, triggers as their types, and `supersedes` as the priority of the version before.
+ * ISO text, triggers as their types, and `supersedes` as the priority of the version before and how many alerts it raised.
  */
 export interface Expected {
   /** Why: what the case is about. */
@@ -143,7 +143,7 @@ export function written(event: BiometricEvent): Record<string, unknown> {
     timestamp: iso(event.timestamp),
     revision: iso(event.revision),
     triggers: event.triggers.map(({ type }) => type),
-    supersedes: event.supersedes?.priority ?? null,
+    supersedes: superseded(event.supersedes),
   };
   const isDefault = (value: unknown): boolean =>
     value === null ||
@@ -155,7 +155,16 @@ export function written(event: BiometricEvent): Record<string, unknown> {
     Object.entries(shown).filter(([name, value]) => {
       if (['event_id', 'raw', 'received_at'].includes(name)) return false;
       // The priority of the previous version, whatever it is, shows that there was one.
-      return name === 'supersedes' ? value !== null : !isDefault(value);
+      if (name === 'supersedes') return value !== null;
+      return name === 'generation' ? value !== 0 : !isDefault(value);
     }),
   );
+}
+
+function superseded(before: BiometricEvent['supersedes']): string | null {
+  if (before === null) return null;
+  const { priority, alert_ids } = before;
+  return alert_ids.length === 0
+    ? priority
+    : `${priority}, ${alert_ids.length} alert${alert_ids.length > 1 ? 's' : ''}`;
 }

@@ -9,9 +9,17 @@ import { deadLetterAlways } from '../../streams/errors.ts';
 import { RecordProcessor } from '../../streams/processor.ts';
 import { biometrics } from '../../topology/biometrics.ts';
 import { defaultRules } from '../../topology/triggers.ts';
-import { biometricEventAvsc, type BiometricEvent } from '../../schemas/biometric-event.ts';
+import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import type { Reading } from '../../vendors/reading.ts';
-import { aDeletion, aReading, readingRecord, readingsTopology, topics } from './support.ts';
+import {
+  aDeletion,
+  aReading,
+  readingRecord,
+  readingsTopology,
+  receivedAt,
+  superseded,
+  topics,
+} from './support.ts';
 
 /** What the build of 2026-11-28 (58c04de) wrote to its changelogs, and what it made of later records from there on. */
 interface Landed {
@@ -34,21 +42,39 @@ const landed = JSON.parse(
   readFileSync(new URL('../golden/state/landed.json', import.meta.url), 'utf8'),
 ) as Landed;
 
-/** The topology as the build before named itself. */
+/** The contract of that build: without what later versions have added. */
+const version1 = readFileSync(
+  new URL('../../schemas/history/biometric-event.v1.avsc', import.meta.url),
+  'utf8',
+);
+
+const encode = createEncoder(7, version1);
+
+/** An event without what version 1 of the contract does not know. */
+function inVersion1(event: BiometricEvent): BiometricEvent {
+  const fields = Object.entries(event).filter(([name]) => name !== 'generation');
+  const before = event.supersedes;
+  const supersedes = before === null ? null : { event_id: before.event_id, priority: before.priority };
+  return { ...Object.fromEntries(fields), supersedes } as unknown as BiometricEvent;
+}
+
+/** The topology as that build named itself, and by its contract. */
 function wholeTopology(): Topology {
-  const biometricEvent = writeOnly(createEncoder(7));
+  const biometricEvent = writeOnly((event: BiometricEvent) => encode(inVersion1(event)));
   return biometrics({ topics, rules: defaultRules, biometricEvent, build: 'landed' });
 }
 
-/** A topology started on the changelogs of the build before. */
-function started(topology = wholeTopology()): RecordProcessor {
+type Changelogs = Landed['changelogs'];
+
+/** A topology started on the changelogs of a build before. */
+function started(topology = wholeTopology(), changelogs: Changelogs = landed.changelogs): RecordProcessor {
   const processor = new RecordProcessor(topology, 0, {
     applicationId: 'app',
     handlers: deadLetterAlways,
     deadLetterTopic: topics.deadLetters,
   });
   for (const store of processor.stores)
-    for (const [key, value, timestamp] of landed.changelogs[store.name] ?? [])
+    for (const [key, value, timestamp] of changelogs[store.name] ?? [])
       store.restore({ key: Buffer.from(key, 'base64'), value: Buffer.from(value, 'base64'), timestamp });
   return processor;
 }
@@ -71,7 +97,7 @@ const otherTotals = new Map<number, Readonly<Record<string, number>> | null>([
   [12, { steps: 1_663, active_energy_kcal: 10, total_energy_kcal: 28 }],
   [13, null],
 ]);
-const decoder = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
+const decoder = createDecoder(() => Promise.resolve(avroType(version1)));
 await decoder.prepare(7);
 
 for (const commits of [true, false]) {
@@ -137,13 +163,20 @@ test('case 5: entries of the build before are divided as they are touched', () =
 
 /** The operators behind the normalizers, on the same changelogs; readings are of the user of the stored baseline. */
 class Restarted {
-  readonly #processor = started(readingsTopology());
+  readonly #processor: RecordProcessor;
+  readonly #at: number;
   #offset = 100n;
 
+  /** @param at - when it receives everything, epoch ms. */
+  constructor(changelogs: Changelogs = landed.changelogs, at = 1_781_208_000_000) {
+    this.#at = at;
+    this.#processor = started(readingsTopology(), changelogs);
+  }
+
   send(reading: Reading): BiometricEvent[] {
-    const { value, headers = {}, topic } = readingRecord(reading, { at: 1_781_208_000_000 });
+    const { value, headers = {}, topic } = readingRecord(reading, { at: this.#at });
     const outputs: OutputRecord[] = [];
-    const input = { topic, partition: 0, offset: this.#offset, timestamp: 1_781_208_000_000 };
+    const input = { topic, partition: 0, offset: this.#offset, timestamp: this.#at };
     this.#processor.process({ ...input, key: Buffer.from('u'), value, headers }, outputs);
     this.#offset += 1n;
     assert.ok(outputs.every(({ topic: to }) => to === 'events'));
@@ -217,6 +250,37 @@ test('a version that the build before stored has the revision that its vendor ga
   const equal = bridge.event(of('2026-06-06', { hrv, revision: stored }));
   assert.equal(equal.revision, stored + 1);
   assert.equal(equal.supersedes?.event_id, '0ceb4feb-9f05-862c-b4f1-cf2b68166184');
+});
+
+/** What the build of layout 3 of `revisions` (dd5bf5b) wrote of 38 resources, and their last versions. */
+const layout3 = JSON.parse(
+  readFileSync(new URL('../golden/state/layout-3.json', import.meta.url), 'utf8'),
+) as {
+  readonly changelogs: Changelogs;
+  readonly versions: Readonly<Record<string, { event_id: string; priority: string; revision: number }>>;
+};
+
+test('a version of the build before is superseded without alerts, because it stored none, and the versions since with theirs', () => {
+  const bridge = new Restarted(layout3.changelogs, receivedAt + 60_000);
+  for (const [resource_id, { event_id, priority, revision }] of Object.entries(layout3.versions)) {
+    const next = bridge.event(aReading({ resource_id, hrv: 21, sleep_score: 61, revision: revision + 1 }));
+    assert.deepEqual(next.supersedes, { event_id, priority, alert_ids: [] }, resource_id);
+    const after = bridge.event(aReading({ resource_id, hrv: 60, revision: revision + 2 }));
+    assert.equal(next.triggers.length, 2);
+    assert.deepEqual(after.supersedes, superseded(next), resource_id);
+  }
+});
+
+test('a version of the build before is known, and so are the alerts that it raised', () => {
+  const bridge = new Restarted(layout3.changelogs, receivedAt + 60_000);
+  const night = { resource_id: 'poor night', kind: 'sleep', local_date: '2025-07-30' } as const;
+  assert.deepEqual(bridge.send(aReading({ ...night, hrv: 22, sleep_score: 60 })), []);
+  assert.deepEqual(bridge.send(aDeletion({ resource_id: 'gone' })), []);
+  const { triggers } = bridge.event(aReading({ ...night, hrv: 21, sleep_score: 60 }));
+  assert.deepEqual(
+    triggers.map(({ first }) => first),
+    [false, false],
+  );
 });
 
 function digest(bytes: Buffer): string {

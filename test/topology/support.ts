@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import type { BiometricEvent, Superseded } from '../../schemas/biometric-event.ts';
 import { alertsStore, markFirst } from '../../topology/alerts.ts';
 import { baselinesStore, withBaseline } from '../../topology/baseline.ts';
 import { rawHeader } from '../../schemas/raw-record.ts';
@@ -63,6 +63,11 @@ export function aReading(changes: Partial<Reading> = {}): Reading {
 /** What a vendor's normalizer makes of a retraction. */
 export function aDeletion(changes: Partial<Reading> = {}): Reading {
   return aReading({ hrv: null, deleted: true, ...changes });
+}
+
+/** What the next version of an event's resource has to say of it. */
+export function superseded({ event_id, priority, triggers }: BiometricEvent): Superseded {
+  return { event_id, priority, alert_ids: [...new Set(triggers.map(({ alert_id }) => alert_id))] };
 }
 
 const readingJson: Serde<Reading> = {

@@ -157,6 +157,11 @@ for (const [what, text, place] of [
     '[0.belowBaselineBy] ',
   ],
   ['a baseline of 6 nights', JSON.stringify([{ ...belowBaseline, atLeastNights: 6 }]), '[0.atLeastNights] '],
+  [
+    'more types than an event has room for',
+    JSON.stringify(Array.from({ length: 256 }, (_, n) => ({ ...defaultRules[0], type: `T${n}` }))),
+    '256 types',
+  ],
   ['both kinds in one row', JSON.stringify([defaultRules[0], { ...belowBaseline, below: 9 }]), '[1] '],
 ] as const) {
   test(`a rules file with ${what} is refused by name and place`, (t) => {
