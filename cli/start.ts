@@ -7,6 +7,7 @@ import type { Command } from './command.ts';
 interface Options {
   readonly exitAfter?: number;
   readonly traffic: boolean;
+  readonly reader: boolean;
   readonly rate: number;
   readonly seed?: number;
 }
@@ -16,7 +17,7 @@ export function define(command: Command): void {
   const { HOST, PORT } = ingressVariables(process.env);
   command
     .description(
-      `Start the local stack, create the topics, register the schemas, migrate the database and run ingress, topology and Postgres sink. Send signed sample webhooks and print a line for each event that reaches a priority topic. Ctrl-C stops everything in order. \`npm start -- <options>\` does the same.`,
+      `Start the local stack, create the topics, register the schemas, migrate the database and run ingress, topology, Postgres sink and the example of a NEUROS reader. Send signed sample webhooks and print a line for each event that reaches a priority topic and for each alert that the example announces or withdraws. Ctrl-C stops everything in order. \`npm start -- <options>\` does the same.`,
     )
     .option(
       '--exit-after <seconds>',
@@ -24,6 +25,7 @@ export function define(command: Command): void {
       positive,
     )
     .option('--no-traffic', 'send nothing')
+    .option('--no-reader', 'do not run the example of a NEUROS reader, examples/neuros.ts')
     .option('--rate <number>', 'sample webhooks per second', positive, 20)
     .option(
       '--seed <number>',
@@ -38,10 +40,11 @@ export function define(command: Command): void {
       },
       'The processes get every other variable too: `bridge config` lists them.',
     )
-    .does(({ exitAfter, traffic, rate, seed }: Options) =>
+    .does(({ exitAfter, traffic, reader, rate, seed }: Options) =>
       runBridge({
         exitAfterMs: exitAfter === undefined ? undefined : exitAfter * 1_000,
         traffic,
+        reader,
         ratePerSecond: rate,
         seed: seed ?? Date.now() % 1_000_000,
         write: (line) => process.stdout.write(`${line}\n`),

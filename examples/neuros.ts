@@ -1,12 +1,12 @@
 /**
  * Says something for each alert, and takes it back when the measurement behind it was corrected. In a clone, next to
- * `npm start`:
+ * `npm start -- --no-reader`:
  *
  *     node --conditions=bridge-source --import tsx examples/neuros.ts
  *
  * Where the package is installed it runs as it was built: `node node_modules/biometric-bridge/dist/package/examples/neuros.js`.
  */
-import { NeurosClient, type BiometricEvent } from 'biometric-bridge/neuros';
+import { NeurosClient, type Alert, type BiometricEvent } from 'biometric-bridge/neuros';
 
 const advice: Readonly<Record<string, string>> = {
   immediate_stress_protocol: 'put everything down and breathe with me for five minutes',
@@ -19,12 +19,19 @@ const neuros = new NeurosClient({
   registry: process.env['SCHEMA_REGISTRY_URL'] ?? 'http://localhost:18081/apis/ccompat/v7',
   topicPrefix: process.env['TOPIC_PREFIX'] ?? '',
   groupId: 'neuros',
-  onAlert: (alert, { event }) => say(event, advice[alert.recommendation] ?? alert.recommendation),
-  onWithdrawn: (alert, { event }) => say(event, `never mind the ${alert.recommendation}: it was a mistake`),
+  onAlert: (alert, { event }) =>
+    say('announced', alert, event, advice[alert.recommendation] ?? alert.recommendation),
+  onWithdrawn: (alert, { event }) =>
+    say('withdrawn', alert, event, 'never mind, that was a wrong measurement'),
 });
 
-function say({ device_type, user_id, local_date }: BiometricEvent, text: string): void {
-  console.log(`to ${user_id} (${device_type}, ${local_date ?? 'now'}): ${text}`);
+function say(
+  what: string,
+  { alert_id }: Alert,
+  { user_id, device_type }: BiometricEvent,
+  text: string,
+): void {
+  console.log(`${what} ${alert_id}  to ${user_id} (${device_type}): ${text}`);
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void neuros.close());

@@ -22,8 +22,10 @@ import { StackError } from './errors.ts';
 import { shown, type Part } from './part.ts';
 import { startStack } from './stack.ts';
 import { Account, type Balance, type Summary } from './traffic/account.ts';
+import { AlertAccount } from './traffic/alert-account.ts';
 import { deliveries, type Secrets } from './traffic/deliveries.ts';
 import { plainSignature } from './traffic/signatures.ts';
+import { startExampleReader } from './traffic/example-reader.ts';
 import { countRows } from './traffic/postgres.ts';
 import { Reader } from './traffic/reader.ts';
 import { sendSteadily } from './traffic/sender.ts';
@@ -35,6 +37,8 @@ export interface RunOptions {
   /** Stop after that much traffic; undefined runs until SIGINT or SIGTERM. */
   readonly exitAfterMs: number | undefined;
   readonly traffic: boolean;
+  /** Run the example of a NEUROS reader. */
+  readonly reader: boolean;
   readonly ratePerSecond: number;
   readonly seed: number;
   readonly write: (line: string) => void;
@@ -43,7 +47,7 @@ export interface RunOptions {
 /** How long what was accepted may take to arrive once the traffic has ended. */
 const arrivalMs = 60_000;
 
-/** The groupId of the example reader, which does not create its dead-letter topic itself. */
+/** The groupId of examples/neuros.ts, which does not create its dead-letter topic itself. */
 const exampleReader = 'neuros';
 
 /** Runs stack, bridge and sample traffic on this machine until its time is over or a signal ends it; answers the exit code. */
@@ -122,6 +126,7 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   await Promise.all(parts.map((part) => part.start()));
 
   const account = new Account();
+  const alerts = new AlertAccount();
   const reader = await Reader.start({
     connection,
     topics,
@@ -135,11 +140,20 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
       },
       onEvent: (event, read, at) => {
         account.outputRead(read.raw, at, read);
+        alerts.eventRead(event);
         write(eventLine(event));
       },
     },
   });
   started.push({ what: '', stop: () => reader.stop() });
+  const example = options.reader
+    ? startExampleReader(env, {
+        onAnnounced: (alert) => alerts.announced(alert),
+        onWithdrawn: (alert) => alerts.withdrawn(alert),
+        onLine: (line) => write(`neuros  ${line}`),
+      })
+    : undefined;
+  if (example !== undefined) started.push({ what: 'the example reader', stop: () => example.stop() });
 
   const secrets = secretsOf(env);
   const baseUrl = `http://127.0.0.1:${port}`;
@@ -152,6 +166,11 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   const applicationId = applicationIdOf(config);
   return closeBooks({
     balance: async () => account.balance(await reader.committed(applicationId, topics)),
+    alerts: () => {
+      if (example === undefined) return { ...alerts.counts, faults: [] };
+      const ended = example.hasEnded() ? ['the example reader ended by itself'] : [];
+      return { ...alerts.counts, faults: [...ended, ...alerts.faults()] };
+    },
     postgresUrl: env['POSTGRES_URL'] ?? '',
     since,
     signal,
@@ -216,6 +235,7 @@ async function sendTraffic(
 /** Waits until all that was accepted has arrived everywhere, or is overdue. */
 async function closeBooks(options: {
   balance: () => Promise<Balance>;
+  alerts: () => { alerts: number; withdrawn: number; faults: string[] };
   postgresUrl: string;
   since: Date;
   signal: AbortSignal;
@@ -227,7 +247,8 @@ async function closeBooks(options: {
     for (;;) {
       const { summary, faults, newest } = await options.balance();
       const rows = await countRows(client, newest, options.since);
-      const complete = summary.missing === 0 && rows === newest.length;
+      const { faults: alertFaults, ...counts } = options.alerts();
+      const complete = summary.missing === 0 && rows === newest.length && alertFaults.length === 0;
       if (complete || performance.now() > deadline || options.signal.aborted) {
         const late = [
           ...(summary.missing > 0 ? [`${summary.missing} accepted webhooks led to nothing`] : []),
@@ -235,8 +256,9 @@ async function closeBooks(options: {
           ...(rows < newest.length
             ? [`${newest.length - rows} resources are not in Postgres as expected`]
             : []),
+          ...alertFaults,
         ];
-        return { summary: { ...summary, postgres_rows: rows }, faults: [...faults, ...late] };
+        return { summary: { ...summary, postgres_rows: rows, ...counts }, faults: [...faults, ...late] };
       }
       await sleep(200);
     }

@@ -65,6 +65,9 @@ export interface Superseded {
 
 export type Priority = 'HIGH' | 'MEDIUM' | 'NORMAL';
 
+/** Every Priority, in the order of the schema. */
+export const priorities = ['HIGH', 'MEDIUM', 'NORMAL'] as const satisfies readonly Priority[];
+
 export interface Trigger {
   readonly type: string;
   readonly severity: string;
@@ -89,7 +92,26 @@ export interface Baseline {
 
 export type RecordKind = 'reading' | 'sleep' | 'recovery' | 'daily' | 'activity' | 'unknown';
 
+/** Every RecordKind, in the order of the schema. */
+export const recordKinds = [
+  'reading',
+  'sleep',
+  'recovery',
+  'daily',
+  'activity',
+  'unknown',
+] as const satisfies readonly RecordKind[];
+
 export type DeviceType = 'oura' | 'whoop' | 'terra' | 'healthkit' | 'unknown';
+
+/** Every DeviceType, in the order of the schema. */
+export const deviceTypes = [
+  'oura',
+  'whoop',
+  'terra',
+  'healthkit',
+  'unknown',
+] as const satisfies readonly DeviceType[];
 
 /** The schema as registered: the registry finds a schema by its text. */
 export const biometricEventAvsc =

@@ -8,7 +8,7 @@ import { projectRoot } from '../process/root.ts';
 
 /**
  * Generates the TypeScript module of a record schema: one exported type per named Avro type (records as readonly
- * interfaces, enums as unions of their symbols), and the schema itself as `<name>Avsc`, so that no process reads files
+ * interfaces, enums as unions of their symbols, with a list of them), and the schema itself as `<name>Avsc`, so that no process reads files
  * for it. Every Avro number is a `number`: a long is a safe integer (the codec refuses others), a timestamp epoch ms.
  * @param avscText - the schema as JSON text; the outermost type is a record.
  * @throws Error naming an Avro type that this generator does not know.
@@ -98,7 +98,13 @@ function declare(type: AvroType, declarations: Map<string, string>): string {
     }
     case 'enum': {
       const symbols = type.symbols.map((symbol) => `'${symbol}'`).join(' | ');
-      declarations.set(type.name, `${docComment(type.doc)}export type ${type.name} = ${symbols};`);
+      const list = type.symbols.map((symbol) => `'${symbol}'`).join(', ');
+      declarations.set(
+        type.name,
+        `${docComment(type.doc)}export type ${type.name} = ${symbols};\n\n` +
+          `/** Every ${type.name}, in the order of the schema. */\n` +
+          `export const ${plural(type.name)} = [${list}] as const satisfies readonly ${type.name}[];`,
+      );
       return type.name;
     }
     case 'array':
@@ -109,6 +115,11 @@ function declare(type: AvroType, declarations: Map<string, string>): string {
     case 'long':
       return 'number';
   }
+}
+
+/** The name of the list of an enum's symbols: `deviceTypes`, `priorities`. */
+function plural(name: string): string {
+  return `${name.charAt(0).toLowerCase()}${name.slice(1)}s`.replace(/ys$/, 'ies');
 }
 
 function fieldDoc(field: AvroField): string | undefined {

@@ -1,7 +1,7 @@
 /** NeurosClient: reads the priority topics and calls the handlers of an AI coach. */
 import { kafkaClient, type Admin, type KafkaConnection } from '../../kafka/client.ts';
 import { settlesWithin, within } from '../../process/deadline.ts';
-import type { Priority } from '../../schemas/biometric-event.ts';
+import { priorities, type Priority } from '../../schemas/biometric-event.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { schemaRegistry, type SchemaRegistry } from '../../schemas/registry.ts';
 import { priorityTopics, readerDeadLetters } from '../../schemas/topics.ts';
@@ -19,7 +19,6 @@ import {
   type NeurosOptions,
   type Settings,
 } from './options.ts';
-import { priorities } from './priorities.ts';
 import { PriorityReader } from './reader.ts';
 import { brokerFault, checkSubjects, NeurosStartError, partitionsOf } from './start-checks.ts';
 

@@ -1,6 +1,5 @@
 /** What is done when: one event after the other for each user of a partition, the most urgent priority first. */
-import type { Priority } from '../../schemas/biometric-event.ts';
-import { priorities } from './priorities.ts';
+import { priorities, type Priority } from '../../schemas/biometric-event.ts';
 import { Slots, type Reserved } from './slots.ts';
 
 /** One record to be handled. */

@@ -1,10 +1,9 @@
 /** The metrics of a client, where prom-client is installed. No label is a user or a resource. */
 import { createRequire } from 'node:module';
 import type * as PromClientModule from 'prom-client';
-import type { Priority } from '../../schemas/biometric-event.ts';
+import { priorities, type Priority } from '../../schemas/biometric-event.ts';
 import type { HandlerName } from './delivery.ts';
 import type { MetricsRegistry } from './options.ts';
-import { priorities } from './priorities.ts';
 
 /** What the gauges ask when the metrics are read. */
 export interface Gauges {

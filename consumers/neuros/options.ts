@@ -1,8 +1,7 @@
 /** What a NeurosClient is given: where to read, what to call, and how. */
 import type { ConnectionOptions } from 'node:tls';
-import type { BiometricEvent, Priority } from '../../schemas/biometric-event.ts';
+import { priorities, type BiometricEvent, type Priority } from '../../schemas/biometric-event.ts';
 import type { Alert, AlertAttempt, Alerts } from './alerts/alerts.ts';
-import { priorities } from './priorities.ts';
 import { reservedBy, type Reserved } from './slots.ts';
 
 /** What every handler is told about the record that it is called for. */

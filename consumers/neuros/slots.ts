@@ -1,5 +1,4 @@
-import type { Priority } from '../../schemas/biometric-event.ts';
-import { priorities } from './priorities.ts';
+import { priorities, type Priority } from '../../schemas/biometric-event.ts';
 
 /** How many handlers are kept for each priority. */
 export type Reserved = Readonly<Record<Priority, number>>;

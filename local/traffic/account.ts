@@ -21,6 +21,9 @@ export interface Summary {
   readonly dead_letters: number;
   readonly dropped: number;
   readonly postgres_rows: number;
+  /** What the example reader has announced and withdrawn. */
+  readonly alerts: number;
+  readonly withdrawn: number;
   readonly duplicates: number;
   readonly missing: number;
   readonly p50_ms: number | null;
@@ -158,6 +161,8 @@ export class Account {
         dead_letters: deadLetters,
         dropped,
         postgres_rows: 0,
+        alerts: 0,
+        withdrawn: 0,
         duplicates,
         missing,
         p50_ms: percentile(latencies, 0.5),

@@ -1,5 +1,4 @@
 /** What claims() asks of a database. */
-import type { DeviceType } from '../../../schemas/biometric-event.ts';
 import type { Part } from './ledger.ts';
 
 /** Whose ledger: a reader's (its group id), of one user of one device. Every part is a key as the ledger makes them. */
@@ -43,12 +42,3 @@ export interface ClaimStore {
 
 /** For how long a row or an alert is kept after it was touched last: a month longer than `first` remembers an alert. */
 export const keptDays = 70;
-
-/** What a user may have a ledger of. */
-export const deviceTypes = Object.keys({
-  oura: true,
-  whoop: true,
-  terra: true,
-  healthkit: true,
-  unknown: true,
-} satisfies Record<DeviceType, true>) as DeviceType[];

@@ -1,6 +1,7 @@
 /** Alerts remembered in this process only. */
 import type { Alerts } from './alerts.ts';
-import { deviceTypes, type ClaimStore, type LedgerOf } from './claim-store.ts';
+import { deviceTypes } from '../../../schemas/biometric-event.ts';
+import type { ClaimStore, LedgerOf } from './claim-store.ts';
 import { claimedAlerts } from './claims.ts';
 import type { AlertState, Part, Row } from './ledger.ts';
 

@@ -1,7 +1,8 @@
 /** Claims in Postgres. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AlertStoreUnavailable, type SqlClient } from './alerts.ts';
-import { deviceTypes, keptDays, type ClaimStore, type LedgerOf, type Touched } from './claim-store.ts';
+import { deviceTypes } from '../../../schemas/biometric-event.ts';
+import { keptDays, type ClaimStore, type LedgerOf, type Touched } from './claim-store.ts';
 import type { AlertState, Part, Status } from './ledger.ts';
 import {
   beginTransaction,

@@ -1,16 +1,10 @@
 /** Claims in Redis: a hash per reader, device and user. */
+import { deviceTypes } from '../../../schemas/biometric-event.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { causes } from '../../../process/errors.ts';
 import { within } from '../../../process/deadline.ts';
 import { AlertStoreUnavailable } from './alerts.ts';
-import {
-  deviceTypes,
-  keptDays,
-  type Change,
-  type ClaimStore,
-  type LedgerOf,
-  type Touched,
-} from './claim-store.ts';
+import { keptDays, type Change, type ClaimStore, type LedgerOf, type Touched } from './claim-store.ts';
 import type { AlertState, Part, Row } from './ledger.ts';
 
 /** What is used of a client, a cluster or a pool of `@redis/client` or `redis` (4 or newer). */

@@ -48,6 +48,8 @@ test('an accepted webhook whose event arrives balances, with its latency', () =>
     dead_letters: 0,
     dropped: 0,
     postgres_rows: 0,
+    alerts: 0,
+    withdrawn: 0,
     duplicates: 0,
     missing: 0,
     p50_ms: 12,
