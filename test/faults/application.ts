@@ -30,7 +30,16 @@ export interface ApplicationOptions {
   readonly partitions?: number;
   /** Variables of the workers, in addition to those that point at the stack. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Registers the contract; by default this build's. */
+  readonly register?: Register;
 }
+
+/** Registers a contract under a prefix. */
+export type Register = (registry: { SCHEMA_REGISTRY_URL: string }, prefix: string) => Promise<unknown>;
+
+/** Registers this build's contract. */
+export const registerContract: Register = (registry, prefix) =>
+  registerSchemas(schemaRegistry(registry), prefix);
 
 /** All it starts ends with its test. */
 export class Application {
@@ -70,7 +79,8 @@ export class Application {
       partitions,
       replicationFactor: Number(application.env['TOPIC_REPLICATION_FACTOR']),
     });
-    await registerSchemas(schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() }), cluster.prefix);
+    const { register = registerContract } = options;
+    await register({ SCHEMA_REGISTRY_URL: registryUrl() }, cluster.prefix);
     return application;
   }
 
@@ -258,7 +268,8 @@ function run(args: string[]): Promise<{ code: unknown; output: string; errors: s
   });
 }
 
-function registryUrl(): string {
+/** Where the registry of the test run is. */
+export function registryUrl(): string {
   const url = process.env['SCHEMA_REGISTRY_URL'];
   if (url === undefined || url === '')
     throw new Error(

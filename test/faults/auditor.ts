@@ -7,8 +7,6 @@
  * kafkajs would be independent, but hands aborted records over when several transactions were aborted, and records that it
  * does not know to decode end it.
  */
-import { avroType } from '../../schemas/avro.ts';
-import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { changelogTopic } from '../../streams/changelogs.ts';
@@ -65,7 +63,9 @@ async function audit(settings: AuditorSettings): Promise<AuditFigures> {
   const { prefix, applicationId, partitions } = settings;
   const connection = { brokers: settings.brokers };
   const names = topicNames(prefix, vendorNames);
-  const decoder = createDecoder(() => Promise.resolve(avroType(biometricEventAvsc)));
+  const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: settings.registryUrl });
+  // A release before may have written under its own version of the contract.
+  const decoder = createDecoder((id) => registry.typeById(id));
   const unreadable = new Findings();
   const trace = async (outputs: readonly OutputRecord[]): Promise<Traced[]> => {
     const traced: Traced[] = [];
@@ -93,7 +93,6 @@ async function audit(settings: AuditorSettings): Promise<AuditFigures> {
   );
   const isRefused = (origin: Place): boolean => refused.has(placeName(origin));
 
-  const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: settings.registryUrl });
   const topology = await deployedTopology(registry, names, isRefused);
   const driver = await recompute(topology, raw, {
     partitions,
