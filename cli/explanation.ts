@@ -67,7 +67,8 @@ const ownOrigins: Readonly<Partial<Record<keyof BiometricEvent, string>>> = {
   device_type: 'the route',
   baseline: "the user's nights of the 30 days before",
   priority: 'the gravest trigger',
-  supersedes: 'the version of this resource before this one',
+  supersedes: 'the version of this resource before this one, and its alerts',
+  generation: 'which recomputation of history made it',
   received_at: 'header received_at',
   raw: 'the place of the raw record',
 };

@@ -83,16 +83,11 @@ export function contentHash(reading: Reading): string {
  */
 export function outcomeHash(content: string, { triggers, priority }: BiometricEvent): string {
   if (triggers.length === 0 && priority === 'NORMAL') return content;
-  const raised = triggers.map(({ type, severity, metric, value, threshold, recommendation, alert_id }) => [
-    type,
-    severity,
-    metric,
-    rounded(value),
-    rounded(threshold),
-    recommendation,
-    alert_id,
-  ]);
-  return sha256(JSON.stringify([content, priority, raised])).slice(0, content.length);
+  // With the lengths of what a rules file may choose freely, so that texts cannot run into each other.
+  let text = `${content} ${priority}`;
+  for (const { type, severity, metric, value, threshold, recommendation, alert_id } of triggers)
+    text += ` ${type.length}:${type} ${severity} ${metric} ${rounded(value)} ${rounded(threshold)} ${recommendation.length}:${recommendation} ${alert_id}`;
+  return sha256(text).slice(0, content.length);
 }
 
 /** Builds the JSON of the content by hand: JSON.stringify would need the arrays first. */

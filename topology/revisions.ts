@@ -1,5 +1,5 @@
 import { isRetry, receivedAtOf, retriedAtOf } from '../schemas/raw-record.ts';
-import type { BiometricEvent } from '../schemas/biometric-event.ts';
+import type { BiometricEvent, Trigger } from '../schemas/biometric-event.ts';
 import { contentHash, outcomeHash, toEvent, type NewestVersion } from './events.ts';
 import {
   hashBytes,
@@ -111,8 +111,8 @@ export function newestRevision(
             offset,
           });
     revisions.put(key, table);
-    last = { vendor, user: reading.user_id, resource, key };
     if (typeof revision === 'string') return drop(revision);
+    last = { revisions, vendor, user: reading.user_id, resource, key, table, at };
     const appendedAt = retriedAtOf(record) ?? receivedAt;
     const version = { vendor, receivedAt, appendedAt, revision, content, supersedes };
     return [{ event: toEvent(reading, version, record), sleep: reading.sleep }];
@@ -157,28 +157,48 @@ export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   const resource = shortHash(event.resource_id);
   const { device_type: vendor, user_id: user, event_id, priority, triggers } = event;
   const place = last;
+  last = undefined;
   const isIt =
-    place !== undefined && place.resource === resource && place.user === user && place.vendor === vendor;
-  const key = isIt ? place.key : renewedBucket(revisions, vendor, user, resource).key;
-  const table = revisions.get(key);
-  const at = table === undefined ? -1 : findVersion(table, resource);
-  if (table === undefined || at === -1)
-    throw new Error('an event arrived whose version is not stored: put newest-revision before this operator');
+    place?.resource === resource &&
+    place.user === user &&
+    place.vendor === vendor &&
+    place.revisions === revisions;
+  const { key, table, at } =
+    place !== undefined && isIt ? place : storedRow(revisions, vendor, user, resource);
   const outcome = outcomeHash(contentOf(table, at), event);
-  // Two rules of one type raise one alert.
-  const alert_ids = triggers.length === 0 ? none : [...new Set(triggers.map(({ alert_id }) => alert_id))];
-  revisions.put(key, writeTold(table, at, outcome, { event_id, priority, alert_ids, outcome }));
+  const told = { event_id, priority, alert_ids: alertsOf(triggers), outcome };
+  revisions.put(key, writeTold(table, at, outcome, told));
+}
+
+/** The ids of the alerts that an event raises, in the order of its triggers, each once: two rules of one type raise one. */
+function alertsOf(triggers: readonly Trigger[]): readonly string[] {
+  if (triggers.length === 0) return none;
+  const ids = triggers.map(({ alert_id }) => alert_id);
+  return ids.length === 1 ? ids : [...new Set(ids)];
 }
 
 const none: readonly string[] = [];
 
-/** Where newestRevision() left the resource of the last reading, so that noteEmitted() need not search for it. */
-let last: { vendor: string; user: string; resource: Buffer; key: UserKey } | undefined;
+/** The row that newestRevision() has just put, until noteEmitted() has used it, which then need not read it. */
+let last: (PlacedRow & { revisions: Revisions; vendor: string; user: string; resource: Buffer }) | undefined;
+
+function storedRow(revisions: Revisions, vendor: string, user: string, resource: Buffer): PlacedRow {
+  const { key, table } = renewedBucket(revisions, vendor, user, resource);
+  const at = table === undefined ? -1 : findVersion(table, resource);
+  if (table === undefined || at === -1)
+    throw new Error('an event arrived whose version is not stored: put newest-revision before this operator');
+  return { key, table, at };
+}
 
 /** The position of a row. Nothing else writes to the table. */
 interface Row {
   readonly table: Buffer;
   readonly at: number;
+}
+
+/** A row and the bucket that it is in. */
+interface PlacedRow extends Row {
+  readonly key: UserKey;
 }
 
 /** The row of a resource; undefined when there is none, or it has expired. */
@@ -189,12 +209,7 @@ function rememberedRow(table: Buffer | undefined, resource: Buffer, receivedAt: 
 }
 
 /** Appends a row to those of the bucket that have not expired; a full bucket is divided first. */
-function withRow(
-  revisions: Revisions,
-  bucket: Bucket,
-  resource: Buffer,
-  receivedAt: number,
-): Row & { readonly key: UserKey } {
+function withRow(revisions: Revisions, bucket: Bucket, resource: Buffer, receivedAt: number): PlacedRow {
   let { key, depth } = bucket;
   let others = rememberedVersions(bucket.table ?? noVersions, receivedAt);
   while (depth < maxDepth && countVersions(others) > maxRows) {

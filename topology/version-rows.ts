@@ -189,13 +189,10 @@ export function writeVersion(
   const flags = table[at + priorityAt] ?? 0;
   let next = table;
   if (flags !== 0 && !(flags & hasOutcome)) {
-    const outcome = contentOf(table, at);
-    if (outcome !== content) {
-      const place = at + leastRowBytes;
-      next = withOtherEnd(table, place, place + hashBytes);
-      next.write(outcome, place, 'hex');
-      next[at + priorityAt] = flags | hasOutcome;
-    }
+    const place = at + leastRowBytes;
+    next = withOtherEnd(table, place, place + hashBytes);
+    table.copy(next, place, at + contentAt, at + contentAt + hashBytes);
+    next[at + priorityAt] = flags | hasOutcome;
   }
   writeInstant(next, revision, at + revisionAt);
   writeInstant(next, given, at + givenAt);
@@ -236,9 +233,8 @@ export function readOutcomes(table: Buffer, at: number): { version: string; told
 }
 
 /**
- * Sets the outcome of a row's version and the event that readers have.
+ * A copy of the table with another outcome of a row's version, and another event that readers have.
  * @param outcome - hex digits; usually that of the event as well.
- * @returns the table, or another one when the row has another length.
  * @throws RangeError for more than `maxAlerts` alerts.
  */
 export function writeTold(table: Buffer, at: number, outcome: string, told: Told): Buffer {
@@ -247,7 +243,7 @@ export function writeTold(table: Buffer, at: number, outcome: string, told: Told
   const count = told.alert_ids.length;
   const end = endOf(table, at);
   const newEnd = at + leastRowBytes + (own.length + others.length) / 2 + uuidBytes * count;
-  const next = end === newEnd ? table : withOtherEnd(table, end, newEnd);
+  const next = withOtherEnd(table, end, newEnd);
   writeUuid(next, told.event_id, at + eventIdAt);
   const flags = (own === '' ? 0 : hasOutcome) | (others === '' ? 0 : hasTold);
   next[at + priorityAt] = (1 + priorities.indexOf(told.priority)) | flags;

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
+import { compareVersions, type Version } from '../../schemas/version-order.ts';
 import type { Delivery, ExpectedEvent } from './deliveries.ts';
 
 /** What was read of a priority topic: the decoded fields that a delivery determines, and where it came from. */
-export type ReadEvent = ExpectedEvent & { readonly raw: string };
+export type ReadEvent = ExpectedEvent & { readonly raw: string; readonly version: Version };
 
 /** A record of the raw topics: `topic-partition@offset` and its exact bytes' hash. */
 export interface ReadRaw {
@@ -106,8 +107,10 @@ export class Account {
     let missing = lost;
     const count = (raw: ReadRaw, kind: string, expected: Expected): Output | undefined => {
       const outputs = this.#outputs.get(raw.ref) ?? [];
-      if (outputs.length > 1) duplicates += 1;
-      const [output] = outputs;
+      // A recomputation's event of the same record is another version.
+      const generations = new Set(outputs.map(({ event }) => event?.version.generation ?? 0));
+      if (generations.size < outputs.length) duplicates += 1;
+      const output = newestOf(outputs);
       if (expected === 'dropped') {
         if (output !== undefined) faults.push(`a ${kind} was not dropped (${raw.ref})`);
         else if (committed(raw.topic, raw.partition) > raw.offset) dropped += 1;
@@ -132,6 +135,7 @@ export class Account {
     // log shows which was the last one.
     for (const ofResource of versions.values()) {
       let last: ExpectedEvent | undefined;
+      let version: Version | undefined;
       for (const { raw, answer } of ofResource.sort((a, b) => byOffset(a.raw, b.raw))) {
         const { expect, kind } = answer.delivery;
         if (expect.outcome !== 'event') continue;
@@ -145,6 +149,9 @@ export class Account {
           const what = output.event === undefined ? 'a dead letter' : 'another event';
           faults.push(`a ${kind} became ${what} (${raw.ref})`);
         } else {
+          if (version !== undefined && compareVersions(output.event.version, version) <= 0)
+            faults.push(`a ${kind} became a version that is not newer than the one before it (${raw.ref})`);
+          version = output.event.version;
           events[output.event.priority] += 1;
           latencies.push(Math.max(0, output.at - answer.answeredAt));
         }
@@ -198,6 +205,15 @@ export interface Balance {
   readonly faults: readonly string[];
   /** The version of each resource that a sink has to hold, with the raw record it came by. */
   readonly newest: readonly { readonly event: ExpectedEvent; readonly raw: ReadRaw }[];
+}
+
+/** The output that holds: the event of the highest version, or a dead letter. */
+function newestOf(outputs: readonly Output[]): Output | undefined {
+  let newest = outputs[0];
+  for (const output of outputs)
+    if (newest?.event !== undefined && output.event !== undefined)
+      if (compareVersions(output.event.version, newest.event.version) > 0) newest = output;
+  return newest;
 }
 
 /** Whether two events say the same in every field that a delivery determines. */

@@ -145,5 +145,6 @@ function asRead(event: BiometricEvent): ReadEvent {
     priority: event.priority,
     triggers: event.triggers.map(({ type }) => type),
     raw: refOf(event.raw.topic, event.raw.partition, BigInt(event.raw.offset)),
+    version: { generation: event.generation, revision: event.revision, raw: event.raw },
   };
 }

@@ -252,7 +252,7 @@ export class Application {
 
 /** What an audit can find to be wrong. */
 type Fault = (typeof allFaults)[number];
-const allFaults = ['missing', 'duplicates', 'different', 'state_different'] as const;
+const allFaults = ['missing', 'duplicates', 'unlinked', 'different', 'state_different'] as const;
 
 function isClean(figures: AuditFigures, faults: readonly Fault[] = allFaults): boolean {
   return faults.every((fault) => figures[fault] === 0);

@@ -1,5 +1,6 @@
 /** What an audit compares: outputs by the raw record they came from, and the entries of stores. */
 import { createHash } from 'node:crypto';
+import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { schemaIdOf, type Decoder } from '../../schemas/codec.ts';
 import { errorHeader } from '../../streams/errors.ts';
 import { type OutputHeaders, type OutputRecord } from '../../streams/index.ts';
@@ -28,24 +29,26 @@ export class Findings {
   }
 }
 
-/** The raw record that an output came from, by the output alone; undefined when the output does not name it. */
-export async function originOf(
+/** An output by itself, with the raw record that it says it came from; undefined when it does not say. */
+export async function traced(
   output: OutputRecord,
   deadLetters: string,
   decoder: Decoder,
-): Promise<Place | undefined> {
+): Promise<Traced | undefined> {
   const { topic, value, headers } = output;
   if (topic === deadLetters) {
     const [rawTopic, partition, offset] = [errorHeader.topic, errorHeader.partition, errorHeader.offset].map(
       (name) => headerText(headers, name),
     );
     if (rawTopic === undefined) return undefined;
-    return { topic: rawTopic, partition: Number(partition), offset: Number(offset) };
+    const origin = { topic: rawTopic, partition: Number(partition), offset: Number(offset) };
+    return { output, origin, event: undefined };
   }
   if (value === null) return undefined;
   try {
     await decoder.prepare(schemaIdOf(value));
-    return decoder.decode(value).raw;
+    const event = decoder.decode(value);
+    return { output, origin: event.raw, event };
   } catch {
     return undefined;
   }
@@ -55,6 +58,8 @@ export async function originOf(
 export interface Traced {
   readonly output: OutputRecord;
   readonly origin: Place;
+  /** Undefined for a dead letter. */
+  readonly event: BiometricEvent | undefined;
 }
 
 /**

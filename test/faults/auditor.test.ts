@@ -26,7 +26,7 @@ test(
     ): Promise<Record<string, number>> => {
       await cluster.append([record]);
       const figures = await application.examine();
-      const kinds = ['missing', 'duplicates', 'different', 'state_different'] as const;
+      const kinds = ['missing', 'duplicates', 'unlinked', 'different', 'state_different'] as const;
       const changes = kinds.map((kind) => [kind, figures[kind] - last[kind]] as const);
       last = figures;
       return Object.fromEntries(changes.filter(([, change]) => change !== 0));

@@ -18,11 +18,12 @@ import {
   compareEntries,
   compareOutputs,
   Findings,
-  originOf,
   placeName,
+  traced,
   type Place,
   type Traced,
 } from './audit-compare.ts';
+import { unlinkedEvents } from './audit-versions.ts';
 import { deployedTopology, recompute } from './audit-expected.ts';
 import { account } from './audit-rule.ts';
 import { readCommitted } from '../kafka/read.ts';
@@ -50,6 +51,8 @@ export interface AuditFigures {
   readonly missing: number;
   /** By the independent rule: outputs that should not be there. */
   readonly duplicates: number;
+  /** By an independent rule: events that do not name the version before them, or not all of its alerts. */
+  readonly unlinked: number;
   /** Outputs whose bytes or order are not those of a recomputation, that are missing in it or here. */
   readonly different: number;
   readonly state_entries: number;
@@ -68,13 +71,13 @@ async function audit(settings: AuditorSettings): Promise<AuditFigures> {
   const decoder = createDecoder((id) => registry.typeById(id));
   const unreadable = new Findings();
   const trace = async (outputs: readonly OutputRecord[]): Promise<Traced[]> => {
-    const traced: Traced[] = [];
+    const all: Traced[] = [];
     for (const output of outputs) {
-      const origin = await originOf(output, names.deadLetters, decoder);
-      if (origin === undefined) unreadable.add(`${output.topic}-${output.partition}: tells no origin`);
-      else traced.push({ output, origin });
+      const one = await traced(output, names.deadLetters, decoder);
+      if (one === undefined) unreadable.add(`${output.topic}-${output.partition}: tells no origin`);
+      else all.push(one);
     }
-    return traced;
+    return all;
   };
   const readAll = async (topics: readonly string[]): Promise<InputRecord[]> => {
     const records: InputRecord[] = [];
@@ -115,6 +118,7 @@ async function audit(settings: AuditorSettings): Promise<AuditFigures> {
     raw,
     actual.map(({ origin }) => origin),
   );
+  const unlinked = unlinkedEvents(actual.flatMap(({ event }) => event ?? []));
   const deadLetters = outputs.filter(({ topic }) => topic === names.deadLetters).length;
   return {
     raw: raw.length,
@@ -124,10 +128,11 @@ async function audit(settings: AuditorSettings): Promise<AuditFigures> {
     refused: refused.size,
     missing: accounts.missing.count,
     duplicates: accounts.duplicates.count,
+    unlinked: unlinked.count,
     different: different.count + unreadable.count,
     state_entries: entries,
     state_different: state.count,
-    examples: [accounts.missing, accounts.duplicates, different, unreadable, state].flatMap(
+    examples: [accounts.missing, accounts.duplicates, unlinked, different, unreadable, state].flatMap(
       ({ examples }) => examples,
     ),
   };
@@ -140,5 +145,5 @@ function wasRefused({ headers }: OutputRecord): boolean {
 const settings = JSON.parse(process.argv[2] ?? '{}') as AuditorSettings;
 const figures = await audit(settings);
 process.stdout.write(`${JSON.stringify(figures)}\n`);
-const { missing, duplicates, different, state_different } = figures;
-if (missing + duplicates + different + state_different > 0) process.exitCode = 1;
+const { missing, duplicates, unlinked, different, state_different } = figures;
+if (missing + duplicates + unlinked + different + state_different > 0) process.exitCode = 1;

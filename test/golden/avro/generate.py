@@ -3,9 +3,9 @@
     pip install fastavro==1.13.1
     python3 test/golden/avro/generate.py
 
-<name>.bin holds the bytes in Confluent wire format; <name>.json the event that a reader of version 1 must get from
-them, the schema id in front, and the writer's schema where it is not version 1 itself. Maps have their keys sorted:
-Avro leaves their order open, and equality of bytes is to mean something.
+<name>.bin holds the bytes in Confluent wire format; <name>.json the schema id, the version of the contract that wrote them, or
+the file of another writer's schema, and the event that a reader of each version must get from them. Maps have their keys
+sorted: Avro leaves their order open, and equality of bytes is to mean something.
 """
 
 import copy
@@ -17,7 +17,13 @@ import struct
 import fastavro
 
 here = pathlib.Path(__file__).parent
-contract = json.loads((here / "../../../schemas/history/biometric-event.v1.avsc").read_text())
+
+
+def version(number):
+    return json.loads((here / f"../../../schemas/history/biometric-event.v{number}.avsc").read_text())
+
+
+contract = version(1)
 
 reading = {
     "event_id": "6f1c2a52-5d0e-5b86-9d0c-0d6f4f6f2b11",
@@ -178,15 +184,38 @@ def encode(schema, value, schema_id):
     return struct.pack(">bI", 0, schema_id) + body.getvalue()
 
 
-def write(name, schema_file, schema, schema_id, written, read):
+def defaulted(event):
+    """What a reader of version 2 gets of an event that was written without its fields."""
+    before = event["supersedes"]
+    return event | {"generation": 0, "supersedes": None if before is None else before | {"alert_ids": []}}
+
+
+def write(name, schema_file, schema, schema_id, written, read_by_1, read_by_2=None):
     (here / f"{name}.bin").write_bytes(encode(schema, written, schema_id))
-    case = {"schemaFile": schema_file, "schemaId": schema_id, "event": read}
+    case = {
+        "writer": schema_file,
+        "schemaId": schema_id,
+        "events": {"1": read_by_1, "2": read_by_2 or defaulted(read_by_1)},
+    }
     (here / f"{name}.json").write_text(json.dumps(case, indent=2, ensure_ascii=False) + "\n")
 
+
+# What version 2 writes, and what is left of it for a reader of version 1.
+withdrawing = full | {
+    "generation": 3,
+    "supersedes": {
+        "event_id": "8a7d8c1e-9f1b-5d5e-b2fb-3a2f8f1f7c10",
+        "priority": "MEDIUM",
+        "alert_ids": ["0d9e7a86-7f0c-5a38-8e0a-5f2f6d1c9e42", "956b10d8-d94e-80b6-b02d-54927fc16cac"],
+    },
+}
+calm = reading | {"generation": 9007199254740990}
 
 (here / "newer.avsc").write_text(json.dumps(newer, indent=2) + "\n")
 (here / "older.avsc").write_text(json.dumps(older, indent=2) + "\n")
 for name, event in {"nulls": reading, "full": full, "deletion": deletion, "edges": edges}.items():
-    write(name, None, contract, 1, event, event)
+    write(name, 1, contract, 1, event, event)
+write("version-2", 2, version(2), 2, withdrawing, full, withdrawing)
+write("version-2-nulls", 2, version(2), 2, calm, reading, calm)
 write("newer-writer", "newer.avsc", newer, 4294967295, written_newer, read_newer)
 write("older-writer", "older.avsc", older, 258, written_older, read_older)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Account, hashOf, type ReadEvent } from '../../../local/traffic/account.ts';
 import type { Delivery, Expectation, ExpectedEvent } from '../../../local/traffic/deliveries.ts';
+import type { Version } from '../../../schemas/version-order.ts';
 
 const event: ExpectedEvent = {
   device_type: 'oura',
@@ -31,7 +32,10 @@ function raw(account: Account, body: string, offset: bigint): string {
   return ref;
 }
 
-const read = (ref: string, of: ExpectedEvent = event): ReadEvent => ({ ...of, raw: ref });
+const read = (ref: string, of: ExpectedEvent = event, changes: Partial<Version> = {}): ReadEvent => {
+  const offset = Number(ref.split('@')[1]);
+  return { ...of, raw: ref, version: { generation: 0, revision: offset, raw: { offset }, ...changes } };
+};
 const committedTo = (offset: bigint) => () => offset;
 
 test('an accepted webhook whose event arrives balances, with its latency', () => {
@@ -74,6 +78,36 @@ test('a raw record with two outputs counts as one duplicate', () => {
   account.outputRead(ref, 1, read(ref));
   account.outputRead(ref, 2, read(ref));
   assert.equal(account.balance(committedTo(1n)).summary.duplicates, 1);
+});
+
+test('a dead letter beside an event is a duplicate, a version of another generation is none, and the newer one holds', () => {
+  for (const [other, duplicates, faults] of [
+    [undefined, 1, []],
+    [{ generation: 1 }, 0, []],
+    [{ generation: 1, hrv: 55 }, 0, ['a some became another event (raw.oura-0@0)']],
+  ] as const) {
+    const account = new Account();
+    account.answered(expecting('a'), 200, 0);
+    const ref = raw(account, 'a', 0n);
+    account.outputRead(ref, 1, read(ref));
+    const { generation = 0, ...changes } = other ?? {};
+    account.outputRead(ref, 2, other && read(ref, { ...event, ...changes }, { generation }));
+    const balance = account.balance(committedTo(1n));
+    assert.deepEqual([balance.summary.duplicates, balance.faults], [duplicates, faults]);
+  }
+});
+
+test('a version that readers would take for older than the one before it is a fault', () => {
+  const account = new Account();
+  for (const [offset, body] of ['a', 'b'].entries()) {
+    const of = { ...event, hrv: 20 + offset };
+    account.answered(expecting(body, of), 200, 0);
+    const ref = raw(account, body, BigInt(offset));
+    account.outputRead(ref, 1, read(ref, of, { revision: 9 - offset }));
+  }
+  assert.deepEqual(account.balance(committedTo(2n)).faults, [
+    'a some became a version that is not newer than the one before it (raw.oura-0@1)',
+  ]);
 });
 
 test('a retry has to be dropped, and a sink has to hold what it repeats', () => {
