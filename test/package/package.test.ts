@@ -229,7 +229,7 @@ describe('the example', () => {
         assert.deepEqual(await exited, [0, null], printed);
         assert.match(
           printed,
-          /^to \S+ \(terra, .*\): put everything down .*\nto \S+ \(terra, .*\): go to bed .*\n$/,
+          /^announced \S+ {2}to \S+ \(terra\): put everything down .*\nannounced \S+ {2}to \S+ \(terra\): go to bed .*\n$/,
         );
       } finally {
         child.kill('SIGKILL');
