@@ -166,7 +166,7 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
     lane.arrived();
   }
 
-  let failed: Error | undefined;
+  const failure: { error?: Error } = {};
   const patient = async (lane: Lane): Promise<void> => {
     if (reading.patienceMs === undefined) return lane.onItsWay;
     await settlesWithin(lane.onItsWay, reading.patienceMs);
@@ -176,7 +176,7 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
     lane.onItsWay = new Promise((resolve) => {
       lane.arrived = resolve;
       run(lane).catch((error: unknown) => {
-        failed ??= error instanceof Error ? error : new Error('not an error');
+        failure.error ??= error instanceof Error ? error : new Error('not an error');
         resolve();
       });
     });
@@ -204,7 +204,7 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
   }
 
   await Promise.all(lanes.map(start));
-  for (let turns = 0; failed === undefined; turns++) {
+  for (let turns = 0; failure.error === undefined; turns++) {
     const waiting = lanes.filter(({ pass }) => pass !== undefined);
     if (waiting.length === 0) {
       const left = lanes.filter(({ hasEnded }) => !hasEnded);
@@ -223,7 +223,7 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
     await Promise.all((chosen.length > 0 ? chosen : [waiting[draw(waiting.length)]!]).map(move));
   }
   for (const { alerts } of processes) await alerts.close();
-  if (failed !== undefined) throw failed as Error;
+  if (failure.error !== undefined) throw failure.error;
   return effects;
 }
 
