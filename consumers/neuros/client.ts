@@ -197,7 +197,11 @@ export class NeurosClient {
       const partitions = await within(this.#check(), startMs, 'the start').catch((error: unknown) => {
         throw brokerFault(error, this.#settings.brokers);
       });
-      if (this.#closed !== undefined) return;
+      if (this.#closed !== undefined) {
+        // What the checks have opened since close().
+        await this.#disconnect();
+        return;
+      }
       for (const reader of this.#createReaders(partitions)) reader.start();
     } catch (error) {
       this.#fail(error);
@@ -320,6 +324,13 @@ export class NeurosClient {
     void this.close();
   }
 
+  async #disconnect(): Promise<void> {
+    await settlesWithin(
+      Promise.all([this.#deadLetters?.close(), this.#admin?.disconnect(), this.#alerts.close()]),
+      5_000,
+    );
+  }
+
   async #finish(timeoutMs: number): Promise<void> {
     const hasFailed = this.#status === 'failed';
     if (!hasFailed) this.#status = 'closing';
@@ -330,10 +341,7 @@ export class NeurosClient {
     }
     this.#lanes.close();
     await Promise.all([...this.#readers.values()].map((reader) => reader.close()));
-    await settlesWithin(
-      Promise.all([this.#deadLetters?.close(), this.#admin?.disconnect(), this.#alerts.close()]),
-      5_000,
-    );
+    await this.#disconnect();
     if (!hasFailed) this.#status = 'closed';
     this.#end();
   }

@@ -255,11 +255,9 @@ class Faults {
     { byDefault, min, max }: { readonly byDefault: number; readonly min: number; readonly max: number },
   ): number {
     if (value === undefined) return byDefault;
-    this.unless(
-      Number.isInteger(value) && value >= min && value <= max,
-      `${name} must be a whole number from ${min} to ${max}`,
-    );
-    return value;
+    if (Number.isInteger(value) && value >= min && value <= max) return value;
+    this.add(`${name} must be a whole number from ${min} to ${max}`);
+    return byDefault;
   }
 
   throwAny(): void {
