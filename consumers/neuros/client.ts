@@ -53,8 +53,8 @@ export interface Health {
 const startMs = 10_000;
 /** What stands still for longer than this is a fault. */
 const stallMs = 60_000;
-/** An outage that is not reported again within this time is over: waits are at most 2 s. */
-const outageMs = 5_000;
+/** An outage that is not reported again within this time is over: a server is given 10 s, then it is waited for at most 2 s. */
+const outageMs = 15_000;
 
 /**
  * Reads the priority topics as three consumer groups, one for each priority, and calls the handlers: for one event
@@ -234,10 +234,12 @@ export class NeurosClient {
     const deadLetters = readerDeadLetters(prefix, groupId);
     const admin = kafkaClient(this.#connection, { clientId: `${prefix}${groupId}`, log: this.#log }).admin();
     this.#admin = admin;
+    const letters = new DeadLetters(this.#connection, deadLetters, this.#log);
+    this.#deadLetters = letters;
     const end = performance.now() + startMs;
     const step = async <T>(work: Promise<T>, fault: (error: unknown) => NeurosStartError): Promise<T> => {
       // A call on a client that is being closed may reopen its connection.
-      const tidyUp = (): unknown => (this.#closed === undefined ? undefined : admin.disconnect());
+      const tidyUp = (): unknown => this.#closed && Promise.all([admin.disconnect(), letters.close()]);
       work.then(tidyUp, tidyUp).catch(() => undefined);
       try {
         return await within(work, Math.max(0, end - performance.now()), 'it');
@@ -248,9 +250,9 @@ export class NeurosClient {
     const ofBrokers = (error: unknown): NeurosStartError => brokerFault(error, brokers);
     await step(admin.connect(), ofBrokers);
     const partitions = await step(partitionsOf(admin, { topics, deadLetters, reader: groupId }), ofBrokers);
+    await step(letters.start(), ofBrokers);
     await step(checkSubjects(this.#registry, topics), (error) => registryFault(error, this.#registry.url));
     await step(this.#alerts.start(`${prefix}${groupId}`), alertsFault);
-    this.#deadLetters = new DeadLetters(this.#connection, deadLetters, this.#log);
     return partitions;
   }
 

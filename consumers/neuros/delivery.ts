@@ -30,7 +30,7 @@ export interface DeliveryObserver {
   /** A handler has failed, and is called again. */
   failed(record: LogRecord, setAside: SetAside): void;
   setAside(record: LogRecord, setAside: SetAside): void;
-  /** A server that a delivery needs does not answer, or answers again. */
+  /** A server that a delivery needs does not answer. Told again with each attempt. */
   outage(what: string, code: string): void;
 }
 
