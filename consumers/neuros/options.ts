@@ -188,7 +188,7 @@ export function settingsOf(options: NeurosOptions): Settings {
     min: 3,
     max: 1_000,
   });
-  faults.names('reserved', options.reserved ?? {}, priorities);
+  faults.names('reserved', options.reserved, priorities);
   const reserved = { ...reservedBy(concurrency), ...options.reserved };
   for (const priority of priorities)
     faults.unless(
@@ -259,9 +259,9 @@ class Faults {
   }
 
   /** Adds the names of `given` that do nothing, because they are misspelt or of another version. */
-  names(of: string, given: object, known: readonly string[]): void {
+  names(of: string, given: object | null | undefined, known: readonly string[]): void {
     const all = [...known].sort().join(', ');
-    for (const name of Object.keys(given))
+    for (const name of Object.keys(given ?? {}))
       if (!known.includes(name))
         this.add(`unknown option ${of === '' ? name : `${of}.${name}`}: there are ${all}`);
   }
@@ -301,7 +301,8 @@ function isHttp(registry: unknown): boolean {
   return typeof url === 'string' && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
 }
 
-function isSasl({ mechanism, username, password }: NonNullable<NeurosOptions['sasl']>): boolean {
+function isSasl(sasl: NeurosOptions['sasl'] | null): boolean {
+  const { mechanism, username, password } = sasl ?? ({} as Partial<NonNullable<typeof sasl>>);
   const mechanisms: readonly unknown[] = ['plain', 'scram-sha-256', 'scram-sha-512'];
   return mechanisms.includes(mechanism) && typeof username === 'string' && typeof password === 'string';
 }

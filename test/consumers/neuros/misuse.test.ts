@@ -39,6 +39,8 @@ describe('a misuse', () => {
       [{ retries: { maxAttempts: 2 } }, /unknown option retries\.maxAttempts/],
       [{ reserved: { high: 2 } }, /unknown option reserved\.high/],
       [{ registry: { url: 'http://localhost', user: 'me' } }, /unknown option registry\.user/],
+      [{ registry: null }, /registry must be/],
+      [{ sasl: null }, /sasl must be/],
       [{ announceStale: 'no' }, /announceStale/],
       [{ log: console.log }, /log must have/],
       [{ metrics: {} }, /metrics must be/],
