@@ -69,6 +69,8 @@ export class GroupFetch {
   readonly #progress = new Progress();
   readonly #assigned = new Map<string, AssignedPartition>();
   #isClosed = false;
+  /** Of the last assignment. */
+  #generation = 0;
   /** Since when an assignment is being taken over. */
   #takingOverSince: number | undefined;
 
@@ -82,8 +84,12 @@ export class GroupFetch {
       { groupId, clientId: groupId, protocol: roundRobin(topics, partitions), sessionTimeoutMs, log },
       {
         onAssigned: (assignment) => {
+          // In a generation that this member has missed, any partition may have been another's.
+          const follows = assignment.generationId - this.#generation <= 1;
+          this.#generation = assignment.generationId;
           this.#retain(
-            ({ topic, partition }) => assignment.partitions.get(topic)?.includes(partition) === true,
+            ({ topic, partition }) =>
+              follows && assignment.partitions.get(topic)?.includes(partition) === true,
           );
           this.#takingOverSince ??= performance.now();
           this.#takeOver(assignment).catch(hooks.onError);

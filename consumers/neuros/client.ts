@@ -20,7 +20,14 @@ import {
   type Settings,
 } from './options.ts';
 import { PriorityReader } from './reader.ts';
-import { brokerFault, checkSubjects, NeurosStartError, partitionsOf } from './start-checks.ts';
+import {
+  alertsFault,
+  brokerFault,
+  checkSubjects,
+  partitionsOf,
+  registryFault,
+  type NeurosStartError,
+} from './start-checks.ts';
 
 /** How the reading of one priority is. */
 export interface PriorityHealth {
@@ -46,8 +53,8 @@ export interface Health {
 const startMs = 10_000;
 /** What stands still for longer than this is a fault. */
 const stallMs = 60_000;
-/** An outage that is not reported again within this time is over: waits are at most 2 s. */
-const outageMs = 5_000;
+/** An outage that is not reported again within this time is over: a server is given 10 s, then it is waited for at most 2 s. */
+const outageMs = 15_000;
 
 /**
  * Reads the priority topics as three consumer groups, one for each priority, and calls the handlers: for one event
@@ -133,18 +140,25 @@ export class NeurosClient {
    * leaves the groups. run() resolves then. What was not done comes again to the next reader.
    */
   close({ timeoutMs = 10_000 }: { readonly timeoutMs?: number } = {}): Promise<void> {
+    // A timer of more would end at once.
+    if (!(timeoutMs >= 0 && timeoutMs < 2 ** 31))
+      return Promise.reject(new RangeError('NeurosClient: timeoutMs must be milliseconds from 0 to 2^31'));
     this.#closed ??= this.#finish(timeoutMs);
     return this.#closed;
   }
 
   /** Starts no more handlers, and fetches nothing, of one priority or of all. The client stays in its groups. */
   pause(priority?: Priority): void {
-    this.#lanes.pause(priority === undefined ? priorities : [priority]);
+    this.#lanes.pause(checkedPriorities(priority));
   }
 
   resume(priority?: Priority): void {
-    this.#lanes.resume(priority === undefined ? priorities : [priority]);
-    for (const reader of this.#readers.values()) reader.wake();
+    this.#lanes.resume(checkedPriorities(priority));
+    for (const reader of this.#readers.values()) {
+      // The pause was no stall.
+      reader.excuse();
+      reader.wake();
+    }
   }
 
   /** Offsets between what is done and the end of this client's partitions, by priority. */
@@ -194,40 +208,51 @@ export class NeurosClient {
   async #begin(): Promise<void> {
     this.#status = 'starting';
     try {
-      const partitions = await within(this.#check(), startMs, 'the start').catch((error: unknown) => {
-        throw brokerFault(error, this.#settings.brokers);
-      });
-      if (this.#closed !== undefined) {
-        // What the checks have opened since close().
-        await this.#disconnect();
-        return;
-      }
+      // close() ends it too.
+      const partitions = await Promise.race([this.#check(), this.#ended]);
+      if (partitions === undefined || this.#closed !== undefined) return;
       for (const reader of this.#createReaders(partitions)) reader.start();
     } catch (error) {
+      // What fails because of close() is no fault.
+      if (this.#closed !== undefined) return;
       this.#fail(error);
       await this.close();
       throw error;
     }
     await this.#joined();
     this.#setRunning();
-    this.#log.info({ groupId: this.#settings.groupId }, 'the NEUROS client is reading');
   }
 
-  /** @returns the partition count of the topics. */
+  /**
+   * Asks for what the client needs, all within startMs. What does not answer is named.
+   * @returns the partition count of the topics.
+   * @throws NeurosStartError
+   */
   async #check(): Promise<number> {
-    const { groupId, topicPrefix: prefix } = this.#settings;
+    const { groupId, topicPrefix: prefix, brokers } = this.#settings;
     const topics = Object.values(priorityTopics(prefix));
     const deadLetters = readerDeadLetters(prefix, groupId);
     const admin = kafkaClient(this.#connection, { clientId: `${prefix}${groupId}`, log: this.#log }).admin();
     this.#admin = admin;
-    await admin.connect();
-    const partitions = await partitionsOf(admin, { topics, deadLetters, reader: groupId });
-    await checkSubjects(this.#registry, topics);
-    await this.#alerts.start(`${prefix}${groupId}`).catch((error: unknown) => {
-      const message = error instanceof Error ? error.message : 'unknown failure';
-      throw new NeurosStartError('alerts', message, { cause: error });
-    });
-    this.#deadLetters = new DeadLetters(this.#connection, deadLetters, this.#log);
+    const letters = new DeadLetters(this.#connection, deadLetters, this.#log);
+    this.#deadLetters = letters;
+    const end = performance.now() + startMs;
+    const step = async <T>(work: Promise<T>, fault: (error: unknown) => NeurosStartError): Promise<T> => {
+      // A call on a client that is being closed may reopen its connection.
+      const tidyUp = (): unknown => this.#closed && Promise.all([admin.disconnect(), letters.close()]);
+      work.then(tidyUp, tidyUp).catch(() => undefined);
+      try {
+        return await within(work, Math.max(0, end - performance.now()), 'it');
+      } catch (error) {
+        throw fault(error);
+      }
+    };
+    const ofBrokers = (error: unknown): NeurosStartError => brokerFault(error, brokers);
+    await step(admin.connect(), ofBrokers);
+    const partitions = await step(partitionsOf(admin, { topics, deadLetters, reader: groupId }), ofBrokers);
+    await step(letters.start(), ofBrokers);
+    await step(checkSubjects(this.#registry, topics), (error) => registryFault(error, this.#registry.url));
+    await step(this.#alerts.start(`${prefix}${groupId}`), alertsFault);
     return partitions;
   }
 
@@ -307,7 +332,10 @@ export class NeurosClient {
   }
 
   #setRunning(): void {
-    if (this.#status === 'starting') this.#status = 'running';
+    // Closed, or failed, meanwhile.
+    if (this.#status !== 'starting') return;
+    this.#status = 'running';
+    this.#log.info({ groupId: this.#settings.groupId }, 'the NEUROS client is reading');
   }
 
   /** The reading cannot go on: run() rejects. */
@@ -345,4 +373,11 @@ export class NeurosClient {
     if (!hasFailed) this.#status = 'closed';
     this.#end();
   }
+}
+
+/** Those that pause() and resume() are meant for. JavaScript does not check their type. */
+function checkedPriorities(priority: Priority | undefined): readonly Priority[] {
+  if (priority === undefined) return priorities;
+  if (priorities.includes(priority)) return [priority];
+  throw new RangeError(`NeurosClient: a priority is one of ${priorities.join(', ')}`);
 }

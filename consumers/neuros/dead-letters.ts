@@ -41,6 +41,17 @@ export class DeadLetters {
     });
   }
 
+  /** Connects, so that a right that is missing is found at the start and not with the first dead letter. */
+  async start(): Promise<void> {
+    this.#connected ??= this.#producer.connect();
+    try {
+      await this.#connected;
+    } catch (error) {
+      this.#connected = undefined;
+      throw error;
+    }
+  }
+
   /**
    * Appends a record with its key, value, headers and timestamp, and the headers that say why.
    * @throws DeadLettersUnavailable when the topic takes none now.
@@ -62,13 +73,8 @@ export class DeadLetters {
   }
 
   async #send(record: LogRecord, setAside: SetAside, value: Buffer | null): Promise<void> {
-    this.#connected ??= this.#producer.connect();
-    try {
-      await this.#connected;
-    } catch (error) {
-      this.#connected = undefined;
-      throw error;
-    }
+    // For a connection that has failed.
+    await this.start();
     const { topic, partition, offset } = record;
     const headers: Record<string, string> = {
       [deadLetterHeader.reason]: setAside.reason,

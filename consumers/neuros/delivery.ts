@@ -30,7 +30,7 @@ export interface DeliveryObserver {
   /** A handler has failed, and is called again. */
   failed(record: LogRecord, setAside: SetAside): void;
   setAside(record: LogRecord, setAside: SetAside): void;
-  /** A server that a delivery needs does not answer, or answers again. */
+  /** A server that a delivery needs does not answer. Told again with each attempt. */
   outage(what: string, code: string): void;
 }
 
@@ -116,6 +116,8 @@ export class Delivery {
   async attempt(): Promise<number | undefined> {
     for (let step = this.#steps[0]; step !== undefined; step = this.#steps[0]) {
       if (!this.#isOurs()) return undefined;
+      // Nothing new begins once close() waits no longer. Nothing is committed, so it comes again.
+      if (this.#parts.stop.aborted) return waitMs.max;
       try {
         if ((await step.run(this.#failures + 1)) === 'busy') return this.#wait();
       } catch (error) {
@@ -253,13 +255,14 @@ export class Delivery {
   #addErasure(user: string): void {
     const { handling, alerts } = this.#parts;
     const { onErased } = handling;
-    if (onErased !== undefined) this.#addCall('onErased', (context) => onErased({ user_id: user }, context));
+    // First, since a handler that fails for good ends the record's steps.
     this.#steps.push({
       run: async () => {
         await alerts.erase(user);
         return undefined;
       },
     });
+    if (onErased !== undefined) this.#addCall('onErased', (context) => onErased({ user_id: user }, context));
   }
 
   #addCall(handler: HandlerName, call: (context: RecordContext) => unknown): void {

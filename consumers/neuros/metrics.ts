@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import type * as PromClientModule from 'prom-client';
 import { priorities, type Priority } from '../../schemas/biometric-event.ts';
 import type { HandlerName } from './delivery.ts';
-import type { MetricsRegistry } from './options.ts';
+import { NeurosOptionsError, type MetricsRegistry } from './options.ts';
 
 /** What the gauges ask when the metrics are read. */
 export interface Gauges {
@@ -27,9 +27,12 @@ const none = (): void => undefined;
 /**
  * @param registry - the caller's; without one the client has its own.
  * @returns metrics that count nothing where prom-client is not installed.
+ * @throws NeurosOptionsError when there is a registry and no prom-client.
  */
 export function neurosMetrics(registry: MetricsRegistry | undefined, gauges: Gauges): NeurosMetrics {
   const prom = promClient();
+  if (prom === undefined && registry !== undefined)
+    throw new NeurosOptionsError(['metrics needs the package prom-client: install it']);
   if (prom === undefined)
     return { registry: undefined, called: none, handedOver: none, alert: none, setAside: none };
   const target = (registry ?? new prom.Registry()) as unknown as PromClientModule.Registry;

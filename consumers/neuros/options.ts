@@ -1,6 +1,7 @@
 /** What a NeurosClient is given: where to read, what to call, and how. */
 import type { ConnectionOptions } from 'node:tls';
 import { priorities, type BiometricEvent, type Priority } from '../../schemas/biometric-event.ts';
+import { readerDeadLetters, topicNames } from '../../schemas/topics.ts';
 import type { Alert, AlertAttempt, Alerts } from './alerts/alerts.ts';
 import { reservedBy, type Reserved } from './slots.ts';
 
@@ -134,20 +135,12 @@ export interface Settings extends Handling {
 }
 
 const handlerNames = ['onEvent', 'onAlert', 'onWithdrawn', 'onErased'] as const;
-const known = new Set([
+const known = [
   ...handlerNames,
-  ...[
-    'alerts',
-    'announceStale',
-    'handlerTimeoutMs',
-    'retries',
-    'brokers',
-    'registry',
-    'groupId',
-    'topicPrefix',
-  ],
-  ...['ssl', 'sasl', 'concurrency', 'reserved', 'maxAhead', 'metrics', 'log'],
-]);
+  ...['alerts', 'announceStale', 'handlerTimeoutMs', 'retries', 'brokers', 'registry', 'groupId'],
+  ...['topicPrefix', 'ssl', 'sasl', 'concurrency', 'reserved', 'maxAhead', 'metrics', 'log'],
+];
+const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 
 /**
  * The options of how handlers are called, checked.
@@ -166,25 +159,36 @@ export function handlingOf(options: HandlingOptions): Handling {
  */
 export function settingsOf(options: NeurosOptions): Settings {
   const faults = new Faults();
-  for (const name of Object.keys(options))
-    if (!known.has(name))
-      faults.add(`unknown option ${name}: the options are ${[...known].sort().join(', ')}`);
-  const { brokers, groupId, topicPrefix = '' } = options;
+  const { brokers, groupId, topicPrefix = '', log, metrics } = options;
   const areBrokers = Array.isArray(brokers) && brokers.length > 0 && brokers.every(isAddress);
   faults.unless(areBrokers, 'brokers must be a list of host:port, such as ["localhost:9092"]');
   faults.unless(isName(groupId) && groupId !== '', `groupId must be a name of ${nameCharacters}`);
   faults.unless(isName(topicPrefix), `topicPrefix must be a name of ${nameCharacters}`);
+  faults.unless(
+    readerDeadLetters('', groupId) !== topicNames('', []).deadLetters,
+    `groupId must not be ${groupId}, whose dead-letter topic is the bridge's own`,
+  );
   const registry = typeof options.registry === 'string' ? { url: options.registry } : options.registry;
   faults.unless(
     isHttp(registry),
     'registry must be the http(s) address of the registry, or { url, username, password }',
   );
+  if (typeof registry === 'object') faults.names('registry', registry, ['url', 'username', 'password']);
   if (options.sasl !== undefined) faults.unless(isSasl(options.sasl), saslFault);
+  faults.unless(
+    log === undefined || logLevels.every((level) => typeof log[level] === 'function'),
+    `log must have the functions ${logLevels.join(', ')}, as a logger of pino has`,
+  );
+  faults.unless(
+    metrics === undefined || typeof metrics.registerMetric === 'function',
+    'metrics must be a registry of prom-client',
+  );
   const concurrency = faults.integer('concurrency', options.concurrency, {
     byDefault: 8,
     min: 3,
     max: 1_000,
   });
+  faults.names('reserved', options.reserved, priorities);
   const reserved = { ...reservedBy(concurrency), ...options.reserved };
   for (const priority of priorities)
     faults.unless(
@@ -208,7 +212,12 @@ export function settingsOf(options: NeurosOptions): Settings {
 }
 
 function readHandling(options: HandlingOptions, faults: Faults): Handling {
-  const { retries = {}, alerts, announceStale = false } = options;
+  const { alerts, announceStale = false } = options;
+  const retries = options.retries ?? {};
+  // Also of the driver, which may be given those of the client.
+  faults.names('', options, known);
+  faults.names('retries', retries, ['attempts', 'initialMs', 'maxMs']);
+  faults.unless(typeof announceStale === 'boolean', 'announceStale must be true or false');
   for (const name of handlerNames)
     faults.unless(
       options[name] === undefined || typeof options[name] === 'function',
@@ -219,7 +228,7 @@ function readHandling(options: HandlingOptions, faults: Faults): Handling {
     `give at least one handler: ${handlerNames.join(', ')}`,
   );
   const isStore = alerts === undefined || typeof (alerts as Partial<Alerts>).begin === 'function';
-  faults.unless(isStore, 'alerts must be transactional({ pool }) or claims(store)');
+  faults.unless(isStore, 'alerts must be transactional({ pool }), claims(store) or memory()');
   const between = (name: string, value: number | undefined, byDefault: number): number =>
     faults.integer(name, value, { byDefault, min: 1, max: 86_400_000 });
   return {
@@ -247,6 +256,14 @@ class Faults {
 
   unless(isRight: boolean, fault: string): void {
     if (!isRight) this.add(fault);
+  }
+
+  /** Adds the names of `given` that do nothing, because they are misspelt or of another version. */
+  names(of: string, given: object | null | undefined, known: readonly string[]): void {
+    const all = [...known].sort().join(', ');
+    for (const name of Object.keys(given ?? {}))
+      if (!known.includes(name))
+        this.add(`unknown option ${of === '' ? name : `${of}.${name}`}: there are ${all}`);
   }
 
   integer(
@@ -282,7 +299,8 @@ function isHttp(registry: unknown): boolean {
   return typeof url === 'string' && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
 }
 
-function isSasl({ mechanism, username, password }: NonNullable<NeurosOptions['sasl']>): boolean {
+function isSasl(sasl: NeurosOptions['sasl'] | null): boolean {
+  const { mechanism, username, password } = sasl ?? ({} as Partial<NonNullable<typeof sasl>>);
   const mechanisms: readonly unknown[] = ['plain', 'scram-sha-256', 'scram-sha-512'];
   return mechanisms.includes(mechanism) && typeof username === 'string' && typeof password === 'string';
 }

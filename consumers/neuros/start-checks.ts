@@ -1,6 +1,7 @@
 /** What a client needs before it reads: asked at its start, so that what is missing is named at once. */
 import { isRetriable, kafkaErrorType, type Admin } from '../../kafka/client.ts';
 import { partitionCounts } from '../../kafka/topics.ts';
+import { DeadlineError } from '../../process/deadline.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
 import { subjectOf } from '../../schemas/contract.ts';
 import { RegistryError, type SchemaRegistry } from '../../schemas/registry.ts';
@@ -43,11 +44,40 @@ export function brokerFault(error: unknown, brokers: readonly string[]): NeurosS
     return new NeurosStartError('rights', 'the brokers refuse the login: check sasl', { cause: error });
   if (type !== undefined && !isRetriable(error))
     return new NeurosStartError('group', `the brokers answer ${type}`, { cause: error });
+  const reason = error instanceof DeadlineError ? 'not in time' : (type ?? name);
   return new NeurosStartError(
     'broker',
-    `no broker answers at ${brokers.join(', ')} (${type ?? name}): start Kafka, or correct brokers and ssl`,
+    `no broker answers at ${brokers.join(', ')} (${reason}): start Kafka, or correct brokers and ssl`,
     { cause: error },
   );
+}
+
+/** The error of a request to the registry, as the fault that it is. */
+export function registryFault(error: unknown, url: string): NeurosStartError {
+  if (error instanceof NeurosStartError) return error;
+  const code = error instanceof RegistryError ? error.code : undefined;
+  if (code === 'unauthorized')
+    return new NeurosStartError(
+      'rights',
+      `the schema registry at ${url} refuses the credentials: pass registry as { url, username, password }`,
+      { cause: error },
+    );
+  const reason = error instanceof DeadlineError ? 'not in time' : (code ?? 'unknown failure');
+  return new NeurosStartError(
+    'schema',
+    `the schema registry at ${url} does not answer as one (${reason}): start it, or correct registry, which ends in /apis/ccompat/v7 for Apicurio`,
+    { cause: error },
+  );
+}
+
+/** The error of an alert store's start, which says what to do. */
+export function alertsFault(error: unknown): NeurosStartError {
+  if (error instanceof DeadlineError)
+    return new NeurosStartError('alerts', 'the alert store does not answer in time: start it', {
+      cause: error,
+    });
+  const message = error instanceof Error ? error.message : 'unknown failure';
+  return new NeurosStartError('alerts', message, { cause: error });
 }
 
 const grants =
@@ -84,34 +114,22 @@ export async function partitionsOf(
 
 /**
  * Checks that the registry has a schema for each topic that this version can read. A registry may be older or newer.
- * @throws NeurosStartError
+ * @throws NeurosStartError, or RegistryError where the registry does not answer.
  */
 export async function checkSubjects(registry: SchemaRegistry, topics: readonly string[]): Promise<void> {
-  try {
-    for (const topic of topics) {
-      const subject = subjectOf(topic);
-      if ((await registry.lookupId(subject, biometricEventAvsc)) !== undefined) continue;
-      const accepts = await registry.wouldAccept(subject, biometricEventAvsc);
-      if (accepts === undefined)
-        throw new NeurosStartError(
-          'schema',
-          `the schema registry at ${registry.url} has no schema under ${subject}: run \`bridge schemas register\`, or correct topicPrefix`,
-        );
-      if (!accepts)
-        throw new NeurosStartError(
-          'schema',
-          `the schema registry at ${registry.url} has a schema under ${subject} that this version cannot read: install the version of biometric-bridge that the bridge runs`,
-        );
-    }
-  } catch (error) {
-    if (!(error instanceof RegistryError)) throw error;
-    const isRefused = error.code === 'unauthorized';
-    throw new NeurosStartError(
-      isRefused ? 'rights' : 'schema',
-      isRefused
-        ? `the schema registry at ${registry.url} refuses the credentials: pass registry as { url, username, password }`
-        : `the schema registry at ${registry.url} does not answer as one (${error.code}): start it, or correct registry, which ends in /apis/ccompat/v7 for Apicurio`,
-      { cause: error },
-    );
+  for (const topic of topics) {
+    const subject = subjectOf(topic);
+    if ((await registry.lookupId(subject, biometricEventAvsc)) !== undefined) continue;
+    const accepts = await registry.wouldAccept(subject, biometricEventAvsc);
+    if (accepts === undefined)
+      throw new NeurosStartError(
+        'schema',
+        `the schema registry at ${registry.url} has no schema under ${subject}: run \`bridge schemas register\`, or correct topicPrefix`,
+      );
+    if (!accepts)
+      throw new NeurosStartError(
+        'schema',
+        `the schema registry at ${registry.url} has a schema under ${subject} that this version cannot read: install the version of biometric-bridge that the bridge runs`,
+      );
   }
 }

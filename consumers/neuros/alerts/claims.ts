@@ -40,6 +40,33 @@ export function claims(store: ClaimStore, { leaseMs = 60_000 }: ClaimsOptions = 
   return claimedAlerts(store, { leaseMs, firstDecides: false });
 }
 
+/** Which reader the alerts belong to, from their start on. */
+export interface LedgerOwner {
+  /**
+   * @returns its key.
+   * @throws Error when they are another reader's.
+   */
+  set(reader: string): string;
+  /** @throws Error before they are started. */
+  get(): string;
+}
+
+export function ledgerOwner(): LedgerOwner {
+  let owner: string | undefined;
+  return {
+    set(reader) {
+      if (owner !== undefined && owner !== keyOf(reader))
+        throw new Error(`these alerts are those of the reader ${owner}: make others for ${reader}`);
+      owner = keyOf(reader);
+      return owner;
+    },
+    get() {
+      if (owner === undefined) throw new Error('start() the alerts before their use');
+      return owner;
+    },
+  };
+}
+
 /** An event's part of a ledger. */
 export interface Begun {
   readonly ledger: LedgerOf;
@@ -86,22 +113,18 @@ export function claimedAlerts(
     running: new Set(),
     renewals: new Set(),
   };
-  let reader: string | undefined;
-  const started = (): string => {
-    if (reader === undefined) throw new Error('start() the alerts before their use');
-    return reader;
-  };
+  const owner = ledgerOwner();
   return {
-    async start(name) {
-      await store.start(keyOf(name));
-      reader = keyOf(name);
-    },
+    start: async (name) => store.start(owner.set(name)),
     migrate: () => store.migrate(),
     async begin(event, { announce }) {
-      const begun = await beginIn(store, started(), event, { announce, firstDecides: options.firstDecides });
+      const begun = await beginIn(store, owner.get(), event, {
+        announce,
+        firstDecides: options.firstDecides,
+      });
       return begun === undefined ? [] : begun.due.map((due) => claimedStep(client, begun, due));
     },
-    erase: (userId) => store.erase(started(), keyOf(userId)),
+    erase: (userId) => store.erase(owner.get(), keyOf(userId)),
     async close() {
       for (const timer of client.renewals) clearInterval(timer);
       await store.close();

@@ -44,8 +44,9 @@ export function quotedSchema(schema: string): string {
  */
 export function neurosSql(schema = 'neuros'): string {
   const quoted = quotedSchema(schema);
+  // Not a key of the sink's migrations, which may run in the same database (postgres/migrate.ts).
   return `BEGIN;
-SELECT pg_advisory_xact_lock(4711889004);
+SELECT pg_advisory_xact_lock(4711889006);
 -- CREATE SCHEMA IF NOT EXISTS asks for the right to create one even where it exists.
 DO $$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = '${schema}') THEN CREATE SCHEMA ${quoted}; END IF;

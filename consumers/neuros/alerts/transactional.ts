@@ -8,7 +8,7 @@ import {
   type StepOutcome,
 } from './alerts.ts';
 import { callHandler, type Handler } from './attempt.ts';
-import { beginIn, type Begun } from './claims.ts';
+import { beginIn, ledgerOwner, type Begun } from './claims.ts';
 import { claim, keyOf, settle, type Claim, type Due } from './ledger.ts';
 import { ledgerTables, postgresStore, type LedgerTables } from './postgres.ts';
 import {
@@ -32,24 +32,17 @@ export function transactional(options: SqlOptions): Alerts {
   const store = postgresStore(options);
   const { pool, schema = 'neuros' } = options;
   const tables = ledgerTables(schema);
-  let reader: string | undefined;
-  const started = (): string => {
-    if (reader === undefined) throw new Error('start() the alerts before their use');
-    return reader;
-  };
+  const owner = ledgerOwner();
   return {
-    async start(name) {
-      await store.start(keyOf(name));
-      reader = keyOf(name);
-    },
+    start: async (name) => store.start(owner.set(name)),
     migrate: () => store.migrate(),
     async begin(event, { announce }) {
-      const begun = await beginIn(store, started(), event, { announce, firstDecides: false });
+      const begun = await beginIn(store, owner.get(), event, { announce, firstDecides: false });
       return begun === undefined
         ? []
         : begun.due.map((due) => transactionalStep({ pool, tables }, begun, due));
     },
-    erase: (userId) => store.erase(started(), keyOf(userId)),
+    erase: (userId) => store.erase(owner.get(), keyOf(userId)),
     close: () => store.close(),
   };
 }
@@ -85,7 +78,7 @@ function inTransaction({ pool, tables }: Database, begun: Begun, due: Due, call:
     const { isLocked, part, now } = await tables.lock(connection, ledger, touched);
     // Only claims() in the same tables, used before, leaves claims.
     const isLive = ({ until }: Claim): boolean => until > now;
-    const claimed = isLocked ? claim(part, due, { owner, until: now, isLive }) : undefined;
+    const claimed = isLocked ? claim(part, due, { owner: claimant, until: now, isLive }) : undefined;
     if (claimed === undefined || typeof claimed.answer === 'string') {
       await statement(connection, 'ROLLBACK');
       return claimed?.answer === 'skipped' ? 'skipped' : 'busy';
@@ -96,7 +89,7 @@ function inTransaction({ pool, tables }: Database, begun: Begun, due: Due, call:
     await checkTransaction(connection, token);
     await tables.write(connection, ledger, touched, {
       before: part,
-      after: settle(claimed.part, due, owner),
+      after: settle(claimed.part, due, claimant),
     });
     await commitHandled(connection);
     return 'done';
@@ -104,7 +97,7 @@ function inTransaction({ pool, tables }: Database, begun: Begun, due: Due, call:
 }
 
 /** Of the claim that is settled in the same transaction, so that nobody ever reads it. */
-const owner = 'transaction';
+const claimant = 'transaction';
 
 async function handle(connection: SqlClient, { handler, signal }: Call, mayBeRepeat: boolean): Promise<void> {
   let hasEnded = false;

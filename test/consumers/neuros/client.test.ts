@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Alert, NeurosOptions, RecordContext } from '../../../consumers/neuros/index.ts';
+import {
+  memory,
+  NeurosStartError,
+  type Alert,
+  type NeurosOptions,
+  type RecordContext,
+} from '../../../consumers/neuros/index.ts';
 import type { BiometricEvent, Priority } from '../../../schemas/biometric-event.ts';
 import { readCommitted } from '../../kafka/read.ts';
 import { headerText } from '../../../schemas/raw-record.ts';
@@ -241,6 +247,14 @@ describe('a client on a real broker and registry', () => {
     await until('the erasure', () => erased.length === 1);
     assert.deepEqual(erased, ['user-9']);
     await client.close();
+  });
+
+  it('names the alert store when that does not answer its start in time', async () => {
+    const never = new Promise<void>(() => undefined);
+    await assert.rejects(
+      stack.client({ onEvent: () => undefined, alerts: { ...memory(), start: () => never } }),
+      (error) => error instanceof NeurosStartError && error.code === 'alerts',
+    );
   });
 
   it('shares the partitions among clients, and a client that leaves hands over what it has done', async () => {

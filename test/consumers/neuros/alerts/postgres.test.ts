@@ -9,6 +9,8 @@ import { claimedAlerts, claims } from '../../../../consumers/neuros/alerts/claim
 import { postgresStore } from '../../../../consumers/neuros/alerts/postgres.ts';
 import { neurosSql, type SqlPool } from '../../../../consumers/neuros/alerts/sql.ts';
 import { transactional } from '../../../../consumers/neuros/alerts/transactional.ts';
+import { sinkMigrations } from '../../../../consumers/postgres/main.ts';
+import { migrate } from '../../../../postgres/migrate.ts';
 import { testDatabase, type TestDatabase } from '../../postgres/database.ts';
 import {
   again,
@@ -364,6 +366,20 @@ describe('the tables of the alert store', { timeout: 120_000 }, () => {
     await database.rows(neurosSql('Coach_1'));
     assert.throws(() => neurosSql('a"b'), RangeError);
     assert.throws(() => postgresStore({ pool: database.pool, schema: 'x; DROP' }), RangeError);
+  });
+
+  test('they are created while a sink builds an index in the same database', async () => {
+    const client = await database.pool.connect();
+    let created: Promise<void> | undefined;
+    try {
+      await migrate(client, sinkMigrations(), () => {
+        created = postgresStore({ pool: database.pool, schema: 'beside' }).migrate();
+      });
+      assert.ok(created, 'an index was built');
+      await created;
+    } finally {
+      client.release();
+    }
   });
 
   test('a role without rights is told which it needs, and one with them needs no right to create', async () => {
