@@ -136,7 +136,7 @@ describe('the roll-out of contract version 2', { skip: releaseMissing() }, () =>
 
   test(
     'sinks and readers of both versions read both, with and without alerts of the version before',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (t) => {
       const stack = await sinkStack();
       const registry = { SCHEMA_REGISTRY_URL: registryUrl() };

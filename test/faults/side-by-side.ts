@@ -16,12 +16,12 @@ function tasksOf({ log }: WorkerProcess): number[] {
 /** Waits until these workers have divided the tasks evenly, and every partition has moved on in their hands. */
 export async function work(application: Application, ...workers: WorkerProcess[]): Promise<void> {
   const each = application.partitions / workers.length;
-  await until('an even division of the tasks', () => {
+  await eventually('an even division of the tasks', () => {
     const held = workers.map(tasksOf);
     const isEven =
       held.every(({ length }) => Math.abs(length - each) < 1) &&
       new Set(held.flat()).size === application.partitions;
-    return isEven || undefined;
+    return Promise.resolve(isEven || undefined);
   });
   await Promise.all(workers.map((worker) => worker.running()));
   await application.progress(200);
@@ -34,20 +34,20 @@ export async function stored(
   ...sinks: RunningSink[]
 ): Promise<void> {
   const groupId = `${prefix}postgres-sink`;
-  await until(`a group of ${sinks.length}`, async () => {
+  await eventually(`a group of ${sinks.length}`, async () => {
     const { groups } = await admin.describeGroups([groupId]);
     return (groups[0]?.state === 'Stable' && groups[0].members.length === sinks.length) || undefined;
   });
   const inserted = (): Promise<number[]> => Promise.all(sinks.map(insertedBy));
   const before = await inserted();
-  await until(
+  await eventually(
     'more rows of each sink',
     async () => (await inserted()).every((now, at) => now > before[at]!) || undefined,
   );
   const topics = Object.values(names.priority);
   for (const topic of topics) {
     const ends = await admin.fetchTopicOffsets(topic);
-    await until(`the ends of ${topic}`, async () => {
+    await eventually(`the ends of ${topic}`, async () => {
       const [committed] = await admin.fetchOffsets({ groupId, topics: [topic] });
       const isPassed = ({ partition, high }: (typeof ends)[number]): boolean =>
         committed?.partitions.some(
@@ -56,6 +56,11 @@ export async function stored(
       return ends.every(isPassed) || undefined;
     });
   }
+}
+
+/** With time for a machine that has other work. */
+function eventually(what: string, ask: () => Promise<true | undefined>): Promise<true> {
+  return until(what, ask, 90_000);
 }
 
 async function insertedBy(sink: RunningSink): Promise<number> {

@@ -9,7 +9,7 @@ import type { AlertState, Part, Row } from './ledger.ts';
 export interface MemoryOptions {
   /**
    * How many resources and alerts are remembered, of all users together. Those of the users whose events are longest ago go
-   * first. Default 500,000, which take at most some 400 MB.
+   * first. Default 500,000, which take some 200 MB.
    */
   readonly maxEntries?: number;
 }

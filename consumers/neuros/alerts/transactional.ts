@@ -25,7 +25,8 @@ import {
 /**
  * Remembers alerts in Postgres, and gives each handler the transaction in which its alert is marked: what it writes through
  * `transaction` happens exactly once. It is committed after the handler, which must neither commit it nor keep it. One connection
- * of the pool is held while a handler runs, and the events of its user wait for it.
+ * of the pool is held while a handler runs, and the events of its user wait for it: give the pool more connections than handlers
+ * may be at work, and its statements a time-out, since Postgres notices a closed connection only at the end of one.
  */
 export function transactional(options: SqlOptions): Alerts {
   const store = postgresStore(options);

@@ -145,6 +145,7 @@ describe('alerts marked in the transaction of their handler', { timeout: 600_000
           failures: draw(4),
           passTime: () => undefined,
           abortsOnCrash: true,
+          patienceMs: 20,
           async alerts() {
             const alerts = connect(
               failingPool(database.pool, () => faults.left > 0 && draw(20) === 0 && faults.left-- > 0),

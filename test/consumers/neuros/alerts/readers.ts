@@ -3,6 +3,7 @@
  * waits a lane is at a gate, and who passes next is drawn.
  */
 import assert from 'node:assert/strict';
+import { settlesWithin } from '../../../../process/deadline.ts';
 import type { BiometricEvent, Priority } from '../../../../schemas/biometric-event.ts';
 import { compareVersions } from '../../../../schemas/version-order.ts';
 import {
@@ -50,6 +51,8 @@ export interface Reading {
   effect?(effect: Effect, attempt: AlertAttempt): Promise<void>;
   /** A crash reaches handlers as their signal. */
   readonly abortsOnCrash?: boolean;
+  /** A lane that is on its way for so long may be waiting for another, which goes on then. By default no lane waits so. */
+  readonly patienceMs?: number;
 }
 
 class HandlerFailure extends Error {}
@@ -67,6 +70,9 @@ interface Lane {
   pass: (() => void) | undefined;
   arrived: () => void;
   isInHandler: boolean;
+  /** Ends when it is at a gate again, or has read everything. */
+  onItsWay: Promise<void>;
+  hasEnded: boolean;
 }
 
 /** Reads everything to the end; answers what was done, in order. */
@@ -81,7 +87,8 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
   const processes = new Set([first, second]);
   const lanes = (['HIGH', 'MEDIUM', 'NORMAL'] as const).map((topic): Lane => {
     const process = draw(2) === 0 ? first : second;
-    return { topic, process, position: 0, pass: undefined, arrived: () => undefined, isInHandler: false };
+    const atStart = { position: 0, pass: undefined, arrived: () => undefined, onItsWay: Promise.resolve() };
+    return { topic, process, ...atStart, isInHandler: false, hasEnded: false };
   });
   const queues = new Map(lanes.map(({ topic }) => [topic, reading.log.filter((one) => one.topic === topic)]));
 
@@ -150,27 +157,38 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
           if (error instanceof AlertStoreUnavailable) return false;
           throw error;
         });
+        if (lane.process !== process) return new Promise(() => undefined);
       }
       // The commit may be lost with the process.
       if (reading.crashes === 0 || draw(3) > 0) lane.position = at + 1;
     }
+    lane.hasEnded = true;
     lane.arrived();
   }
 
-  let failed: unknown;
-  const start = (lane: Lane): Promise<void> =>
-    new Promise((resolve) => {
+  const failure: { error?: Error } = {};
+  const patient = async (lane: Lane): Promise<void> => {
+    if (reading.patienceMs === undefined) return lane.onItsWay;
+    await settlesWithin(lane.onItsWay, reading.patienceMs);
+  };
+  const start = (lane: Lane): Promise<void> => {
+    lane.hasEnded = false;
+    lane.onItsWay = new Promise((resolve) => {
       lane.arrived = resolve;
       run(lane).catch((error: unknown) => {
-        failed ??= error;
+        failure.error ??= error instanceof Error ? error : new Error('not an error');
         resolve();
       });
     });
-  const move = (lane: Lane): Promise<void> =>
-    new Promise((resolve) => {
+    return patient(lane);
+  };
+  const move = (lane: Lane): Promise<void> => {
+    lane.onItsWay = new Promise((resolve) => {
       lane.arrived = resolve;
       lane.pass?.();
     });
+    return patient(lane);
+  };
 
   async function crash(process: Process): Promise<void> {
     const replacement: Process = { alerts: await reading.alerts(), dead: new AbortController() };
@@ -186,9 +204,14 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
   }
 
   await Promise.all(lanes.map(start));
-  for (let turns = 0; failed === undefined; turns++) {
+  for (let turns = 0; failure.error === undefined; turns++) {
     const waiting = lanes.filter(({ pass }) => pass !== undefined);
-    if (waiting.length === 0) break;
+    if (waiting.length === 0) {
+      const left = lanes.filter(({ hasEnded }) => !hasEnded);
+      if (left.length === 0) break;
+      await Promise.race(left.map(({ onItsWay }) => onItsWay));
+      continue;
+    }
     assert.ok(turns < 5_000, 'the readers come to an end');
     if (!waiting.some(({ isInHandler }) => isInHandler) && draw(4) === 0) reading.passTime();
     if (left.crashes > 0 && draw(12) === 0) {
@@ -200,7 +223,7 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
     await Promise.all((chosen.length > 0 ? chosen : [waiting[draw(waiting.length)]!]).map(move));
   }
   for (const { alerts } of processes) await alerts.close();
-  if (failed !== undefined) throw failed instanceof Error ? failed : new Error(String(failed));
+  if (failure.error !== undefined) throw failure.error;
   return effects;
 }
 
