@@ -23,6 +23,9 @@ export interface RunningReader {
   /** What it has said on standard error. */
   errors(): string;
   hasEnded(): boolean;
+  /** Its exit code, once it has ended. */
+  ended(): Promise<number | null>;
+  /** With SIGTERM. */
   stop(): Promise<void>;
 }
 
@@ -41,6 +44,10 @@ export function startReader({ command, args, env }: Program, stack: Record<strin
     lines,
     errors: () => errors,
     hasEnded: () => child.exitCode !== null || child.signalCode !== null,
+    ended: async () => {
+      await ended;
+      return child.exitCode;
+    },
     async stop() {
       const limit = setTimeout(() => child.kill('SIGKILL'), 15_000);
       child.kill('SIGTERM');
