@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericDatumReader;
 import org.apache.avro.generic.GenericRecord;
@@ -51,9 +52,12 @@ public final class NeurosReader {
           "sleep_optimization", "go to bed an hour earlier tonight");
 
   static volatile boolean isStopping = false;
+  static final AtomicLong events = new AtomicLong();
 
   /** Every event, once as long as the process lives. A coach would store it here. */
-  static void onEvent(GenericRecord event) {}
+  static void onEvent(GenericRecord event) {
+    events.incrementAndGet();
+  }
 
   static void onAlert(GenericRecord alert, GenericRecord event) {
     String recommendation = text(alert, "recommendation");
@@ -284,6 +288,7 @@ public final class NeurosReader {
                       return;
                     }
                   }
+                  System.out.println("handled " + events + " events");
                 }));
     for (Reader reader : readers) reader.start();
   }

@@ -10,6 +10,7 @@ What it remembers is lost with the process. docs/neuros.md has the rules that it
 
 import functools
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -38,10 +39,12 @@ ADVICE = {
 }
 
 stopping = threading.Event()
+events = itertools.count()
 
 
 def on_event(event):
     """Every event, once as long as the process lives. A coach would store it here."""
+    next(events)
 
 
 def on_alert(alert, event):
@@ -229,6 +232,7 @@ def main():
         stopping.set()
     for reader in readers:
         reader.result()
+    print(f"handled {next(events)} events", flush=True)
 
 
 main()

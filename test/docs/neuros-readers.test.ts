@@ -16,7 +16,7 @@ import { javaReader, nodeReader, pythonReader, startReader, type RunningReader }
 const alert = anEvent().triggers[0]!;
 let sentinels = 0;
 
-/** An event behind all others of each partition: a reader that announces them has handled what was sent before. */
+/** An event behind all others of each partition: a reader that goes one by one has handled what was sent before them. */
 function sentinelsOf(stage: string): BiometricEvent[] {
   return (['HIGH', 'MEDIUM', 'NORMAL'] as const).flatMap((priority) =>
     Array.from({ length: partitions }, (_, partition) => {
@@ -79,8 +79,16 @@ describe('the readers in TypeScript, Python and Java', { timeout: 180_000 }, () 
     await stack.close();
   });
 
+  /** What was sent, however often. */
+  const sent = new Set<string>();
+  async function send(events: readonly BiometricEvent[]): Promise<void> {
+    for (const { device_type, user_id, event_id, generation } of events)
+      sent.add(JSON.stringify([device_type, user_id, event_id, generation]));
+    await stack.send(events);
+  }
+
   async function handled(stage: string): Promise<void> {
-    await stack.send(sentinelsOf(stage));
+    await send(sentinelsOf(stage));
     const expected = 3 * partitions;
     for (const [name, reader] of readers) {
       const isDone = (): boolean =>
@@ -90,6 +98,13 @@ describe('the readers in TypeScript, Python and Java', { timeout: 180_000 }, () 
         return isDone();
       });
     }
+    // Users next to each other: what it has handled without a gap is what it has committed.
+    await until('neuros.ts has committed all', async () => {
+      const lags = (['HIGH', 'MEDIUM', 'NORMAL'] as const).map((priority) =>
+        stack.lag(`${stack.prefix}neuros-${priority.toLowerCase()}`, [stack.names.priority[priority]]),
+      );
+      return (await Promise.all(lags)).every((lag) => lag === 0);
+    });
   }
 
   async function assertSaid(events: readonly BiometricEvent[]): Promise<void> {
@@ -113,8 +128,8 @@ describe('the readers in TypeScript, Python and Java', { timeout: 180_000 }, () 
         ...{ key: 'poison', value, partition: raised.raw.partition },
       })),
     });
-    await stack.send(versions);
-    await stack.send(versions);
+    await send(versions);
+    await send(versions);
     await handled('versions');
     const announced = await said(versions);
     assert.ok(announced.length >= 8);
@@ -131,7 +146,7 @@ describe('the readers in TypeScript, Python and Java', { timeout: 180_000 }, () 
   });
 
   test('withdraw what no version raises any more, and what another resource raises stands', async () => {
-    await stack.send(corrections);
+    await send(corrections);
     await handled('corrections');
     const lines = await said([...versions, ...corrections]);
     assert.ok(lines.some((line) => line.startsWith('withdrawn')));
@@ -158,7 +173,7 @@ describe('the readers in TypeScript, Python and Java', { timeout: 180_000 }, () 
     const steps = [gone, late, again, recomputed];
     const before = [...versions, ...corrections];
     for (const [at, step] of steps.entries()) {
-      await stack.send([step]);
+      await send([step]);
       await handled(`step-${at}`);
       await assertSaid([...before, ...steps.slice(0, at + 1)]);
     }
@@ -188,6 +203,7 @@ describe('the readers in TypeScript, Python and Java', { timeout: 180_000 }, () 
       device_type: 'garmin',
       altitude_m: 520,
     });
+    sent.add('of tomorrow');
     const message = { key: 'of-tomorrow', value: Buffer.concat([front, value]), partition: 0 };
     await stack.producer.send({ topic, messages: [message] });
     await handled('tomorrow');
@@ -210,5 +226,12 @@ describe('the readers in TypeScript, Python and Java', { timeout: 180_000 }, () 
         ['erased athlete-42'],
         name,
       );
+  });
+
+  test('have handled each event once when they are stopped, in Python and Java', async () => {
+    for (const [name, reader] of readers) {
+      await reader.stop();
+      if (name !== 'neuros.ts') assert.equal(reader.lines.at(-1), `handled ${sent.size} events`, name);
+    }
   });
 });
