@@ -111,7 +111,9 @@ describe('docs/neuros.md', { timeout: 120_000 }, () => {
         );
   });
 
-  test('has code that compiles', () => compiled);
+  test('has code that compiles', async () => {
+    await compiled;
+  });
 
   test('has a test of handlers that passes', async () => {
     const file = join(folder, 'handlers.test.ts');

@@ -154,22 +154,23 @@ describe('the readers in TypeScript, Python and Java', { timeout: 180_000 }, () 
   });
 
   test('announce an alert again that is raised again, and believe no version that is older than one they have read', async () => {
-    const gone = {
+    const { revision, event_id, priority } = raised;
+    const gone: BiometricEvent = {
       ...{ ...newer, event_id: 'gone', priority: 'NORMAL', triggers: [] },
-      supersedes: { event_id: raised.event_id, priority: raised.priority, alert_ids: raisedIds },
-    } as const;
-    const late = {
+      supersedes: { event_id, priority, alert_ids: raisedIds },
+    };
+    const late: BiometricEvent = {
       ...raised,
       event_id: 'late',
-      revision: raised.revision + 500,
+      revision: revision + 500,
       priority: 'MEDIUM',
-    } as const;
-    const again = {
-      ...{ ...raised, event_id: 'again', revision: gone.revision + 1, generation: 0 },
+    };
+    const again: BiometricEvent = {
+      ...{ ...raised, event_id: 'again', revision: gone.revision + 1 },
       triggers: raised.triggers.map((one) => ({ ...one, first: false })),
       supersedes: { event_id: gone.event_id, priority: gone.priority, alert_ids: [] },
     };
-    const recomputed = { ...gone, event_id: 'recomputed', generation: 1, revision: 0 };
+    const recomputed: BiometricEvent = { ...gone, event_id: 'recomputed', generation: 1, revision: 0 };
     const steps = [gone, late, again, recomputed];
     const before = [...versions, ...corrections];
     for (const [at, step] of steps.entries()) {
