@@ -23,6 +23,7 @@ const neuros = new NeurosClient({
     say('announced', alert, event, advice[alert.recommendation] ?? alert.recommendation),
   onWithdrawn: (alert, { event }) =>
     say('withdrawn', alert, event, 'never mind, that was a wrong measurement'),
+  onErased: ({ user_id }) => console.log(`erased ${user_id}`),
 });
 
 function say(
