@@ -47,6 +47,8 @@ export interface GroupFetchOptions {
   readonly topics: readonly string[];
   /** The partition count of every topic. */
   readonly partitions: number;
+  /** Where to begin in a partition of which the group has no position; the beginning by default. */
+  readonly startAt?: 'earliest' | 'latest';
   readonly log: KafkaLog & { info(fields: object, message: string): void };
 }
 
@@ -57,8 +59,8 @@ const pauseMs = 250;
 const fetchLimits = { maxWaitMs: 250, maxBytes: 4 * 1024 * 1024, partitionMaxBytes: 1024 * 1024 };
 
 /**
- * Reads the committed records of topics as a member of a group, from the group's positions, or from the beginning where it
- * has none. A partition that is assigned again by the next generation goes on where it is.
+ * Reads the committed records of topics as a member of a group, from the group's positions, or from `startAt` where it has
+ * none. A partition that is assigned again by the next generation goes on where it is.
  */
 export class GroupFetch {
   readonly #options: GroupFetchOptions;
@@ -233,13 +235,18 @@ export class GroupFetch {
     for (const entry of others) {
       if (positions.has(partitionName(entry))) continue;
       const bounds = await this.#bounds(entry, isWanted);
-      if (bounds !== undefined) positions.set(partitionName(entry), bounds.low);
+      const isLatest = this.#options.startAt === 'latest';
+      if (bounds !== undefined) positions.set(partitionName(entry), isLatest ? bounds.high : bounds.low);
     }
     if (!isWanted()) return;
+    const known = new Set(committed.map(partitionName));
     for (const { topic, partition } of others) {
       const position = positions.get(partitionName({ topic, partition })) ?? 0n;
       const entry = { topic, partition, position, committed: position, end: position, isOutOfRange: false };
       this.#assigned.set(partitionName(entry), entry);
+      // Otherwise the next start would pass over what comes until then.
+      if (this.#options.startAt === 'latest' && !known.has(partitionName(entry)))
+        void this.commit(entry, position);
     }
     this.#progress.assign(
       [...this.#assigned.values()].map(({ topic, partition, committed: offset }) => ({

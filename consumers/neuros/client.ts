@@ -76,6 +76,8 @@ export class NeurosClient {
   readonly #ended: Promise<void>;
   #end: (error?: Error) => void = () => undefined;
   #status: Health['status'] = 'created';
+  /** Why it has failed. */
+  #reason: Error | undefined;
   #started: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
   #admin: Admin | undefined;
@@ -257,7 +259,7 @@ export class NeurosClient {
   }
 
   #createReaders(partitions: number): PriorityReader[] {
-    const { groupId, topicPrefix: prefix, maxAhead } = this.#settings;
+    const { groupId, topicPrefix: prefix, maxAhead, startAt } = this.#settings;
     const admin = this.#admin;
     const deadLetters = this.#deadLetters;
     if (admin === undefined || deadLetters === undefined) return [];
@@ -280,6 +282,7 @@ export class NeurosClient {
         partitions,
         groupId: `${prefix}${groupId}-${priority.toLowerCase()}`,
         maxAhead,
+        startAt,
         lanes: this.#lanes,
         deliver: (record, isOurs) => new Delivery(parts, record, priority, isOurs),
         log: this.#log,
@@ -348,7 +351,7 @@ export class NeurosClient {
       { error: reason instanceof Error ? reason.name : typeof reason },
       'the NEUROS client cannot go on',
     );
-    this.#end(reason instanceof Error ? reason : new Error('unknown failure'));
+    this.#reason = reason instanceof Error ? reason : new Error('unknown failure');
     void this.close();
   }
 
@@ -371,7 +374,8 @@ export class NeurosClient {
     await Promise.all([...this.#readers.values()].map((reader) => reader.close()));
     await this.#disconnect();
     if (!hasFailed) this.#status = 'closed';
-    this.#end();
+    // Last: a program may end as soon as run() has.
+    this.#end(this.#reason);
   }
 }
 

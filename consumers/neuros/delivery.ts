@@ -4,7 +4,13 @@ import type { BiometricEvent, Priority } from '../../schemas/biometric-event.ts'
 import { DecodeError, UnknownSchemaId, type Decoder } from '../../schemas/codec.ts';
 import { headerText } from '../../schemas/raw-record.ts';
 import { RegistryError } from '../../schemas/registry.ts';
-import { AlertStoreUnavailable, type Alerts, type AlertAttempt, type AlertStep } from './alerts/alerts.ts';
+import {
+  AlertsBusy,
+  AlertStoreUnavailable,
+  type Alerts,
+  type AlertAttempt,
+  type AlertStep,
+} from './alerts/alerts.ts';
 import type { Handling, RecordContext } from './options.ts';
 
 /** The handlers, by the name that log, metrics and dead letters give them. */
@@ -17,6 +23,9 @@ export interface SetAside {
   readonly handler?: HandlerName;
   /** The class of the last error; its message may quote the event, so it is not kept. */
   readonly error?: string;
+  /** Its `code`, as Node.js and databases give one, and where in the handler's code it was thrown: for the log. */
+  readonly code?: string;
+  readonly at?: string;
   readonly attempts?: number;
 }
 
@@ -29,7 +38,8 @@ export interface DeliveryObserver {
   alert(result: 'announced' | 'withdrawn'): void;
   /** A handler has failed, and is called again. */
   failed(record: LogRecord, setAside: SetAside): void;
-  setAside(record: LogRecord, setAside: SetAside): void;
+  /** @param cause - what the handler threw last; it may quote the event, so it is for tests only. */
+  setAside(record: LogRecord, setAside: SetAside, cause?: unknown): void;
   /** A server that a delivery needs does not answer. Told again with each attempt. */
   outage(what: string, code: string): void;
 }
@@ -62,7 +72,7 @@ export class HandlerTimeoutError extends Error {
 }
 
 /** Pauses before a server is asked again that does not answer, or an alert that another reader is at. */
-const waitMs = { initial: 100, max: 2_000 } as const;
+const waitMs = { initial: 100, busy: 500, max: 2_000 } as const;
 
 /** One thing to do with a record. A step that fails is repeated, those before it are not. */
 interface Step {
@@ -119,7 +129,7 @@ export class Delivery {
       // Nothing new begins once close() waits no longer. Nothing is committed, so it comes again.
       if (this.#parts.stop.aborted) return waitMs.max;
       try {
-        if ((await step.run(this.#failures + 1)) === 'busy') return this.#wait();
+        if ((await step.run(this.#failures + 1)) === 'busy') return this.#wait(waitMs.busy);
       } catch (error) {
         const pauseMs = this.#afterError(step, error);
         if (pauseMs !== undefined) return pauseMs;
@@ -139,6 +149,7 @@ export class Delivery {
       this.#setAside({ reason: error.reason });
       return undefined;
     }
+    if (error instanceof AlertsBusy) return this.#wait(waitMs.busy);
     const outage = outageOf(error);
     if (outage !== undefined) {
       observer.outage(...outage);
@@ -153,11 +164,11 @@ export class Delivery {
     const fault = {
       reason: 'handler_failed',
       handler,
-      error: error instanceof Error ? error.name : typeof error,
+      ...described(error),
       attempts: this.#failures,
     };
     if (this.#failures >= handling.retries.attempts) {
-      this.#setAside(fault);
+      this.#setAside(fault, error);
       return undefined;
     }
     observer.failed(this.#record, fault);
@@ -165,13 +176,13 @@ export class Delivery {
     return Math.min(initialMs * 2 ** (this.#failures - 1), maxMs);
   }
 
-  #wait(): number {
+  #wait(longestMs: number = waitMs.max): number {
     this.#waits += 1;
-    return Math.min(waitMs.initial * 2 ** (this.#waits - 1), waitMs.max);
+    return Math.min(waitMs.initial * 2 ** (this.#waits - 1), longestMs);
   }
 
   /** The rest of the steps is given up for two: the alerts are released, then the record goes to the dead letters. */
-  #setAside(fault: SetAside): void {
+  #setAside(fault: SetAside, cause?: unknown): void {
     const { deadLetters, observer } = this.#parts;
     this.#failures = 0;
     this.#waits = 0;
@@ -180,7 +191,7 @@ export class Delivery {
       {
         run: async () => {
           await deadLetters.append(this.#record, fault);
-          observer.setAside(this.#record, fault);
+          observer.setAside(this.#record, fault, cause);
           return undefined;
         },
       },
@@ -351,6 +362,19 @@ export class Delivery {
     }
     return this.#headers;
   }
+}
+
+/** What can be said of a handler's error without its message, which may quote the event. */
+function described(error: unknown): Pick<SetAside, 'error' | 'code' | 'at'> {
+  if (!(error instanceof Error)) return { error: typeof error };
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  const frames = (error.stack ?? '').split('\n').filter((line) => /^ {4}at .*:\d+:\d+\)?$/.test(line));
+  const at = frames.find((line) => !/node:|node_modules/.test(line)) ?? frames[0];
+  return {
+    error: error.name,
+    ...(code !== undefined && /^[A-Z0-9_]{1,40}$/.test(code) ? { code } : {}),
+    ...(at === undefined ? {} : { at: at.trim() }),
+  };
 }
 
 /** The server that does not answer, and the code for the log; undefined for any other error. */

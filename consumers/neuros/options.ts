@@ -92,6 +92,12 @@ export interface NeurosOptions extends HandlingOptions {
   readonly concurrency?: number;
   /** How many of them are kept for each priority; 2, 1 and 1 of 8 by default. */
   readonly reserved?: Partial<Reserved>;
+  /**
+   * Where a group begins of which the brokers know no position: it is new, or was away for longer than
+   * `offsets.retention.minutes`. `earliest`, the default, hands over all that the topics hold, which is 28 days; `latest` only
+   * what comes from now on.
+   */
+  readonly startAt?: 'earliest' | 'latest';
   /** How many events of a partition may be done beyond the first that is not; 1,000 by default. */
   readonly maxAhead?: number;
   /** A registry of prom-client for the client's metrics; one of its own by default, where prom-client is installed. */
@@ -131,6 +137,7 @@ export interface Settings extends Handling {
   readonly topicPrefix: string;
   readonly concurrency: number;
   readonly reserved: Reserved;
+  readonly startAt: 'earliest' | 'latest';
   readonly maxAhead: number;
 }
 
@@ -138,7 +145,7 @@ const handlerNames = ['onEvent', 'onAlert', 'onWithdrawn', 'onErased'] as const;
 const known = [
   ...handlerNames,
   ...['alerts', 'announceStale', 'handlerTimeoutMs', 'retries', 'brokers', 'registry', 'groupId'],
-  ...['topicPrefix', 'ssl', 'sasl', 'concurrency', 'reserved', 'maxAhead', 'metrics', 'log'],
+  ...['topicPrefix', 'ssl', 'sasl', 'concurrency', 'reserved', 'startAt', 'maxAhead', 'metrics', 'log'],
 ];
 const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 
@@ -197,6 +204,8 @@ export function settingsOf(options: NeurosOptions): Settings {
     );
   const sum = priorities.reduce((total, priority) => total + reserved[priority], 0);
   faults.unless(sum <= concurrency, `reserved adds up to ${sum}, more than concurrency (${concurrency})`);
+  const { startAt = 'earliest' } = options;
+  faults.unless(['earliest', 'latest'].includes(startAt), 'startAt must be earliest or latest');
   const settings = {
     ...readHandling(options, faults),
     brokers,
@@ -205,6 +214,7 @@ export function settingsOf(options: NeurosOptions): Settings {
     topicPrefix,
     concurrency,
     reserved,
+    startAt,
     maxAhead: faults.integer('maxAhead', options.maxAhead, { byDefault: 1_000, min: 1, max: 100_000 }),
   };
   faults.throwAny();

@@ -20,6 +20,7 @@ export interface ReaderParts {
   readonly partitions: number;
   readonly groupId: string;
   readonly maxAhead: number;
+  readonly startAt: 'earliest' | 'latest';
   readonly lanes: Lanes;
   /** Begins a delivery of a record. */
   readonly deliver: (record: LogRecord, isOurs: () => boolean) => { attempt(): Promise<number | undefined> };
@@ -52,12 +53,12 @@ export class PriorityReader {
   readonly #closing = new AbortController();
 
   constructor(parts: ReaderParts) {
-    const { connection, admin, groupId, topic, partitions, priority, lanes, log, onError } = parts;
+    const { connection, admin, groupId, topic, partitions, startAt, priority, lanes, log, onError } = parts;
     this.#parts = parts;
     this.#fetch = new GroupFetch(
       connection,
       admin,
-      { groupId, topics: [topic], partitions, log },
+      { groupId, topics: [topic], partitions, startAt, log },
       {
         wanted: (assigned) => this.#wanted(assigned),
         onFetched: (partition, fetched) => this.#onFetched(partition, fetched),

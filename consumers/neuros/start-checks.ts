@@ -36,6 +36,12 @@ export class NeurosStartError extends Error {
 export function brokerFault(error: unknown, brokers: readonly string[]): NeurosStartError {
   if (error instanceof NeurosStartError) return error;
   const type = kafkaErrorType(error);
+  if (type === 'ILLEGAL_SASL_STATE' || type === 'UNSUPPORTED_SASL_MECHANISM')
+    return new NeurosStartError(
+      'rights',
+      `the listener takes no such login (${type}): correct sasl and ssl, or the port`,
+      { cause: error },
+    );
   if (type?.includes('AUTHORIZATION') === true || type?.includes('SASL') === true)
     return new NeurosStartError('rights', `the brokers refuse it (${type}): ${grants}`, { cause: error });
   const name = error instanceof Error ? error.name : 'unknown';
@@ -96,12 +102,12 @@ export async function partitionsOf(
   if (missing.length > 0)
     throw new NeurosStartError(
       'topic',
-      `there is no topic ${missing.join(', ')}, or this user may not see it: run \`bridge topics\`, or correct topicPrefix; ${grants}`,
+      `there is no topic ${missing.join(', ')}, or this user may not see it: run \`npx bridge topics\` in a clone of the bridge, or correct topicPrefix; ${grants}`,
     );
   if (!counts.has(deadLetters))
     throw new NeurosStartError(
       'dead_letter_topic',
-      `there is no topic ${deadLetters} for records that cannot be handled: run \`bridge topics --reader ${reader}\``,
+      `there is no topic ${deadLetters} for records that cannot be handled: run \`npx bridge topics --reader ${reader}\` in a clone of the bridge`,
     );
   const [count = 0, ...others] = topics.map((topic) => counts.get(topic));
   if (others.some((other) => other !== count))
@@ -124,7 +130,7 @@ export async function checkSubjects(registry: SchemaRegistry, topics: readonly s
     if (accepts === undefined)
       throw new NeurosStartError(
         'schema',
-        `the schema registry at ${registry.url} has no schema under ${subject}: run \`bridge schemas register\`, or correct topicPrefix`,
+        `the schema registry at ${registry.url} has no schema under ${subject}: run \`npx bridge schemas register\` in a clone of the bridge, or correct topicPrefix`,
       );
     if (!accepts)
       throw new NeurosStartError(

@@ -29,6 +29,8 @@ export class NeurosTestDriver {
   readonly #parts: DeliveryParts;
   readonly #encode = createEncoder(1);
   readonly #deadLetters: DriverDeadLetter[] = [];
+  /** What pipe() and erase() reject with once they are done. */
+  readonly #failures: Error[] = [];
   /** The servers that a delivery has waited for. */
   readonly #outages: string[] = [];
   #started: Promise<void> | undefined;
@@ -56,7 +58,11 @@ export class NeurosTestDriver {
         handedOver: none,
         alert: none,
         failed: none,
-        setAside: none,
+        setAside: (_record, { handler, attempts }, cause) => {
+          const times = `${attempts} time${attempts === 1 ? '' : 's'}`;
+          if (handler !== undefined)
+            this.#failures.push(new Error(`NeurosTestDriver: ${handler} failed ${times}`, { cause }));
+        },
         outage: (what, code) => void this.#outages.push(`${what} does not answer (${code})`),
       },
       stop: new AbortController().signal,
@@ -69,16 +75,24 @@ export class NeurosTestDriver {
   }
 
   /**
-   * Hands events over, one after the other; resolves once the handlers are done with the last.
-   * @throws EncodeError when an event is not as the contract requires; Error when the alert store does not answer.
+   * Hands events over, one after the other; settles once the handlers are done with the last.
+   * @throws EncodeError when an event is not as the contract requires; Error when a handler failed in every attempt, with
+   *   what it threw as its cause, and when the alert store does not answer.
    */
   async pipe(...events: readonly BiometricEvent[]): Promise<void> {
     for (const event of events) await this.#deliver(event.priority, event.user_id, this.#encode(event));
+    this.#throwFailure();
   }
 
   /** Erases a user: calls `onErased` as for a record without a value. */
   async erase(userId: string, priority: Priority = 'NORMAL'): Promise<void> {
     await this.#deliver(priority, userId, null);
+    this.#throwFailure();
+  }
+
+  #throwFailure(): void {
+    const [failure] = this.#failures.splice(0);
+    if (failure !== undefined) throw failure;
   }
 
   async #deliver(priority: Priority, key: string, value: Buffer | null): Promise<void> {

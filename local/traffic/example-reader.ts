@@ -36,7 +36,7 @@ export function startExampleReader(env: NodeJS.ProcessEnv, listener: ReaderListe
     const [, what, alert = '', text = ''] = /^(announced|withdrawn) (\S+) {2}(.*)$/.exec(line) ?? [];
     if (what === 'announced') listener.onAnnounced(alert);
     else if (what === 'withdrawn') listener.onWithdrawn(alert);
-    listener.onLine(what === undefined ? line : text);
+    listener.onLine(what === undefined ? line : `${what.padEnd(9)} ${text}`);
   });
   createInterface({ input: child.stderr }).on('line', (line) => listener.onLine(line));
   const exited = once(child, 'exit');

@@ -25,7 +25,7 @@ interface Effect {
   readonly may_be_repeat: boolean;
 }
 
-describe('a reader that is killed inside its handlers', { timeout: 240_000 + kills * 60_000 }, () => {
+describe('a reader that is killed inside its handlers', { concurrency: true, timeout: 240_000 + kills * 60_000 }, () => {
   test('transactional: what it writes happens exactly once', async (t) => {
     const { effects, standing } = await killed(t, 'transactional');
     const seen = balance(t, effects, standing);

@@ -76,6 +76,14 @@ export interface Alerts {
   close(): Promise<void>;
 }
 
+/** Another event of the same user is being handled: the same call succeeds once that has ended. */
+export class AlertsBusy extends Error {
+  override readonly name = 'AlertsBusy';
+  constructor() {
+    super('the alerts of this user are being handled elsewhere');
+  }
+}
+
 /** The store does not answer, or not as it should: the same call may succeed later, so the reader holds its position. */
 export class AlertStoreUnavailable extends Error {
   override readonly name = 'AlertStoreUnavailable';

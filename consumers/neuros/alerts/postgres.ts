@@ -1,6 +1,6 @@
 /** Claims in Postgres. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AlertStoreUnavailable, type SqlClient } from './alerts.ts';
+import { AlertsBusy, type SqlClient } from './alerts.ts';
 import { deviceTypes } from '../../../schemas/biometric-event.ts';
 import { keptDays, type ClaimStore, type LedgerOf, type Touched } from './claim-store.ts';
 import type { AlertState, Part, Status } from './ledger.ts';
@@ -76,12 +76,13 @@ export interface LedgerTables {
   erase(client: SqlClient, reader: string, user: string): Promise<boolean>;
 }
 
-/** For how long one waits for another who has the user's ledger: longer than a handler of transactional() may take. */
-const lockedMs = 60_000;
+/** For how long one waits here for another who has the user's ledger: longer than claims() take to decide. */
+const lockedMs = 250;
 
 /**
  * Tries until the ledger is free. It holds no connection while it waits, so that those who wait cannot take all connections
  * of the pool from the one they wait for.
+ * @throws AlertsBusy after a moment: a handler may take half a minute, and whoever waits for it should not keep a handler's place.
  */
 async function whenUnlocked<T>(attempt: () => Promise<T | undefined>): Promise<T> {
   for (
@@ -93,8 +94,7 @@ async function whenUnlocked<T>(attempt: () => Promise<T | undefined>): Promise<T
     if (result !== undefined) return result;
     await sleep(pauseMs);
   }
-  // lock_not_available
-  throw new AlertStoreUnavailable('55P03');
+  throw new AlertsBusy();
 }
 
 /** An error of a decision is a programmer's, and waiting for the store would not mend it. */

@@ -221,10 +221,11 @@ export async function commit(connection: SqlClient): Promise<void> {
 /** SQLSTATE or the system's error name; never the message or the detail, which quote values. */
 export function sqlCodeOf(error: unknown): string {
   for (const link of causes(error)) {
-    if (link instanceof DeadlineError) break;
+    if (link instanceof DeadlineError) return 'no answer in time';
     if ('code' in link && typeof link.code === 'string') return link.code;
   }
-  return 'no answer in time';
+  // What pg says of a connection that has ended, or that it could not get.
+  return 'no connection';
 }
 
 async function connect(pool: SqlPool): Promise<SqlConnection> {

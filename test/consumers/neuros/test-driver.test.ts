@@ -48,15 +48,16 @@ describe('the test driver', () => {
         announced.push(`${alert_id} ${event.event_id}`);
       },
     });
-    await driver.pipe(version(1, [trigger('a')]));
-    const [letter] = driver.deadLetters;
-    assert.deepEqual(
-      { ...letter },
-      {
-        ...{ reason: 'handler_failed', handler: 'onAlert', error: 'RangeError', attempts: 2 },
-        ...{ priority: 'HIGH', offset: 0n },
-      },
-    );
+    await assert.rejects(driver.pipe(version(1, [trigger('a')])), ({ message, cause }: Error) => {
+      assert.equal(message, 'NeurosTestDriver: onAlert failed 2 times');
+      return cause instanceof RangeError && cause.message === 'broken';
+    });
+    const { at = '', ...letter } = driver.deadLetters[0]!;
+    assert.match(at, /test-driver\.test\.ts:\d+/);
+    assert.deepEqual(letter, {
+      ...{ reason: 'handler_failed', handler: 'onAlert', error: 'RangeError', attempts: 2 },
+      ...{ priority: 'HIGH', offset: 0n },
+    });
     isBroken = false;
     await driver.pipe(version(2, [trigger('a', false)]));
     assert.deepEqual(announced, ['a v2']);
@@ -71,7 +72,7 @@ describe('the test driver', () => {
       },
       onAlert: ({ alert_id }) => void announced.push(alert_id),
     });
-    await driver.pipe(version(1, [trigger('a')]));
+    await assert.rejects(driver.pipe(version(1, [trigger('a')])), /onEvent failed 1 time$/);
     assert.equal(driver.deadLetters[0]?.handler, 'onEvent');
     await driver.pipe(version(2, [trigger('a', false)]));
     assert.deepEqual(announced, ['a']);

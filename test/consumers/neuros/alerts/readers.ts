@@ -7,6 +7,7 @@ import { settlesWithin } from '../../../../process/deadline.ts';
 import type { BiometricEvent, Priority } from '../../../../schemas/biometric-event.ts';
 import { compareVersions } from '../../../../schemas/version-order.ts';
 import {
+  AlertsBusy,
   AlertStoreUnavailable,
   type AlertAttempt,
   type Alerts,
@@ -56,6 +57,11 @@ export interface Reading {
 }
 
 class HandlerFailure extends Error {}
+
+/** Whether the same call is to be made again. */
+function isWait(error: unknown): boolean {
+  return error instanceof AlertStoreUnavailable || error instanceof AlertsBusy;
+}
 
 interface Process {
   readonly alerts: Alerts;
@@ -139,7 +145,7 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
           outcome = await step.run((attempt) => handler(lane, process, step, attempt), signal);
         } catch (error) {
           if (lane.process !== process) return new Promise(() => undefined);
-          if (!(error instanceof HandlerFailure || error instanceof AlertStoreUnavailable)) throw error;
+          if (!(error instanceof HandlerFailure || isWait(error))) throw error;
         }
         lane.isInHandler = false;
       }
@@ -154,7 +160,7 @@ export async function readAll(reading: Reading): Promise<Effect[]> {
       for (let isDone = false; !isDone;) {
         await gate(lane, process);
         isDone = await handle(lane, process, queue[at]!).catch((error: unknown) => {
-          if (error instanceof AlertStoreUnavailable) return false;
+          if (isWait(error)) return false;
           throw error;
         });
         if (lane.process !== process) return new Promise(() => undefined);
