@@ -1,6 +1,8 @@
 /** NeurosClient: reads the priority topics and calls the handlers of an AI coach. */
+import { setMaxListeners } from 'node:events';
 import { kafkaClient, type Admin, type KafkaConnection } from '../../kafka/client.ts';
-import { settlesWithin, within } from '../../process/deadline.ts';
+import { Sockets } from '../../kafka/sockets.ts';
+import { DeadlineError, settlesWithin, within } from '../../process/deadline.ts';
 import { priorities, type Priority } from '../../schemas/biometric-event.ts';
 import { createDecoder } from '../../schemas/codec.ts';
 import { schemaRegistry, type SchemaRegistry } from '../../schemas/registry.ts';
@@ -13,6 +15,7 @@ import { Lanes } from './lanes.ts';
 import { defaultLog } from './log.ts';
 import { neurosMetrics, type NeurosMetrics } from './metrics.ts';
 import {
+  NeurosOptionsError,
   settingsOf,
   type MetricsRegistry,
   type NeurosLog,
@@ -20,7 +23,7 @@ import {
   type Settings,
 } from './options.ts';
 import { PriorityReader } from './reader.ts';
-import { brokerFault, checkSubjects, NeurosStartError, partitionsOf } from './start-checks.ts';
+import { alertsFault, brokerFault, checkSubjects, partitionsOf, registryFault } from './start-checks.ts';
 
 /** How the reading of one priority is. */
 export interface PriorityHealth {
@@ -43,7 +46,12 @@ export interface Health {
   readonly priorities: Readonly<Record<Priority, PriorityHealth>>;
 }
 
-const startMs = 10_000;
+/** For what a start asks for; with the second that a close takes, less than 10 s. */
+const startMs = 8_500;
+/** A timer of Node for longer fires at once. */
+const longestTimerMs = 2 ** 31 - 1;
+/** For the groups to take the client in. */
+const joinMs = 10_000;
 /** What stands still for longer than this is a fault. */
 const stallMs = 60_000;
 /** An outage that is not reported again within this time is over: waits are at most 2 s. */
@@ -61,6 +69,7 @@ export class NeurosClient {
   readonly #metrics: NeurosMetrics;
   readonly #registry: SchemaRegistry;
   readonly #connection: KafkaConnection;
+  readonly #sockets = new Sockets();
   readonly #lanes: Lanes;
   readonly #stop = new AbortController();
   readonly #readers = new Map<Priority, PriorityReader>();
@@ -93,12 +102,15 @@ export class NeurosClient {
       brokers,
       ...(options.ssl === undefined ? {} : { ssl: options.ssl }),
       ...(options.sasl === undefined ? {} : { sasl: options.sasl }),
+      sockets: this.#sockets,
     };
     this.#lanes = new Lanes({ concurrency, reserved }, (error) => this.#fail(error));
     this.#ended = new Promise((resolve, reject) => {
       this.#end = (error) => (error === undefined ? resolve() : reject(error));
     });
     this.#ended.catch(() => undefined);
+    // One listener for each handler at work.
+    setMaxListeners(0, this.#stop.signal);
   }
 
   /** The registry that holds the client's metrics; undefined where prom-client is not installed. */
@@ -130,9 +142,13 @@ export class NeurosClient {
 
   /**
    * Starts no more handlers, waits for those at work, aborts their signals after `timeoutMs`, commits what is done and
-   * leaves the groups. run() resolves then. What was not done comes again to the next reader.
+   * leaves the groups. run() resolves then. What was not done comes again to the next reader. A handler that awaits it is one
+   * of those at work, so it is aborted.
+   * @param options.timeoutMs - 10,000 by default; Infinity waits for as long as they take.
    */
   close({ timeoutMs = 10_000 }: { readonly timeoutMs?: number } = {}): Promise<void> {
+    if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0))
+      return Promise.reject(new NeurosOptionsError(['timeoutMs of close() must be a number of at least 0']));
     this.#closed ??= this.#finish(timeoutMs);
     return this.#closed;
   }
@@ -194,34 +210,41 @@ export class NeurosClient {
   async #begin(): Promise<void> {
     this.#status = 'starting';
     try {
-      const partitions = await within(this.#check(), startMs, 'the start').catch((error: unknown) => {
-        throw brokerFault(error, this.#settings.brokers);
-      });
-      if (this.#closed !== undefined) return;
+      const partitions = await Promise.race([this.#check(), this.#ended]);
+      // Closed meanwhile; a request that is being repeated may go on for a moment.
+      if (this.#closed !== undefined || partitions === undefined) return;
       for (const reader of this.#createReaders(partitions)) reader.start();
     } catch (error) {
+      // close() has ended the connections that the start was using.
+      if (this.#closed !== undefined) return;
       this.#fail(error);
       await this.close();
       throw error;
     }
     await this.#joined();
-    this.#setRunning();
+    if (!this.#setRunning()) return;
     this.#log.info({ groupId: this.#settings.groupId }, 'the NEUROS client is reading');
   }
 
   /** @returns the partition count of the topics. */
   async #check(): Promise<number> {
-    const { groupId, topicPrefix: prefix } = this.#settings;
+    const { groupId, topicPrefix: prefix, brokers } = this.#settings;
+    const deadline = performance.now() + startMs;
+    const inTime = <T>(step: Promise<T>, what: string): Promise<T> =>
+      within(step, deadline - performance.now(), what);
     const topics = Object.values(priorityTopics(prefix));
     const deadLetters = readerDeadLetters(prefix, groupId);
     const admin = kafkaClient(this.#connection, { clientId: `${prefix}${groupId}`, log: this.#log }).admin();
     this.#admin = admin;
-    await admin.connect();
-    const partitions = await partitionsOf(admin, { topics, deadLetters, reader: groupId });
-    await checkSubjects(this.#registry, topics);
-    await this.#alerts.start(`${prefix}${groupId}`).catch((error: unknown) => {
-      const message = error instanceof Error ? error.message : 'unknown failure';
-      throw new NeurosStartError('alerts', message, { cause: error });
+    const asked = admin.connect().then(() => partitionsOf(admin, { topics, deadLetters, reader: groupId }));
+    const partitions = await inTime(asked, 'the brokers').catch((error: unknown) => {
+      throw brokerFault(error, brokers);
+    });
+    await inTime(checkSubjects(this.#registry, topics), 'the schema registry').catch((error: unknown) => {
+      throw error instanceof DeadlineError ? registryFault(this.#registry, error) : error;
+    });
+    await inTime(this.#alerts.start(`${prefix}${groupId}`), 'the alert store').catch((error: unknown) => {
+      throw alertsFault(error);
     });
     this.#deadLetters = new DeadLetters(this.#connection, deadLetters, this.#log);
     return partitions;
@@ -263,7 +286,7 @@ export class NeurosClient {
 
   /** Waits until every group has taken the client in; a group that is rebalancing may take longer than a start. */
   async #joined(): Promise<void> {
-    const deadline = performance.now() + startMs;
+    const deadline = performance.now() + joinMs;
     const isJoined = (): boolean => [...this.#readers.values()].every((reader) => reader.isJoined);
     while (!isJoined() && this.#closed === undefined && performance.now() < deadline) {
       const failed = await settlesWithin(this.#ended, 25);
@@ -302,8 +325,11 @@ export class NeurosClient {
     };
   }
 
-  #setRunning(): void {
-    if (this.#status === 'starting') this.#status = 'running';
+  /** @returns false when it was closed, or has failed, meanwhile. */
+  #setRunning(): boolean {
+    if (this.#status !== 'starting') return false;
+    this.#status = 'running';
+    return true;
   }
 
   /** The reading cannot go on: run() rejects. */
@@ -324,7 +350,7 @@ export class NeurosClient {
     const hasFailed = this.#status === 'failed';
     if (!hasFailed) this.#status = 'closing';
     const idle = this.#lanes.drain();
-    if (!(await settlesWithin(idle, timeoutMs))) {
+    if (!(await settlesWithin(idle, Math.min(timeoutMs, longestTimerMs)))) {
       this.#stop.abort();
       await settlesWithin(idle, 1_000);
     }
@@ -332,8 +358,10 @@ export class NeurosClient {
     await Promise.all([...this.#readers.values()].map((reader) => reader.close()));
     await settlesWithin(
       Promise.all([this.#deadLetters?.close(), this.#admin?.disconnect(), this.#alerts.close()]),
-      5_000,
+      hasFailed ? 500 : 5_000,
     );
+    this.#sockets.end();
+    this.#metrics.close();
     if (!hasFailed) this.#status = 'closed';
     this.#end();
   }

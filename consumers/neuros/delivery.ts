@@ -93,6 +93,8 @@ export class Delivery {
   #failures = 0;
   #waits = 0;
   #headers: Readonly<Record<string, string>> | undefined;
+  /** What a handler threw last: of whatever class it is, no server of ours is away. */
+  #thrown: unknown;
 
   /** @param isOurs - whether the record's partition still is; another reader does what is left of it otherwise. */
   constructor(
@@ -137,7 +139,7 @@ export class Delivery {
       this.#setAside({ reason: error.reason });
       return undefined;
     }
-    const outage = outageOf(error);
+    const outage = error === this.#thrown ? undefined : outageOf(error);
     if (outage !== undefined) {
       observer.outage(...outage);
       return this.#wait();
@@ -151,7 +153,7 @@ export class Delivery {
     const fault = {
       reason: 'handler_failed',
       handler,
-      error: error instanceof Error ? error.name : typeof error,
+      error: classOf(error),
       attempts: this.#failures,
     };
     if (this.#failures >= handling.retries.attempts) {
@@ -329,6 +331,9 @@ export class Delivery {
     try {
       await Promise.race([Promise.resolve().then(() => call(context)), ended]);
       isFailed = false;
+    } catch (error) {
+      this.#thrown = error;
+      throw error;
     } finally {
       clearTimeout(timer);
       stop.removeEventListener('abort', onStop);
@@ -347,6 +352,17 @@ export class Delivery {
       );
     }
     return this.#headers;
+  }
+}
+
+/** The class of what a handler threw, which may be anything. */
+function classOf(error: unknown): string {
+  try {
+    const name: unknown = error instanceof Error ? error.name : typeof error;
+    return String(name);
+  } catch {
+    // Its name is a getter that throws.
+    return typeof error;
   }
 }
 

@@ -1,6 +1,7 @@
 /** What a NeurosClient is given: where to read, what to call, and how. */
 import type { ConnectionOptions } from 'node:tls';
 import { priorities, type BiometricEvent, type Priority } from '../../schemas/biometric-event.ts';
+import { readerDeadLetters } from '../../schemas/topics.ts';
 import type { Alert, AlertAttempt, Alerts } from './alerts/alerts.ts';
 import { reservedBy, type Reserved } from './slots.ts';
 
@@ -155,6 +156,7 @@ const known = new Set([
  */
 export function handlingOf(options: HandlingOptions): Handling {
   const faults = new Faults();
+  if (!isObject(options)) throw new NeurosOptionsError([notAnObject]);
   const handling = readHandling(options, faults);
   faults.throwAny();
   return handling;
@@ -166,26 +168,47 @@ export function handlingOf(options: HandlingOptions): Handling {
  */
 export function settingsOf(options: NeurosOptions): Settings {
   const faults = new Faults();
-  for (const name of Object.keys(options))
-    if (!known.has(name))
-      faults.add(`unknown option ${name}: the options are ${[...known].sort().join(', ')}`);
+  if (!isObject(options)) throw new NeurosOptionsError([notAnObject]);
+  faults.names('', options, known);
   const { brokers, groupId, topicPrefix = '' } = options;
   const areBrokers = Array.isArray(brokers) && brokers.length > 0 && brokers.every(isAddress);
   faults.unless(areBrokers, 'brokers must be a list of host:port, such as ["localhost:9092"]');
   faults.unless(isName(groupId) && groupId !== '', `groupId must be a name of ${nameCharacters}`);
   faults.unless(isName(topicPrefix), `topicPrefix must be a name of ${nameCharacters}`);
+  if (isName(groupId) && isName(topicPrefix))
+    faults.unless(
+      readerDeadLetters(topicPrefix, groupId).length <= longestTopic,
+      `groupId must be shorter: its dead-letter topic would have a name of more than ${longestTopic} characters`,
+    );
   const registry = typeof options.registry === 'string' ? { url: options.registry } : options.registry;
   faults.unless(
     isHttp(registry),
     'registry must be the http(s) address of the registry, or { url, username, password }',
   );
-  if (options.sasl !== undefined) faults.unless(isSasl(options.sasl), saslFault);
+  if (isObject(options.registry)) faults.names('registry.', options.registry, registryNames);
+  const { ssl, sasl, metrics, log } = options;
+  faults.unless(
+    ssl === undefined || typeof ssl === 'boolean' || isObject(ssl),
+    'ssl must be true, or an object with the options of node:tls',
+  );
+  if (sasl !== undefined) faults.unless(isSasl(sasl), saslFault);
+  faults.unless(
+    metrics === undefined || hasFunctions(metrics, ['registerMetric', 'metrics']),
+    'metrics must be a Registry of prom-client',
+  );
+  faults.unless(
+    log === undefined || hasFunctions(log, ['debug', 'info', 'warn', 'error']),
+    'log must have the functions debug, info, warn and error, each of (fields, message), as pino has',
+  );
   const concurrency = faults.integer('concurrency', options.concurrency, {
     byDefault: 8,
     min: 3,
     max: 1_000,
   });
-  const reserved = { ...reservedBy(concurrency), ...options.reserved };
+  const { reserved: given = {} } = options;
+  if (isObject(given)) faults.names('reserved.', given, new Set(priorities));
+  else faults.add('reserved must be an object, such as { HIGH: 2 }');
+  const reserved = { ...reservedBy(concurrency), ...given };
   for (const priority of priorities)
     faults.unless(
       Number.isInteger(reserved[priority]) && reserved[priority] >= 1,
@@ -208,7 +231,12 @@ export function settingsOf(options: NeurosOptions): Settings {
 }
 
 function readHandling(options: HandlingOptions, faults: Faults): Handling {
-  const { retries = {}, alerts, announceStale = false } = options;
+  const { alerts, announceStale = false } = options;
+  const retries = isObject(options.retries) ? options.retries : {};
+  if (options.retries !== undefined) {
+    faults.unless(isObject(options.retries), 'retries must be an object, such as { attempts: 5 }');
+    faults.names('retries.', retries, retryNames);
+  }
   for (const name of handlerNames)
     faults.unless(
       options[name] === undefined || typeof options[name] === 'function',
@@ -218,8 +246,11 @@ function readHandling(options: HandlingOptions, faults: Faults): Handling {
     handlerNames.some((name) => typeof options[name] === 'function'),
     `give at least one handler: ${handlerNames.join(', ')}`,
   );
-  const isStore = alerts === undefined || typeof (alerts as Partial<Alerts>).begin === 'function';
-  faults.unless(isStore, 'alerts must be transactional({ pool }) or claims(store)');
+  faults.unless(
+    alerts === undefined || hasFunctions(alerts, ['start', 'migrate', 'begin', 'erase', 'close']),
+    'alerts must be transactional({ pool }) or claims(store)',
+  );
+  faults.unless(typeof announceStale === 'boolean', 'announceStale must be true or false');
   const between = (name: string, value: number | undefined, byDefault: number): number =>
     faults.integer(name, value, { byDefault, min: 1, max: 86_400_000 });
   return {
@@ -245,6 +276,18 @@ class Faults {
     this.#all.push(fault);
   }
 
+  /** @param path - before the name of an option, such as `retries.`. */
+  names(path: string, options: object, allowed: ReadonlySet<string>): void {
+    for (const name of Object.keys(options))
+      if (!allowed.has(name))
+        this.add(
+          `unknown option ${path}${name}: the options are ${[...allowed]
+            .sort()
+            .map((one) => `${path}${one}`)
+            .join(', ')}`,
+        );
+  }
+
   unless(isRight: boolean, fault: string): void {
     if (!isRight) this.add(fault);
   }
@@ -267,6 +310,11 @@ class Faults {
   }
 }
 
+const notAnObject = 'the options must be an object';
+const registryNames = new Set(['url', 'username', 'password']);
+const retryNames = new Set(['attempts', 'initialMs', 'maxMs']);
+/** Kafka's limit. */
+const longestTopic = 249;
 const nameCharacters = 'letters, digits, dots, underscores and dashes';
 const saslFault =
   'sasl must be { mechanism, username, password } with the mechanism plain, scram-sha-256 or scram-sha-512';
@@ -275,16 +323,32 @@ function isName(value: unknown): boolean {
   return typeof value === 'string' && /^[a-zA-Z0-9._-]*$/.test(value);
 }
 
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function hasFunctions(value: unknown, names: readonly string[]): boolean {
+  if (!isObject(value)) return false;
+  return names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function');
+}
+
 function isAddress(value: unknown): boolean {
-  return typeof value === 'string' && /^(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$/.test(value);
+  const port = /^(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})$/.exec(
+    typeof value === 'string' ? value : '',
+  )?.[1];
+  return port !== undefined && Number(port) >= 1 && Number(port) <= 65_535;
 }
 
 function isHttp(registry: unknown): boolean {
-  const url = (registry as { url?: unknown } | null | undefined)?.url;
+  if (!isObject(registry)) return false;
+  const { url, username = '', password = '' } = registry as Record<string, unknown>;
+  if (typeof username !== 'string' || typeof password !== 'string') return false;
   return typeof url === 'string' && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
 }
 
-function isSasl({ mechanism, username, password }: NonNullable<NeurosOptions['sasl']>): boolean {
+function isSasl(sasl: unknown): boolean {
+  if (!isObject(sasl)) return false;
+  const { mechanism, username, password } = sasl as Record<string, unknown>;
   const mechanisms: readonly unknown[] = ['plain', 'scram-sha-256', 'scram-sha-512'];
   return mechanisms.includes(mechanism) && typeof username === 'string' && typeof password === 'string';
 }

@@ -2,6 +2,7 @@
 import { isRetriable, kafkaErrorType, type Admin } from '../../kafka/client.ts';
 import { partitionCounts } from '../../kafka/topics.ts';
 import { biometricEventAvsc } from '../../schemas/biometric-event.ts';
+import { DeadlineError } from '../../process/deadline.ts';
 import { subjectOf } from '../../schemas/contract.ts';
 import { RegistryError, type SchemaRegistry } from '../../schemas/registry.ts';
 
@@ -35,11 +36,11 @@ export class NeurosStartError extends Error {
 export function brokerFault(error: unknown, brokers: readonly string[]): NeurosStartError {
   if (error instanceof NeurosStartError) return error;
   const type = kafkaErrorType(error);
-  if (type?.includes('AUTHORIZATION') === true || type?.includes('SASL') === true)
+  if (type?.includes('AUTHORIZATION') === true)
     return new NeurosStartError('rights', `the brokers refuse it (${type}): ${grants}`, { cause: error });
   const name = error instanceof Error ? error.name : 'unknown';
-  // The client reports a refused login with this class and the server's words.
-  if (name.includes('SASL'))
+  // The client reports a refused login with this class and the server's words; a broker without logins has a type.
+  if (name.includes('SASL') || type?.includes('SASL') === true)
     return new NeurosStartError('rights', 'the brokers refuse the login: check sasl', { cause: error });
   if (type !== undefined && !isRetriable(error))
     return new NeurosStartError('group', `the brokers answer ${type}`, { cause: error });
@@ -104,14 +105,36 @@ export async function checkSubjects(registry: SchemaRegistry, topics: readonly s
         );
     }
   } catch (error) {
-    if (!(error instanceof RegistryError)) throw error;
-    const isRefused = error.code === 'unauthorized';
-    throw new NeurosStartError(
-      isRefused ? 'rights' : 'schema',
-      isRefused
-        ? `the schema registry at ${registry.url} refuses the credentials: pass registry as { url, username, password }`
-        : `the schema registry at ${registry.url} does not answer as one (${error.code}): start it, or correct registry, which ends in /apis/ccompat/v7 for Apicurio`,
+    throw error instanceof RegistryError ? registryFault(registry, error) : error;
+  }
+}
+
+/** Why a request to the registry has failed, or that it was not answered in time. */
+export function registryFault(
+  { url }: SchemaRegistry,
+  error: RegistryError | DeadlineError,
+): NeurosStartError {
+  if (error instanceof RegistryError && error.code === 'unauthorized')
+    return new NeurosStartError(
+      'rights',
+      `the schema registry at ${url} refuses the credentials: pass registry as { url, username, password }`,
       { cause: error },
     );
-  }
+  const reason = error instanceof RegistryError ? error.code : 'no answer in time';
+  return new NeurosStartError(
+    'schema',
+    `the schema registry at ${url} does not answer as one (${reason}): start it, or correct registry, which ends in /apis/ccompat/v7 for Apicurio`,
+    { cause: error },
+  );
+}
+
+/** What the alert store says is missing, or that it has not answered in time. */
+export function alertsFault(error: unknown): NeurosStartError {
+  const message =
+    error instanceof DeadlineError
+      ? 'the alert store does not answer in time: start it, or correct its address'
+      : error instanceof Error
+        ? error.message
+        : 'the alert store rejects without an error';
+  return new NeurosStartError('alerts', message, { cause: error });
 }
