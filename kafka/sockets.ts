@@ -31,7 +31,11 @@ export class Sockets {
       : connectTcp({ host, port }, onConnect);
     socket.setKeepAlive(true, keepAliveDelayMs);
     this.#open.add(socket);
-    socket.once('close', () => this.#open.delete(socket));
+    socket.once('close', () => {
+      this.#open.delete(socket);
+      // kafkajs disconnects it once more with each attempt to reconnect, and unref() of a closed socket adds a listener.
+      socket.unref = () => socket;
+    });
     return socket;
   };
 
