@@ -47,7 +47,7 @@ export interface Health {
 }
 
 /** For what a start asks for; with the second that a close takes, less than 10 s. */
-const startMs = 8_500;
+const startMs = 8_000;
 /** A timer of Node for longer fires at once. */
 const longestTimerMs = 2 ** 31 - 1;
 /** For the groups to take the client in. */
