@@ -10,6 +10,7 @@ import kafkajs, {
 import type { ConnectionOptions } from 'node:tls';
 import { causes } from '../process/errors.ts';
 import { compressSnappy } from './compression.ts';
+import type { Sockets } from './sockets.ts';
 
 export type {
   Admin,
@@ -44,6 +45,8 @@ export interface KafkaConnection {
   readonly sasl?: SASLOptions;
   /** Compression of written records; default none. What Kafka's clients write by default can always be read. */
   readonly compression?: 'snappy' | 'none';
+  /** What opens the connections; kafkajs does without it. */
+  readonly sockets?: Sockets;
 }
 
 /** The part of a pino logger that the client needs. */
@@ -79,6 +82,7 @@ export function kafkaClient(
     brokers: inTurn(connection.brokers),
     ...(connection.ssl === undefined ? {} : { ssl: connection.ssl }),
     ...(connection.sasl === undefined ? {} : { sasl: connection.sasl }),
+    ...(connection.sockets === undefined ? {} : { socketFactory: connection.sockets.create }),
     // 1 s, the client's default, is short of what a TLS handshake to a busy broker takes.
     connectionTimeout: 5_000,
     requestTimeout: 10_000,

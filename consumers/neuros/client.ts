@@ -1,5 +1,7 @@
 /** NeurosClient: reads the priority topics and calls the handlers of an AI coach. */
+import { setMaxListeners } from 'node:events';
 import { kafkaClient, type Admin, type KafkaConnection } from '../../kafka/client.ts';
+import { Sockets } from '../../kafka/sockets.ts';
 import { settlesWithin, within } from '../../process/deadline.ts';
 import { priorities, type Priority } from '../../schemas/biometric-event.ts';
 import { createDecoder } from '../../schemas/codec.ts';
@@ -13,6 +15,7 @@ import { Lanes } from './lanes.ts';
 import { defaultLog } from './log.ts';
 import { neurosMetrics, type NeurosMetrics } from './metrics.ts';
 import {
+  NeurosOptionsError,
   settingsOf,
   type MetricsRegistry,
   type NeurosLog,
@@ -50,7 +53,12 @@ export interface Health {
   readonly priorities: Readonly<Record<Priority, PriorityHealth>>;
 }
 
-const startMs = 10_000;
+/** For what a start asks for; with the second that a close takes, less than 10 s. */
+const startMs = 8_000;
+/** A timer of Node for longer fires at once. */
+const longestTimerMs = 2 ** 31 - 1;
+/** For the groups to take the client in. */
+const joinMs = 10_000;
 /** What stands still for longer than this is a fault. */
 const stallMs = 60_000;
 /** An outage that is not reported again within this time is over: a server is given 10 s, then it is waited for at most 2 s. */
@@ -70,6 +78,7 @@ export class NeurosClient {
   readonly #connection: KafkaConnection;
   readonly #lanes: Lanes;
   readonly #stop = new AbortController();
+  readonly #sockets = new Sockets();
   readonly #readers = new Map<Priority, PriorityReader>();
   /** When each server that does not answer was found so last. */
   readonly #outages = new Map<string, number>();
@@ -100,9 +109,12 @@ export class NeurosClient {
     });
     this.#connection = {
       brokers,
+      sockets: this.#sockets,
       ...(options.ssl === undefined ? {} : { ssl: options.ssl }),
       ...(options.sasl === undefined ? {} : { sasl: options.sasl }),
     };
+    // One listener for each handler at work.
+    setMaxListeners(0, this.#stop.signal);
     this.#lanes = new Lanes({ concurrency, reserved }, (error) => this.#fail(error));
     this.#ended = new Promise((resolve, reject) => {
       this.#end = (error) => (error === undefined ? resolve() : reject(error));
@@ -142,9 +154,8 @@ export class NeurosClient {
    * leaves the groups. run() resolves then. What was not done comes again to the next reader.
    */
   close({ timeoutMs = 10_000 }: { readonly timeoutMs?: number } = {}): Promise<void> {
-    // A timer of more would end at once.
-    if (!(timeoutMs >= 0 && timeoutMs < 2 ** 31))
-      return Promise.reject(new RangeError('NeurosClient: timeoutMs must be milliseconds from 0 to 2^31'));
+    if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0))
+      return Promise.reject(new NeurosOptionsError(['timeoutMs of close() must be a number of at least 0']));
     this.#closed ??= this.#finish(timeoutMs);
     return this.#closed;
   }
@@ -240,9 +251,7 @@ export class NeurosClient {
     this.#deadLetters = letters;
     const end = performance.now() + startMs;
     const step = async <T>(work: Promise<T>, fault: (error: unknown) => NeurosStartError): Promise<T> => {
-      // A call on a client that is being closed may reopen its connection.
-      const tidyUp = (): unknown => this.#closed && Promise.all([admin.disconnect(), letters.close()]);
-      work.then(tidyUp, tidyUp).catch(() => undefined);
+      work.catch(() => undefined);
       try {
         return await within(work, Math.max(0, end - performance.now()), 'it');
       } catch (error) {
@@ -295,7 +304,7 @@ export class NeurosClient {
 
   /** Waits until every group has taken the client in; a group that is rebalancing may take longer than a start. */
   async #joined(): Promise<void> {
-    const deadline = performance.now() + startMs;
+    const deadline = performance.now() + joinMs;
     const isJoined = (): boolean => [...this.#readers.values()].every((reader) => reader.isJoined);
     while (!isJoined() && this.#closed === undefined && performance.now() < deadline) {
       const failed = await settlesWithin(this.#ended, 25);
@@ -358,15 +367,18 @@ export class NeurosClient {
   async #disconnect(): Promise<void> {
     await settlesWithin(
       Promise.all([this.#deadLetters?.close(), this.#admin?.disconnect(), this.#alerts.close()]),
-      5_000,
+      this.#status === 'failed' ? 500 : 5_000,
     );
+    // What is still under way, or is being repeated.
+    this.#sockets.end();
+    this.#metrics.close();
   }
 
   async #finish(timeoutMs: number): Promise<void> {
     const hasFailed = this.#status === 'failed';
     if (!hasFailed) this.#status = 'closing';
     const idle = this.#lanes.drain();
-    if (!(await settlesWithin(idle, timeoutMs))) {
+    if (!(await settlesWithin(idle, Math.min(timeoutMs, longestTimerMs)))) {
       this.#stop.abort();
       await settlesWithin(idle, 1_000);
     }

@@ -103,6 +103,8 @@ export class Delivery {
   #failures = 0;
   #waits = 0;
   #headers: Readonly<Record<string, string>> | undefined;
+  /** What a handler threw last: of whatever class it is, no server of ours is away. */
+  #thrown: unknown;
 
   /** @param isOurs - whether the record's partition still is; another reader does what is left of it otherwise. */
   constructor(
@@ -149,8 +151,9 @@ export class Delivery {
       this.#setAside({ reason: error.reason });
       return undefined;
     }
-    if (error instanceof AlertsBusy) return this.#wait(waitMs.busy);
-    const outage = outageOf(error);
+    const isThrown = error === this.#thrown;
+    if (!isThrown && error instanceof AlertsBusy) return this.#wait(waitMs.busy);
+    const outage = isThrown ? undefined : outageOf(error);
     if (outage !== undefined) {
       observer.outage(...outage);
       return this.#wait();
@@ -343,6 +346,9 @@ export class Delivery {
     try {
       await Promise.race([Promise.resolve().then(() => call(context)), ended]);
       isFailed = false;
+    } catch (error) {
+      this.#thrown = error;
+      throw error;
     } finally {
       clearTimeout(timer);
       stop.removeEventListener('abort', onStop);
@@ -364,17 +370,25 @@ export class Delivery {
   }
 }
 
-/** What can be said of a handler's error without its message, which may quote the event. */
+/** What can be said of a handler's error, which may be anything, without its message, which may quote the event. */
 function described(error: unknown): Pick<SetAside, 'error' | 'code' | 'at'> {
-  if (!(error instanceof Error)) return { error: typeof error };
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-  const frames = (error.stack ?? '').split('\n').filter((line) => /^ {4}at .*:\d+:\d+\)?$/.test(line));
-  const at = frames.find((line) => !/node:|node_modules/.test(line)) ?? frames[0];
-  return {
-    error: error.name,
-    ...(code !== undefined && /^[A-Z0-9_]{1,40}$/.test(code) ? { code } : {}),
-    ...(at === undefined ? {} : { at: at.trim() }),
-  };
+  try {
+    if (!(error instanceof Error)) return { error: typeof error };
+    const name: unknown = error.name;
+    const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+    const frames = String(error.stack)
+      .split('\n')
+      .filter((line) => /^ {4}at .*:\d+:\d+\)?$/.test(line));
+    const at = frames.find((line) => !/node:|node_modules/.test(line)) ?? frames[0];
+    return {
+      error: String(name),
+      ...(code !== undefined && /^[A-Z0-9_]{1,40}$/.test(code) ? { code } : {}),
+      ...(at === undefined ? {} : { at: at.trim() }),
+    };
+  } catch {
+    // Its name is a getter that throws.
+    return { error: typeof error };
+  }
 }
 
 /** The server that does not answer, and the code for the log; undefined for any other error. */

@@ -142,12 +142,11 @@ export interface Settings extends Handling {
 }
 
 const handlerNames = ['onEvent', 'onAlert', 'onWithdrawn', 'onErased'] as const;
-const known = [
+const known = new Set([
   ...handlerNames,
   ...['alerts', 'announceStale', 'handlerTimeoutMs', 'retries', 'brokers', 'registry', 'groupId'],
   ...['topicPrefix', 'ssl', 'sasl', 'concurrency', 'reserved', 'startAt', 'maxAhead', 'metrics', 'log'],
-];
-const logLevels = ['debug', 'info', 'warn', 'error'] as const;
+]);
 
 /**
  * The options of how handlers are called, checked.
@@ -155,6 +154,7 @@ const logLevels = ['debug', 'info', 'warn', 'error'] as const;
  */
 export function handlingOf(options: HandlingOptions): Handling {
   const faults = new Faults();
+  if (!isObject(options)) throw new NeurosOptionsError([notAnObject]);
   const handling = readHandling(options, faults);
   faults.throwAny();
   return handling;
@@ -166,7 +166,8 @@ export function handlingOf(options: HandlingOptions): Handling {
  */
 export function settingsOf(options: NeurosOptions): Settings {
   const faults = new Faults();
-  const { brokers, groupId, topicPrefix = '', log, metrics } = options;
+  if (!isObject(options)) throw new NeurosOptionsError([notAnObject]);
+  const { brokers, groupId, topicPrefix = '' } = options;
   const areBrokers = Array.isArray(brokers) && brokers.length > 0 && brokers.every(isAddress);
   faults.unless(areBrokers, 'brokers must be a list of host:port, such as ["localhost:9092"]');
   faults.unless(isName(groupId) && groupId !== '', `groupId must be a name of ${nameCharacters}`);
@@ -175,28 +176,40 @@ export function settingsOf(options: NeurosOptions): Settings {
     readerDeadLetters('', groupId) !== topicNames('', []).deadLetters,
     `groupId must not be ${groupId}, whose dead-letter topic is the bridge's own`,
   );
+  if (isName(groupId) && isName(topicPrefix))
+    faults.unless(
+      readerDeadLetters(topicPrefix, groupId).length <= longestTopic,
+      `groupId must be shorter: its dead-letter topic would have a name of more than ${longestTopic} characters`,
+    );
   const registry = typeof options.registry === 'string' ? { url: options.registry } : options.registry;
   faults.unless(
     isHttp(registry),
     'registry must be the http(s) address of the registry, or { url, username, password }',
   );
-  if (typeof registry === 'object') faults.names('registry', registry, ['url', 'username', 'password']);
-  if (options.sasl !== undefined) faults.unless(isSasl(options.sasl), saslFault);
+  if (isObject(options.registry)) faults.names('registry.', options.registry, registryNames);
+  const { ssl, sasl, metrics, log } = options;
   faults.unless(
-    log === undefined || logLevels.every((level) => typeof log[level] === 'function'),
-    `log must have the functions ${logLevels.join(', ')}, as a logger of pino has`,
+    ssl === undefined || typeof ssl === 'boolean' || isObject(ssl),
+    'ssl must be true, or an object with the options of node:tls',
+  );
+  if (sasl !== undefined) faults.unless(isSasl(sasl), saslFault);
+  faults.unless(
+    metrics === undefined || hasFunctions(metrics, ['registerMetric', 'metrics']),
+    'metrics must be a Registry of prom-client',
   );
   faults.unless(
-    metrics === undefined || typeof metrics.registerMetric === 'function',
-    'metrics must be a registry of prom-client',
+    log === undefined || hasFunctions(log, ['debug', 'info', 'warn', 'error']),
+    'log must have the functions debug, info, warn and error, each of (fields, message), as pino has',
   );
   const concurrency = faults.integer('concurrency', options.concurrency, {
     byDefault: 8,
     min: 3,
     max: 1_000,
   });
-  faults.names('reserved', options.reserved, priorities);
-  const reserved = { ...reservedBy(concurrency), ...options.reserved };
+  const { reserved: given = {} } = options;
+  if (isObject(given)) faults.names('reserved.', given, new Set(priorities));
+  else faults.add('reserved must be an object, such as { HIGH: 2 }');
+  const reserved = { ...reservedBy(concurrency), ...given };
   for (const priority of priorities)
     faults.unless(
       Number.isInteger(reserved[priority]) && reserved[priority] >= 1,
@@ -223,11 +236,13 @@ export function settingsOf(options: NeurosOptions): Settings {
 
 function readHandling(options: HandlingOptions, faults: Faults): Handling {
   const { alerts, announceStale = false } = options;
-  const retries = options.retries ?? {};
-  // Also of the driver, which may be given those of the client.
+  // Also of the driver, which may be given those of a client.
   faults.names('', options, known);
-  faults.names('retries', retries, ['attempts', 'initialMs', 'maxMs']);
-  faults.unless(typeof announceStale === 'boolean', 'announceStale must be true or false');
+  const retries = isObject(options.retries) ? options.retries : {};
+  if (options.retries !== undefined) {
+    faults.unless(isObject(options.retries), 'retries must be an object, such as { attempts: 5 }');
+    faults.names('retries.', retries, retryNames);
+  }
   for (const name of handlerNames)
     faults.unless(
       options[name] === undefined || typeof options[name] === 'function',
@@ -237,8 +252,11 @@ function readHandling(options: HandlingOptions, faults: Faults): Handling {
     handlerNames.some((name) => typeof options[name] === 'function'),
     `give at least one handler: ${handlerNames.join(', ')}`,
   );
-  const isStore = alerts === undefined || typeof (alerts as Partial<Alerts>).begin === 'function';
-  faults.unless(isStore, 'alerts must be transactional({ pool }), claims(store) or memory()');
+  faults.unless(
+    alerts === undefined || hasFunctions(alerts, ['start', 'migrate', 'begin', 'erase', 'close']),
+    'alerts must be transactional({ pool }), claims(store) or memory()',
+  );
+  faults.unless(typeof announceStale === 'boolean', 'announceStale must be true or false');
   const between = (name: string, value: number | undefined, byDefault: number): number =>
     faults.integer(name, value, { byDefault, min: 1, max: 86_400_000 });
   return {
@@ -264,16 +282,23 @@ class Faults {
     this.#all.push(fault);
   }
 
-  unless(isRight: boolean, fault: string): void {
-    if (!isRight) this.add(fault);
+  /**
+   * Adds the names that do nothing, because they are misspelt or of another version.
+   * @param path - before the name of an option, such as `retries.`.
+   */
+  names(path: string, options: object, allowed: ReadonlySet<string>): void {
+    for (const name of Object.keys(options))
+      if (!allowed.has(name))
+        this.add(
+          `unknown option ${path}${name}: the options are ${[...allowed]
+            .sort()
+            .map((one) => `${path}${one}`)
+            .join(', ')}`,
+        );
   }
 
-  /** Adds the names of `given` that do nothing, because they are misspelt or of another version. */
-  names(of: string, given: object | null | undefined, known: readonly string[]): void {
-    const all = [...known].sort().join(', ');
-    for (const name of Object.keys(given ?? {}))
-      if (!known.includes(name))
-        this.add(`unknown option ${of === '' ? name : `${of}.${name}`}: there are ${all}`);
+  unless(isRight: boolean, fault: string): void {
+    if (!isRight) this.add(fault);
   }
 
   integer(
@@ -292,6 +317,11 @@ class Faults {
   }
 }
 
+const notAnObject = 'the options must be an object';
+const registryNames = new Set(['url', 'username', 'password']);
+const retryNames = new Set(['attempts', 'initialMs', 'maxMs']);
+/** Kafka's limit. */
+const longestTopic = 249;
 const nameCharacters = 'letters, digits, dots, underscores and dashes';
 const saslFault =
   'sasl must be { mechanism, username, password } with the mechanism plain, scram-sha-256 or scram-sha-512';
@@ -300,17 +330,32 @@ function isName(value: unknown): boolean {
   return typeof value === 'string' && /^[a-zA-Z0-9._-]*$/.test(value);
 }
 
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function hasFunctions(value: unknown, names: readonly string[]): boolean {
+  if (!isObject(value)) return false;
+  return names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function');
+}
+
 function isAddress(value: unknown): boolean {
-  return typeof value === 'string' && /^(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$/.test(value);
+  const port = /^(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})$/.exec(
+    typeof value === 'string' ? value : '',
+  )?.[1];
+  return port !== undefined && Number(port) >= 1 && Number(port) <= 65_535;
 }
 
 function isHttp(registry: unknown): boolean {
-  const url = (registry as { url?: unknown } | null | undefined)?.url;
+  if (!isObject(registry)) return false;
+  const { url, username = '', password = '' } = registry as Record<string, unknown>;
+  if (typeof username !== 'string' || typeof password !== 'string') return false;
   return typeof url === 'string' && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
 }
 
-function isSasl(sasl: NeurosOptions['sasl'] | null): boolean {
-  const { mechanism, username, password } = sasl ?? ({} as Partial<NonNullable<typeof sasl>>);
+function isSasl(sasl: unknown): boolean {
+  if (!isObject(sasl)) return false;
+  const { mechanism, username, password } = sasl as Record<string, unknown>;
   const mechanisms: readonly unknown[] = ['plain', 'scram-sha-256', 'scram-sha-512'];
   return mechanisms.includes(mechanism) && typeof username === 'string' && typeof password === 'string';
 }

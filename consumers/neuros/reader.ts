@@ -33,6 +33,8 @@ const maxBytes = 2 * 1024 * 1024;
 const maxBytesInAll = 64 * 1024 * 1024;
 /** Between two commits of a partition. What was done since the last one comes again after a crash. */
 const commitEveryMs = 100;
+/** How often the end of a partition is asked for that is not fetched: a fetch would say it. */
+const endsEveryMs = 5_000;
 
 /** What a reader holds of an assigned partition. */
 interface Held {
@@ -51,6 +53,8 @@ export class PriorityReader {
   readonly #fetch: GroupFetch;
   readonly #held = new Map<AssignedPartition, Held>();
   readonly #closing = new AbortController();
+  #endsTimer: NodeJS.Timeout | undefined;
+  #isAskingEnds = false;
 
   constructor(parts: ReaderParts) {
     const { connection, admin, groupId, topic, partitions, startAt, priority, lanes, log, onError } = parts;
@@ -76,6 +80,7 @@ export class PriorityReader {
 
   start(): void {
     this.#fetch.start();
+    this.#endsTimer = setInterval(() => void this.#askEnds(), endsEveryMs);
   }
 
   /** Asks for records again, after a pause. */
@@ -86,6 +91,7 @@ export class PriorityReader {
   /** Commits what is done, and leaves the group. Nothing may be at work any more. */
   async close(): Promise<void> {
     this.#closing.abort();
+    clearInterval(this.#endsTimer);
     // The group may not answer.
     await Promise.race([this.#flush(), sleep(2_000, undefined, { ref: false })]);
     await this.#fetch.close();
@@ -147,6 +153,25 @@ export class PriorityReader {
     held.bytes += queuedBytes(fetched.records);
     held.waiting.push(fetched);
     this.#admit(partition, held);
+  }
+
+  /** For lag(), which would stand still while a handler hangs or the priority is paused. */
+  async #askEnds(): Promise<void> {
+    const wanted = new Set(this.#wanted(this.#held.keys()));
+    const others = [...this.#held.keys()].filter((partition) => !wanted.has(partition));
+    if (this.#isAskingEnds || others.length === 0) return;
+    this.#isAskingEnds = true;
+    try {
+      const ends = await this.#parts.admin.fetchTopicOffsets(this.#parts.topic);
+      for (const partition of others) {
+        const high = BigInt(ends.find((end) => end.partition === partition.partition)?.high ?? 0);
+        if (high > partition.end) partition.end = high;
+      }
+    } catch {
+      // Asked for again; that the brokers do not answer shows elsewhere.
+    } finally {
+      this.#isAskingEnds = false;
+    }
   }
 
   /** Moves records into the window while it has room. */

@@ -20,7 +20,7 @@ describe('a delivery', () => {
     });
     const event = anEvent();
     await driver.pipe(event, event);
-    await driver.erase(event.user_id);
+    await assert.rejects(driver.erase(event.user_id), /onErased failed/);
     assert.deepEqual(
       driver.deadLetters.map(({ handler, error }) => [handler, error]),
       [['onErased', 'TypeError']],

@@ -62,8 +62,7 @@ describe('a misuse', () => {
       assert.throws(() => client.pause(priority as 'HIGH'), /HIGH, MEDIUM, NORMAL/);
       assert.throws(() => client.resume(priority as 'HIGH'), /HIGH, MEDIUM, NORMAL/);
     }
-    for (const timeoutMs of [-1, NaN, Infinity])
-      await assert.rejects(client.close({ timeoutMs }), /timeoutMs/);
+    for (const timeoutMs of [-1, NaN]) await assert.rejects(client.close({ timeoutMs }), /timeoutMs/);
     await client.close();
     await assert.rejects(client.start(), /create another one/);
   });
