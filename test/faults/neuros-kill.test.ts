@@ -25,31 +25,35 @@ interface Effect {
   readonly may_be_repeat: boolean;
 }
 
-describe('a reader that is killed inside its handlers', { concurrency: true, timeout: 240_000 + kills * 60_000 }, () => {
-  test('transactional: what it writes happens exactly once', async (t) => {
-    const { effects, standing } = await killed(t, 'transactional');
-    const seen = balance(t, effects, standing);
-    assert.deepEqual(
-      { twice: seen.twice, wronglyWithdrawn: seen.wronglyWithdrawn, lost: seen.lost, wrong: seen.wrong },
-      { twice: 0, wronglyWithdrawn: 0, lost: 0, wrong: 0 },
-    );
-    assert.ok(!effects.some(({ may_be_repeat }) => may_be_repeat));
-  });
+describe(
+  'a reader that is killed inside its handlers',
+  { concurrency: true, timeout: 240_000 + kills * 60_000 },
+  () => {
+    test('transactional: what it writes happens exactly once', async (t) => {
+      const { effects, standing } = await killed(t, 'transactional');
+      const seen = balance(t, effects, standing);
+      assert.deepEqual(
+        { twice: seen.twice, wronglyWithdrawn: seen.wronglyWithdrawn, lost: seen.lost, wrong: seen.wrong },
+        { twice: 0, wronglyWithdrawn: 0, lost: 0, wrong: 0 },
+      );
+      assert.ok(!effects.some(({ may_be_repeat }) => may_be_repeat));
+    });
 
-  for (const contract of ['claims in Postgres', 'claims in Redis'] as const)
-    test(
-      `${contract}: no alert is lost, and one that comes again says so`,
-      { skip: contract === 'claims in Redis' && redis === '' && 'redis-server is not installed' },
-      async (t) => {
-        const { effects, standing } = await killed(t, contract);
-        const { lost, wrong, silent, wronglyWithdrawn } = balance(t, effects, standing);
-        assert.deepEqual(
-          { lost, wrong, silent, wronglyWithdrawn },
-          { lost: 0, wrong: 0, silent: 0, wronglyWithdrawn: 0 },
-        );
-      },
-    );
-});
+    for (const contract of ['claims in Postgres', 'claims in Redis'] as const)
+      test(
+        `${contract}: no alert is lost, and one that comes again says so`,
+        { skip: contract === 'claims in Redis' && redis === '' && 'redis-server is not installed' },
+        async (t) => {
+          const { effects, standing } = await killed(t, contract);
+          const { lost, wrong, silent, wronglyWithdrawn } = balance(t, effects, standing);
+          assert.deepEqual(
+            { lost, wrong, silent, wronglyWithdrawn },
+            { lost: 0, wrong: 0, silent: 0, wronglyWithdrawn: 0 },
+          );
+        },
+      );
+  },
+);
 
 /** Sends alerts and corrections to a reader that is killed again and again while its handlers are at work. */
 async function killed(
