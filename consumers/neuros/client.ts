@@ -233,6 +233,8 @@ export class NeurosClient {
       throw error;
     }
     await this.#joined();
+    // Rejects with the reason: a group that refuses the client, for example.
+    if (this.#reason !== undefined) await this.#ended;
     this.#setRunning();
   }
 
@@ -306,11 +308,8 @@ export class NeurosClient {
   async #joined(): Promise<void> {
     const deadline = performance.now() + joinMs;
     const isJoined = (): boolean => [...this.#readers.values()].every((reader) => reader.isJoined);
-    while (!isJoined() && this.#closed === undefined && performance.now() < deadline) {
-      const failed = await settlesWithin(this.#ended, 25);
-      // Rejects with the reason.
-      if (failed) await this.#ended;
-    }
+    while (!isJoined() && this.#closed === undefined && performance.now() < deadline)
+      await settlesWithin(this.#ended, 25);
   }
 
   #observer(): DeliveryObserver {

@@ -8,7 +8,9 @@ import {
   NeurosStartError,
   type NeurosOptions,
 } from '../../../consumers/neuros/index.ts';
-import { until } from '../priority-stack.ts';
+import { GroupMember } from '../../../kafka/group.ts';
+import { roundRobin } from '../../../kafka/round-robin.ts';
+import { partitions, until } from '../priority-stack.ts';
 import { capturedNeurosLog, neurosStack, type NeurosStack } from './harness.ts';
 
 let stack: NeurosStack;
@@ -117,6 +119,38 @@ describe('a client that cannot start', () => {
     assert.equal(broker.accepted, accepted);
     broker.close();
     registry.close();
+  });
+});
+
+describe('a client that its group refuses', () => {
+  before(async () => {
+    stack = await neurosStack();
+  });
+  after(() => stack.close());
+
+  it('does not start, and says so', async () => {
+    const topic = stack.names.priority.HIGH;
+    const { log } = capturedNeurosLog();
+    const groupId = `${stack.prefix}neuros-high`;
+    // Members of one group need an assignor in common.
+    const protocol = { ...roundRobin([topic], partitions), name: 'AnotherAssignor' };
+    let onAssigned: (value: unknown) => void = () => undefined;
+    const joined = new Promise((resolve) => (onAssigned = resolve));
+    const other = new GroupMember(
+      { brokers: stack.brokers },
+      { groupId, clientId: 'other', protocol, sessionTimeoutMs: 10_000, log },
+      { onAssigned, onLost: () => undefined, onError: (error) => assert.fail(error) },
+    );
+    other.start();
+    await joined;
+    const one = client({});
+    await assert.rejects(one.start(), ({ code, message }: NeurosStartError) => {
+      assert.match(message, /INCONSISTENT_GROUP_PROTOCOL/);
+      return code === 'group';
+    });
+    assert.equal(one.health().status, 'failed');
+    await one.close();
+    await other.close(5_000);
   });
 });
 
