@@ -42,6 +42,10 @@ export class Sockets {
   /** Ends every connection and opens none any more: calls that are under way reject. */
   end(): void {
     this.#hasEnded = true;
-    for (const socket of this.#open) socket.destroy(new Error('the client was closed'));
+    for (const socket of this.#open) {
+      // Nothing waits for one that kafkajs has ended; it would log the error.
+      if (socket.writableEnded) socket.destroy();
+      else socket.destroy(new Error('the client was closed'));
+    }
   }
 }

@@ -22,6 +22,19 @@ async function closed(socket: Socket): Promise<Error | undefined> {
 }
 
 describe('the sockets of a client', () => {
+  it('end without an error where kafkajs has ended them', async () => {
+    const server = await listening();
+    const sockets = new Sockets();
+    const onConnect = (): void => undefined;
+    const socket = sockets.create({ host: '127.0.0.1', port: server.port, ssl: undefined, onConnect });
+    await once(socket, 'connect');
+    const ended = closed(socket);
+    socket.end();
+    sockets.end();
+    assert.equal(await ended, undefined);
+    server.close();
+  });
+
   it('are opened until end(), which ends those that are open', async () => {
     const server = await listening();
     const sockets = new Sockets();
