@@ -17,7 +17,7 @@ that major version (22, 24, 26). Fetches it once into .local/node/; delete that 
 const omitted = ['bridge/', 'docs/', 'edge/', 'faults/'];
 /** What a file reads or calls that needs a stack, itself or through the other files of test/ that it imports. */
 const ofStack =
-  /process\.env\['(KAFKA_BOOTSTRAP_SERVERS|SCHEMA_REGISTRY_URL|POSTGRES_URL|REDIS_URL)'\]|\bstartStack\b/;
+  /process\.env\['(KAFKA_BOOTSTRAP_SERVERS|SCHEMA_REGISTRY_URL|POSTGRES_URL|REDIS_URL)'\]|\b(startStack|stackVariable)\b/;
 
 function main(): void {
   const [major = '', ...parts] = process.argv.slice(2);
