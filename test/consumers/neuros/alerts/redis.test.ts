@@ -123,10 +123,12 @@ describe('alerts in Redis', { timeout: 600_000, skip: url === undefined }, () =>
     await begin(alerts, version(revision, [again], [first], mine));
     const after = await count();
     assert.ok(after < before && after > before - 500, 'a page at a time');
-    while ((await count()) > 4 && revision < 200)
+    // The last page of a sweep may hold nothing old.
+    const nextSweep = async (): Promise<number> => Number((await ioRedis.hget(key, 'sweep'))!.split(' ')[0]);
+    while (((await count()) > 4 || (await nextSweep()) <= now + 86_000) && revision < 200)
       await begin(alerts, version(++revision, [again], [first], mine));
     assert.equal(await count(), 4, 'the resource, its alert, the recent one, and the time of the next sweep');
-    assert.ok(Number((await ioRedis.hget(key, 'sweep'))!.split(' ')[0]) > now + 86_000);
+    assert.ok((await nextSweep()) > now + 86_000);
     assert.deepEqual(shown(await begin(alerts, version(revision + 1, [], [again], mine))), ['withdraw 1']);
   });
 
