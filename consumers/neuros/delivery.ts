@@ -11,6 +11,7 @@ import {
   type AlertAttempt,
   type AlertStep,
 } from './alerts/alerts.ts';
+import { callHandler } from './alerts/attempt.ts';
 import type { Handling, RecordContext } from './options.ts';
 
 /** The handlers, by the name that log, metrics and dead letters give them. */
@@ -330,21 +331,16 @@ export class Delivery {
     };
     const startedAt = performance.now();
     let isFailed = true;
-    let end: (error: Error) => void = () => undefined;
-    const ended = new Promise<never>((_, reject) => {
-      end = (error) => {
-        controller.abort(error);
-        reject(error);
-      };
-    });
+    const { handlerTimeoutMs } = handling;
     const timer = setTimeout(
-      () => end(new HandlerTimeoutError(`${handler} took longer than ${handling.handlerTimeoutMs} ms`)),
-      handling.handlerTimeoutMs,
+      () => controller.abort(new HandlerTimeoutError(`${handler} took longer than ${handlerTimeoutMs} ms`)),
+      handlerTimeoutMs,
     );
-    const onStop = (): void => end(new Error(`the client was closed while ${handler} was at work`));
+    const onStop = (): void =>
+      controller.abort(new Error(`the client was closed while ${handler} was at work`));
     stop.addEventListener('abort', onStop, { once: true });
     try {
-      await Promise.race([Promise.resolve().then(() => call(context)), ended]);
+      await callHandler(() => call(context), controller.signal);
       isFailed = false;
     } catch (error) {
       this.#thrown = error;

@@ -6,6 +6,7 @@ import { GroupFetch, type AssignedPartition } from '../../kafka/group-fetch.ts';
 import { queuedBytes } from '../../kafka/record.ts';
 import type { LogRecord } from '../../kafka/record-batch.ts';
 import { partitionName } from '../../kafka/topic-partition.ts';
+import { settlesWithin } from '../../process/deadline.ts';
 import type { Priority } from '../../schemas/biometric-event.ts';
 import type { Lanes, Work } from './lanes.ts';
 import type { NeurosLog } from './options.ts';
@@ -31,6 +32,8 @@ export interface ReaderParts {
 /** Of what is fetched and not done: bytes at which a partition is not fetched any more, and at which none is. */
 const maxBytes = 2 * 1024 * 1024;
 const maxBytesInAll = 64 * 1024 * 1024;
+/** How long the last commit may take. */
+const flushMs = 2_000;
 /** Between two commits of a partition. What was done since the last one comes again after a crash. */
 const commitEveryMs = 100;
 /** How often the end of a partition is asked for that is not fetched: a fetch would say it. */
@@ -93,7 +96,7 @@ export class PriorityReader {
     this.#closing.abort();
     clearInterval(this.#endsTimer);
     // The group may not answer.
-    await Promise.race([this.#flush(), sleep(2_000, undefined, { ref: false })]);
+    await settlesWithin(this.#flush(), flushMs);
     await this.#fetch.close();
   }
 

@@ -7,11 +7,7 @@ export type Handler = (attempt: AlertAttempt) => Promise<void>;
  * Calls a handler and waits for it, but not beyond the signal: a handler that ignores it goes on by itself.
  * @throws what the handler throws, or the signal's reason.
  */
-export async function callHandler(
-  handler: Handler,
-  attempt: AlertAttempt,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+export async function callHandler(handler: () => unknown, signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
   let stop: (() => void) | undefined;
   const aborted = new Promise<void>((resolve) => {
@@ -19,7 +15,7 @@ export async function callHandler(
     signal?.addEventListener('abort', stop, { once: true });
   });
   // Promise.race also takes the later outcome of the handler, so that it is no unhandled rejection.
-  const work = (async () => handler(attempt))();
+  const work = Promise.resolve().then(handler);
   try {
     await Promise.race([work, aborted]);
     signal?.throwIfAborted();

@@ -163,7 +163,7 @@ function claimedStep(client: Client, begun: Begun, due: Due): AlertStep {
       change((part, now) => renew(part, due.key, { owner, until: now + leaseMs })),
     );
     try {
-      await callHandler(handler, claimed, signal);
+      await callHandler(() => handler(claimed), signal);
       hasSucceeded = true;
       return undefined;
     } catch (error) {

@@ -108,7 +108,7 @@ async function handle(connection: SqlClient, { handler, signal }: Call, mayBeRep
     },
   };
   try {
-    await callHandler(handler, { mayBeRepeat, transaction }, signal);
+    await callHandler(() => handler({ mayBeRepeat, transaction }), signal);
   } catch (error) {
     // The connection may be busy with a statement of the handler, which is not waited for.
     if (signal?.aborted === true) throw new NotTheStore(error);
