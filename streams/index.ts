@@ -8,6 +8,7 @@ export { errorHeader, StreamsError, type ErrorHandlers, type RecordFailure } fro
 export { KafkaStreams } from './kafka-streams.ts';
 export { promMetrics, type State, type StreamsMetrics } from './metrics.ts';
 export { drop, Dropped, partly, Partly, reject, Rejected } from './outcome.ts';
+export { Recomputation, type Recomputed } from './recomputation.ts';
 export type { Headers, InputRecord, OutputHeaders, OutputRecord, RecordContext } from './record.ts';
 export { seededRandom } from './random.ts';
 export { SerdeError, serdes, writeOnly, type Serde } from './serdes.ts';

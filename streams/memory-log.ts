@@ -48,7 +48,7 @@ export class MemoryLog implements TransactionalLog {
 
   send(records: readonly OutputRecord[]): Promise<void> {
     const refused = records.flatMap((record): RefusedRecord[] => {
-      const reason = this.#refusalOf(record);
+      const reason = refusalOf(record, this.#configs.get(record.topic) ?? {}, this.#now());
       return reason === undefined ? [] : [{ record, reason }];
     });
     const [first] = refused;
@@ -121,21 +121,33 @@ export class MemoryLog implements TransactionalLog {
 
   /** The bytes of a batch that a topic takes. */
   limitOf(topic: string): number {
-    return Number(this.#configs.get(topic)?.['max.message.bytes'] ?? defaultMessageBytes);
-  }
-
-  /** In the order in which client and broker look. */
-  #refusalOf(record: OutputRecord): string | undefined {
-    const reason = unwritable(record);
-    if (reason !== undefined) return reason;
-    const config = this.#configs.get(record.topic) ?? {};
-    if (encodedBatchBytes(record) > this.limitOf(record.topic)) return 'MESSAGE_TOO_LARGE';
-    const aheadMs = Number(config['message.timestamp.after.max.ms'] ?? defaultAheadMs);
-    if (record.timestamp - this.#now() > aheadMs) return 'INVALID_TIMESTAMP';
-    const isCompacted = config['cleanup.policy']?.split(',').includes('compact') ?? false;
-    return isCompacted && record.key === null ? 'INVALID_RECORD' : undefined;
+    return limitIn(this.#configs.get(topic));
   }
 }
+
+/**
+ * Why a broker refuses a record, in the order in which client and broker look; undefined when it takes it.
+ * @param config - the settings of its topic.
+ */
+export function refusalOf(
+  record: OutputRecord,
+  config: TopicSpec['config'],
+  nowMs: number,
+): string | undefined {
+  const reason = unwritable(record);
+  if (reason !== undefined) return reason;
+  if (encodedBatchBytes(record) > limitIn(config)) return 'MESSAGE_TOO_LARGE';
+  const aheadMs = Number(config['message.timestamp.after.max.ms'] ?? defaultAheadMs);
+  if (record.timestamp - nowMs > aheadMs) return 'INVALID_TIMESTAMP';
+  const isCompacted = config['cleanup.policy']?.split(',').includes('compact') ?? false;
+  return isCompacted && record.key === null ? 'INVALID_RECORD' : undefined;
+}
+
+/** The bytes of a batch that a topic with these settings takes. */
+export function limitIn(config: TopicSpec['config'] | undefined): number {
+  return Number(config?.['max.message.bytes'] ?? defaultMessageBytes);
+}
+
 
 /** The bytes of a batch that holds only this record, without compression: what a broker compares with its limit. */
 export function encodedBatchBytes({ key, value, headers }: OutputRecord): number {

@@ -15,12 +15,14 @@ const slowest = [
   'local/three-brokers.test.ts',
 ];
 
+const reasonLines = 12;
+
 interface Finished {
   readonly file: string;
   readonly seconds: number;
   /** By the names of Node's own summary: `tests`, `pass`, `fail`, `cancelled`, `skipped`, `todo`. */
   readonly counts: ReadonlyMap<string, number>;
-  /** The titles of the tests that failed. */
+  /** The titles of the tests that failed, each with the first lines of its reason. */
   readonly failed: readonly string[];
 }
 
@@ -56,7 +58,7 @@ async function runFile(file: string): Promise<Finished> {
   reporter.on('data', (chunk: Buffer) => output.push(chunk.toString()));
   const events = run({ files: [file], timeout: Number(timeoutMs) }) as AsyncIterable<TestEvent>;
   for await (const event of events) {
-    if (event.type === 'test:fail' && event.data.todo === undefined) failed.push(event.data.name);
+    if (event.type === 'test:fail' && event.data.todo === undefined) failed.push(named(event.data));
     // A file without a test, or one that ends before its first, is reported as a test of its own name.
     if (event.type === 'test:pass') hasTests ||= event.data.name !== file;
     const summary = event.type === 'test:diagnostic' ? /^(\w+) (\d+)$/.exec(event.data.message) : null;
@@ -70,6 +72,12 @@ async function runFile(file: string): Promise<Finished> {
   const seconds = (performance.now() - begunAt) / 1_000;
   process.stdout.write(`${nameOf(file)} (${seconds.toFixed(1)} s)\n${output.join('')}`);
   return { file: nameOf(file), seconds, counts, failed };
+}
+
+/** A log that is cut still says at its end why a test failed. */
+function named({ name, details }: { name: string; details: { error: Error & { cause?: unknown } } }): string {
+  const reason = details.error.cause instanceof Error ? details.error.cause.message : details.error.message;
+  return [name, ...reason.split('\n', reasonLines)].join('\n    ');
 }
 
 function report(): void {

@@ -13,6 +13,7 @@ import {
   writeInstant,
   type UserKey,
 } from './packed.ts';
+import type { Seeded, Start } from './seed.ts';
 import { napFlag, type Interval } from '../vendors/reading.ts';
 import type { KeyValueStore, RecordContext } from '../streams/index.ts';
 
@@ -60,21 +61,23 @@ const maxValues = 400;
  */
 const maxSleepsOfDay = 8;
 
+const packedValues = packedTable({
+  version: layoutVersion,
+  rowBytes,
+  before: {
+    version: 1,
+    rowBytes: rowBytesBefore,
+    upgrade: (old, at, row, to) => {
+      old.copy(row, to, at, at + rowBytesBefore);
+      row.writeBigInt64BE(unknownOffset, to + offsetAt);
+    },
+  },
+});
+
 /** The values of each user, as declared to the builder. */
 export const baselinesStore = {
   key: userKey,
-  value: packedTable({
-    version: layoutVersion,
-    rowBytes,
-    before: {
-      version: 1,
-      rowBytes: rowBytesBefore,
-      upgrade: (old, at, row, to) => {
-        old.copy(row, to, at, at + rowBytesBefore);
-        row.writeBigInt64BE(unknownOffset, to + offsetAt);
-      },
-    },
-  }),
+  value: packedValues,
   retentionMs: rememberedMs,
   sweepAfterMs: sweptAfterMs,
 };
@@ -105,6 +108,24 @@ export function withBaseline(
     else baselines.put(key, table);
   }
   return [{ ...event, baseline }];
+}
+
+/**
+ * The values of an entry that records before `start` have put: see seed.ts.
+ * @throws StreamsError INVARIANT for another layout.
+ */
+export function seededValues(value: Buffer, { offset, epochMs }: Start): Seeded {
+  const table = Buffer.from(packedValues.deserialize(value));
+  let uncertain = 0;
+  let end = 1;
+  for (let at = 1; at < table.length; at += rowBytes) {
+    const put = table.readBigInt64BE(at + offsetAt);
+    if (put >= offset) continue;
+    if (put === unknownOffset && readInstant(table, at + putAt) >= epochMs) uncertain += 1;
+    if (end !== at) table.copyWithin(end, at, at + rowBytes);
+    end += rowBytes;
+  }
+  return { value: end === 1 ? undefined : table.subarray(0, end), uncertain };
 }
 
 /** Moves up the rows of other resources that have not expired, in place: nothing else uses the table. */

@@ -4,6 +4,8 @@ import { occasionalLog } from '../process/occasional-log.ts';
 import { version } from '../process/version.ts';
 import type { BiometricEvent, Priority } from '../schemas/biometric-event.ts';
 import { createEncoder, EncodeError } from '../schemas/codec.ts';
+import { lookupSchemaId, subjectOf } from '../schemas/contract.ts';
+import type { SchemaRegistry } from '../schemas/registry.ts';
 import { biometrics } from './biometrics.ts';
 import { applicationIdOf } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
@@ -17,10 +19,11 @@ import {
   type Serde,
   type StreamsMetrics,
   type StreamsOptions,
+  type Topology,
 } from '../streams/index.ts';
-import { topicNames } from '../schemas/topics.ts';
+import { topicNames, type TopicNames } from '../schemas/topics.ts';
 import type { TriggerRule } from './triggers.ts';
-import { vendorNames } from '../vendors/index.ts';
+import { vendorNames, type VendorName } from '../vendors/index.ts';
 
 /** What the topology needs to run. */
 export interface InstanceSettings {
@@ -39,12 +42,7 @@ export function biometricStreams(
   const { log, registry, options } = parts;
   countDroppedLines(registry);
   const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
-  const topology = biometrics({
-    topics,
-    rules,
-    biometricEvent: eventSerde(schemaIds),
-    build: buildId({ version: version(), rules, schemaId: schemaIds.HIGH }),
-  });
+  const topology = deployedTopology(topics, { rules, schemaIds });
   const streams = new KafkaStreams(topology, {
     connection: kafkaConnection(config),
     applicationId: applicationIdOf(config),
@@ -59,6 +57,15 @@ export function biometricStreams(
   });
   streams.onState((state) => log.info({ state }, 'state'));
   return streams;
+}
+
+/** The topology of this build as a deployment runs it. */
+export function deployedTopology(
+  topics: TopicNames<VendorName>,
+  { rules, schemaIds }: Pick<InstanceSettings, 'rules' | 'schemaIds'>,
+): Topology {
+  const build = buildId({ version: version(), rules, schemaId: schemaIds.HIGH });
+  return biometrics({ topics, rules, biometricEvent: eventSerde(schemaIds), build });
 }
 
 // The metrics count dead letters; the log reports them to operators without metrics.
@@ -88,4 +95,18 @@ export function eventSerde(schemaIds: Readonly<Record<Priority, number>>): Serde
       throw error;
     }
   });
+}
+
+/**
+ * The schema ids under which the registry knows the contract of each priority topic.
+ * @throws Error when it does not answer, or lacks one.
+ */
+export async function lookUpSchemas(
+  registry: SchemaRegistry,
+  topics: TopicNames,
+): Promise<Record<Priority, number>> {
+  const idOf = (priority: Priority): Promise<number> =>
+    lookupSchemaId(registry, subjectOf(topics.priority[priority]));
+  const [HIGH, MEDIUM, NORMAL] = await Promise.all([idOf('HIGH'), idOf('MEDIUM'), idOf('NORMAL')]);
+  return { HIGH, MEDIUM, NORMAL };
 }

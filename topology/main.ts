@@ -2,12 +2,10 @@ import { Registry } from 'prom-client';
 import { startAdmin } from '../process/admin.ts';
 import type { Logger } from '../process/log.ts';
 import { startService, type Running } from '../process/lifecycle.ts';
-import type { Priority } from '../schemas/biometric-event.ts';
-import { lookupSchemaId, subjectOf } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
-import { biometricStreams } from './instance.ts';
+import { biometricStreams, lookUpSchemas } from './instance.ts';
 import { kafkaClient } from '../kafka/client.ts';
 import { warnOfShortOffsetRetention } from '../kafka/offset-retention.ts';
 import { StreamsError, type StreamsOptions } from '../streams/index.ts';
@@ -41,7 +39,7 @@ export function startTopology(
     const rules =
       config.TRIGGER_RULES_FILE === undefined ? defaultRules : readRules(config.TRIGGER_RULES_FILE);
     const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
-    const schemaIds = await lookUpSchemas(config, topics);
+    const schemaIds = await lookUpSchemas(schemaRegistry(config), topics);
     await checkPartitions(config, topics, log);
     const settings = { config, schemaIds, rules, reset: options.reset ?? false };
     const metrics = new Registry();
@@ -74,17 +72,6 @@ function configurationFault(error: unknown): ConfigError | undefined {
   return error instanceof StreamsError && error.code === 'INSTANCE_ID_TAKEN'
     ? new ConfigError([`INSTANCE_ID: ${error.message}`], { cause: error })
     : undefined;
-}
-
-async function lookUpSchemas(
-  config: TopologyConfig,
-  topics: TopicNames<VendorName>,
-): Promise<Record<Priority, number>> {
-  const registry = schemaRegistry(config);
-  const idOf = (priority: Priority): Promise<number> =>
-    lookupSchemaId(registry, subjectOf(topics.priority[priority]));
-  const [HIGH, MEDIUM, NORMAL] = await Promise.all([idOf('HIGH'), idOf('MEDIUM'), idOf('NORMAL')]);
-  return { HIGH, MEDIUM, NORMAL };
 }
 
 async function checkPartitions(

@@ -20,6 +20,9 @@ import {
   readVersion,
   rememberedVersions,
   touch,
+  touchedAt,
+  unknownOffset,
+  versionOffset,
   versionsOf,
   versionTable,
   withResource,
@@ -27,6 +30,7 @@ import {
   writeVersion,
   type StoredVersion,
 } from './version-rows.ts';
+import type { Seeded, Start } from './seed.ts';
 import type { Reading } from '../vendors/reading.ts';
 import { drop, type Dropped, type KeyValueStore, type RecordContext, type Serde } from '../streams/index.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
@@ -117,6 +121,22 @@ export function newestRevision(
     const version = { vendor, receivedAt, appendedAt, revision, content, supersedes };
     return [{ event: toEvent(reading, version, record), sleep: reading.sleep }];
   };
+}
+
+/**
+ * The versions of an entry that records before `start` have made: see seed.ts. A branch is taken over as it is.
+ * @throws StreamsError INVARIANT for another layout.
+ */
+export function seededVersions(value: Buffer, { offset, epochMs }: Start): Seeded {
+  const table = revisionsStore.value.deserialize(value);
+  if (table[0] === branch[0]) return { value: table, uncertain: 0 };
+  let uncertain = 0;
+  const rows = versionsOf(table).filter((row) => {
+    const of = versionOffset(row);
+    if (of === unknownOffset && touchedAt(row) >= epochMs) uncertain += 1;
+    return of < offset;
+  });
+  return { value: rows.length === 0 ? undefined : Buffer.concat([noVersions, ...rows]), uncertain };
 }
 
 /** A version, compared with the last one of its resource. */

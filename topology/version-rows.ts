@@ -39,7 +39,7 @@ const revisionAt = 8;
 const contentAt = 14;
 const eventIdAt = 22;
 const priorityAt = 38;
-const touchedAt = 39;
+const touchAt = 39;
 const givenAt = 45;
 const offsetAt = 51;
 const alertsAt = 59;
@@ -57,7 +57,8 @@ const hasTold = 128;
 /** The most alerts of one event that a row can hold. */
 export const maxAlerts = 255;
 
-const unknownOffset = -1n;
+/** The raw offset of a version that a build before put. */
+export const unknownOffset = -1n;
 
 /** Stored by index: only ever append. */
 const priorities: readonly Priority[] = ['HIGH', 'MEDIUM', 'NORMAL'];
@@ -142,7 +143,7 @@ export function rememberedVersions(table: Buffer, receivedAt: number): Buffer {
 
 /** Whether the resource of a row was named by a record recently enough. */
 export function isVersionRemembered(table: Buffer, at: number, receivedAt: number): boolean {
-  return isRemembered(table, at + touchedAt, receivedAt);
+  return isRemembered(table, at + touchAt, receivedAt);
 }
 
 /** A copy of the table with one more row, its last, of which only the resource is set; and the position of that row. */
@@ -155,7 +156,17 @@ export function withResource(table: Buffer, resource: Buffer): { table: Buffer; 
 
 /** Notes that a record received at `receivedAt` has named the resource. */
 export function touch(table: Buffer, at: number, receivedAt: number): void {
-  writeInstant(table, Math.max(receivedAt, readInstant(table, at + touchedAt)), at + touchedAt);
+  writeInstant(table, Math.max(receivedAt, readInstant(table, at + touchAt)), at + touchAt);
+}
+
+/** The newest received_at of a record that named the resource of a row, epoch ms. */
+export function touchedAt(row: Buffer): number {
+  return readInstant(row, touchAt);
+}
+
+/** The raw offset of a row's version; `unknownOffset` where a build before put it. */
+export function versionOffset(row: Buffer): bigint {
+  return row.readBigInt64BE(offsetAt);
 }
 
 /** What a row says of its version. Hashes are hex digits. */

@@ -1,0 +1,63 @@
+/**
+ * What a recomputation of history begins with: the part of the live generation's state that its raw topics no longer tell,
+ * because the records that made it lie before the offsets where it starts.
+ */
+import { dayMs } from '../vendors/instant.ts';
+import { seededValues } from './baseline.ts';
+import { userKey } from './packed.ts';
+import { seededVersions } from './revisions.ts';
+
+/** Where a recomputation starts in one raw partition. */
+export interface Start {
+  /** The first offset that it processes. */
+  readonly offset: bigint;
+  /** Records below it were received before, as far as clocks agree, epoch ms. */
+  readonly epochMs: number;
+}
+
+/** The starts of one partition by vendor, which begins every key. */
+export type Starts = ReadonlyMap<string, Start>;
+
+/** What is taken over of an entry. */
+export interface Seeded {
+  /** Undefined when nothing is. */
+  readonly value: Buffer | undefined;
+  /**
+   * Rows of which it is not known whether their version lies before the start, because a build before wrote them: taken over,
+   * and only fit to be compared with once they have expired or been written anew.
+   */
+  readonly uncertain: number;
+}
+
+const nothing: Seeded = { value: undefined, uncertain: 0 };
+
+/**
+ * The part of an entry of the live generation that a recomputation begins with: versions of resources and HRV values whose raw
+ * record lies before the start, whatever their last touch, and the points of local days up to one day after the start. Of
+ * alerts nothing: what readers were told is taken over at the promotion.
+ * @throws StreamsError INVARIANT for a value of a layout that this build cannot read.
+ */
+export function seeded(store: string, key: Buffer, value: Buffer, starts: Starts): Seeded {
+  const { vendor, part } = userKey.deserialize(key);
+  const start = starts.get(vendor);
+  // At the beginning of a log that has lost nothing, it tells everything.
+  if (start === undefined || start.offset === 0n) return nothing;
+  switch (store) {
+    case 'revisions':
+      return seededVersions(value, start);
+    case 'baselines':
+      return seededValues(value, start);
+    case 'points':
+      return { value: isIncompleteDay(part.readInt32BE(0), start) ? value : undefined, uncertain: 0 };
+    default:
+      return nothing;
+  }
+}
+
+/**
+ * Whether records of a local day lie on both sides of the start, so that its totals cannot be recomputed.
+ * @param day - since 1970-01-01.
+ */
+export function isIncompleteDay(day: number, { offset, epochMs }: Start): boolean {
+  return offset > 0n && day <= Math.floor(epochMs / dayMs) + 1;
+}
