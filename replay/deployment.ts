@@ -2,7 +2,7 @@
 import { kafkaClient, type Admin, type KafkaConnection, type KafkaLog } from '../kafka/client.ts';
 import { LogScanner, type LogRange } from '../kafka/scan.ts';
 import { checkTopics } from '../kafka/topics.ts';
-import { partitionName, type TopicPartition } from '../kafka/topic-partition.ts';
+import type { TopicPartition } from '../kafka/topic-partition.ts';
 import { kafkaConnection, kafkaVariables, registryVariables, type Config } from '../process/config.ts';
 import { createDecoder, type Decoder } from '../schemas/codec.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
@@ -12,8 +12,8 @@ import { applicationIdOf } from '../topology/changelogs.ts';
 import { applicationVariables, topologyVariables } from '../topology/config.ts';
 import { deployedTopology, lookUpSchemas } from '../topology/instance.ts';
 import { defaultRules, readRules, type TriggerRule } from '../topology/triggers.ts';
+import { committedOffsets, rangeOf, startsIn } from '../topology/history.ts';
 import type { Start } from '../topology/seed.ts';
-import { dayMs } from '../vendors/instant.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 
 /** The environment of the commands that recompute. */
@@ -30,9 +30,6 @@ export type ReplayConfig = Config<typeof replayVariables>;
 export interface RawPartition extends TopicPartition {
   readonly vendor: VendorName;
 }
-
-/** Raw records younger than this are recomputed: a day less than their topics keep them. */
-export const recomputedMs = 27 * dayMs;
 
 /** Connections to a deployment, and what is known of it. Close it. */
 export class Deployment {
@@ -133,37 +130,17 @@ export class Deployment {
    * The offsets that the group has committed, by partition name: what the topology has processed. A partition without one
    * is missing. Read before the ends of output topics, outputs of all records below them lie before those ends.
    */
-  async committed(): Promise<ReadonlyMap<string, bigint>> {
-    const topics = Object.values(this.topics.raw);
-    const answers = await this.admin.fetchOffsets({ groupId: this.applicationId, topics });
-    return new Map(
-      answers.flatMap(({ topic, partitions }) =>
-        partitions
-          .filter(({ offset }) => Number(offset) >= 0)
-          .map(({ partition, offset }) => [partitionName({ topic, partition }), BigInt(offset)] as const),
-      ),
-    );
+  committed(): Promise<ReadonlyMap<string, bigint>> {
+    return committedOffsets(this.admin, this.applicationId, Object.values(this.topics.raw));
   }
 
   /** What a topic holds now of one partition, open transactions included: a scan waits until those are decided. */
-  async range(topic: string, partition: number): Promise<LogRange> {
-    const bounds = await this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
-    const bound = bounds.find((one) => one.partition === partition);
-    if (bound === undefined) throw new Error(`${topic} has no partition ${partition}`);
-    return { topic, partition, offset: BigInt(bound.low), end: BigInt(bound.high) };
+  range(topic: string, partition: number): Promise<LogRange> {
+    return rangeOf(this, topic, partition);
   }
 
   /** Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. */
-  async starts(topic: string, nowMs = Date.now()): Promise<readonly Start[]> {
-    const epochMs = nowMs - recomputedMs;
-    const [lows, firsts] = await Promise.all([
-      this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 }),
-      this.admin.fetchTopicOffsetsByTimestamp(topic, epochMs),
-    ]);
-    return Array.from({ length: this.partitions }, (_, partition) => {
-      const low = BigInt(lows.find((one) => one.partition === partition)?.low ?? 0);
-      const first = BigInt(firsts.find((one) => one.partition === partition)?.offset ?? 0);
-      return { offset: first > low ? first : low, epochMs };
-    });
+  starts(topic: string): Promise<readonly Start[]> {
+    return startsIn(this.admin, topic, { partitions: this.partitions });
   }
 }
