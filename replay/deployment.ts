@@ -4,7 +4,7 @@ import { LogScanner, type LogRange } from '../kafka/scan.ts';
 import { checkTopics } from '../kafka/topics.ts';
 import { partitionName, type TopicPartition } from '../kafka/topic-partition.ts';
 import { kafkaConnection, kafkaVariables, registryVariables, type Config } from '../process/config.ts';
-import { createDecoder, type Decoder } from '../schemas/codec.ts';
+import { createDecoder, createRawRefReader, type Decoder, type RawRefReader } from '../schemas/codec.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../schemas/topics.ts';
 import { Recomputation, type Topology } from '../streams/index.ts';
@@ -48,10 +48,15 @@ export class Deployment {
   readonly topology: Topology;
   /** Decodes events of any version of the contract; prepare() the schema's id first. */
   readonly decoder: Decoder;
+  /** Finds the raw records of events; prepare() the schema's id first. */
+  readonly rawRefs: RawRefReader;
 
   private constructor(
     config: ReplayConfig,
-    parts: Pick<Deployment, 'connection' | 'admin' | 'scanner' | 'rules' | 'topology' | 'decoder' | 'topics'>,
+    parts: Pick<
+      Deployment,
+      'connection' | 'admin' | 'scanner' | 'rules' | 'topology' | 'decoder' | 'rawRefs' | 'topics'
+    >,
   ) {
     ({
       connection: this.connection,
@@ -60,6 +65,7 @@ export class Deployment {
       rules: this.rules,
       topology: this.topology,
       decoder: this.decoder,
+      rawRefs: this.rawRefs,
       topics: this.topics,
     } = parts);
     this.partitions = config.TOPIC_PARTITIONS;
@@ -97,6 +103,7 @@ export class Deployment {
       rules: used,
       topology: deployedTopology(topics, { rules: used, schemaIds }),
       decoder: createDecoder((id) => registry.typeById(id)),
+      rawRefs: createRawRefReader((id) => registry.typeById(id)),
       topics,
     });
   }
