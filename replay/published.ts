@@ -44,7 +44,7 @@ const removed = 'removed';
 
 /**
  * The outputs of one raw partition stand in the order of raw offsets in each output topic, so that the merge holds only the
- * next one of each. Those of other devices are passed over. Corrections, which a later generation publishes behind what it
+ * next one of each. Those of other raw partitions are passed over. Corrections, which a later generation publishes behind what it
  * corrects, stand in this order among themselves, but for removals, which are held in memory.
  */
 export class PublishedOutputs {
@@ -86,7 +86,7 @@ export class PublishedOutputs {
         return { topic: range.topic, isCut: range.offset > 0n, firstTimestamp: first?.timestamp };
       }),
     );
-    const source = { deployment, raw };
+    const source = { deployment, raw, topicBytes: Buffer.from(raw.topic) };
     const corrections = await correctionsIn(source, ranges);
     const lanes = ranges.map(
       (range) => new Lane(source, scanner.scan(range), onAside, ({ correction }) => correction === undefined),
@@ -172,6 +172,7 @@ const none: readonly Published[] = [];
 interface Source {
   readonly deployment: Deployment;
   readonly raw: RawPartition;
+  readonly topicBytes: Buffer;
 }
 
 /** The outputs of one raw partition in one output topic: those of one generation's corrections, or all others. */
@@ -253,14 +254,14 @@ class Lane {
 
 /** A record of an output topic with its raw offset; a number is the id of a schema that has to be loaded first. */
 function publishedOf(
-  { deployment, raw }: Source,
+  { deployment, raw, topicBytes }: Source,
   record: LogRecord,
 ): Published | 'not ours' | 'unreadable' | number {
   const { topic, partition, offset, headers, value } = record;
   if (record.fault !== undefined) return 'unreadable';
   const isDeadLetter = topic === deployment.topics.deadLetters;
-  const device = headerText(headers, 'device_type');
-  if (!isDeadLetter && device !== undefined && device !== raw.vendor) return 'not ours';
+  // Most are of other devices. An event names its raw topic, whose name is looked for faster than headers are read.
+  if (!isDeadLetter && value?.includes(topicBytes) === false) return 'not ours';
   const ref = isDeadLetter ? letterRef(record) : eventRef(deployment, value);
   if (ref === undefined) return 'unreadable';
   if (typeof ref === 'number') return ref;
