@@ -4,11 +4,13 @@ import { LogScanner, type LogRange } from '../kafka/scan.ts';
 import { checkTopics } from '../kafka/topics.ts';
 import type { TopicPartition } from '../kafka/topic-partition.ts';
 import { kafkaConnection, kafkaVariables, registryVariables, type Config } from '../process/config.ts';
-import { createDecoder, type Decoder } from '../schemas/codec.ts';
+import { createDecoder, createRawRefReader, type Decoder, type RawRefReader } from '../schemas/codec.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../schemas/topics.ts';
 import { Recomputation, type Topology } from '../streams/index.ts';
 import { applicationIdOf } from '../topology/changelogs.ts';
+import { ControlWatch } from '../topology/control.ts';
+import { firstGeneration, generationId } from '../topology/generation.ts';
 import { applicationVariables, topologyVariables } from '../topology/config.ts';
 import { deployedTopology, lookUpSchemas } from '../topology/instance.ts';
 import { defaultRules, readRules, type TriggerRule } from '../topology/triggers.ts';
@@ -26,6 +28,18 @@ export const replayVariables = {
 
 export type ReplayConfig = Config<typeof replayVariables>;
 
+/** The generation that is live; without a control topic, the first. */
+async function liveGeneration(
+  connection: KafkaConnection,
+  applicationId: string,
+  options: { clientId: string; log: KafkaLog },
+): Promise<number> {
+  const control = await ControlWatch.open(connection, { applicationId, ...options });
+  if (control === undefined) return 0;
+  await control.close();
+  return control.state.live;
+}
+
 /** A raw partition, and the vendor whose webhooks it holds. */
 export interface RawPartition extends TopicPartition {
   readonly vendor: VendorName;
@@ -38,6 +52,8 @@ export class Deployment {
   readonly admin: Admin;
   readonly scanner: LogScanner;
   readonly partitions: number;
+  /** The one that is live. */
+  readonly generation: number;
   /** The group whose outputs stand in the priority topics, and the first part of its changelogs' names. */
   readonly applicationId: string;
   readonly rules: readonly TriggerRule[];
@@ -45,10 +61,23 @@ export class Deployment {
   readonly topology: Topology;
   /** Decodes events of any version of the contract; prepare() the schema's id first. */
   readonly decoder: Decoder;
+  /** Finds the raw records of events; prepare() the schema's id first. */
+  readonly rawRefs: RawRefReader;
 
   private constructor(
     config: ReplayConfig,
-    parts: Pick<Deployment, 'connection' | 'admin' | 'scanner' | 'rules' | 'topology' | 'decoder' | 'topics'>,
+    parts: Pick<
+      Deployment,
+      | 'generation'
+      | 'connection'
+      | 'admin'
+      | 'scanner'
+      | 'rules'
+      | 'topology'
+      | 'decoder'
+      | 'rawRefs'
+      | 'topics'
+    >,
   ) {
     ({
       connection: this.connection,
@@ -57,10 +86,12 @@ export class Deployment {
       rules: this.rules,
       topology: this.topology,
       decoder: this.decoder,
+      rawRefs: this.rawRefs,
       topics: this.topics,
     } = parts);
     this.partitions = config.TOPIC_PARTITIONS;
-    this.applicationId = applicationIdOf(config);
+    this.generation = parts.generation;
+    this.applicationId = generationId(applicationIdOf(config), parts.generation);
   }
 
   /**
@@ -79,10 +110,12 @@ export class Deployment {
     const used = rules ?? (file === undefined ? defaultRules : readRules(file));
     const connection = kafkaConnection(config);
     const admin = kafkaClient(connection, { clientId, log }).admin();
+    let live: number;
     try {
       await admin.connect();
       const all = [...Object.values(topics.raw), ...Object.values(topics.priority), topics.deadLetters];
       await checkTopics(admin, all, config.TOPIC_PARTITIONS);
+      live = await liveGeneration(connection, applicationIdOf(config), { clientId, log });
     } catch (error) {
       await admin.disconnect();
       throw error;
@@ -92,8 +125,14 @@ export class Deployment {
       admin,
       scanner: new LogScanner(connection, { clientId, log }),
       rules: used,
-      topology: deployedTopology(topics, { rules: used, schemaIds }),
+      generation: live,
+      topology: deployedTopology(topics, {
+        rules: used,
+        schemaIds,
+        generation: { ...firstGeneration, number: live },
+      }),
       decoder: createDecoder((id) => registry.typeById(id)),
+      rawRefs: createRawRefReader((id) => registry.typeById(id)),
       topics,
     });
   }
@@ -139,8 +178,8 @@ export class Deployment {
     return rangeOf(this, topic, partition);
   }
 
-  /** Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. */
+  /** Where a recomputation starts in each partition of a raw topic. */
   starts(topic: string): Promise<readonly Start[]> {
-    return startsIn(this.admin, topic, { partitions: this.partitions });
+    return startsIn(this, topic, this.partitions);
   }
 }

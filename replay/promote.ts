@@ -38,7 +38,12 @@ export async function promote(generations: Generations, options: PromoteOptions)
     onStep(`generation ${generation} is live already`);
     return;
   }
-  await checkPreconditions(generations, options, before.live);
+  await checkPreconditions(generations, options, before.live).catch((error: unknown) => {
+    if (before.closing !== generation || !(error instanceof RefusedCommand)) throw error;
+    throw new RefusedCommand(
+      `${error.message}. The promotion has begun, nobody publishes meanwhile: --abort lets generation ${before.live} go on`,
+    );
+  });
   await afterStep('checked');
   const writer = await ControlWriter.open(generations.connection, generations);
   try {

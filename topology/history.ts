@@ -10,22 +10,34 @@ import type { Start } from './seed.ts';
 /** Raw records younger than this are recomputed: a day less than their topics keep them. */
 const recomputedMs = 27 * dayMs;
 
-/** Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. */
+/**
+ * Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. Where the log
+ * begins later than that, what came before it was received before its first record.
+ */
 export async function startsIn(
-  admin: Admin,
+  reader: HistoryReader,
   topic: string,
-  { partitions, nowMs = Date.now() }: { readonly partitions: number; readonly nowMs?: number },
+  partitions: number,
 ): Promise<readonly Start[]> {
-  const epochMs = nowMs - recomputedMs;
-  const [lows, firsts] = await Promise.all([
-    admin.fetchTopicOffsets(topic, { isolationLevel: 0 }),
-    admin.fetchTopicOffsetsByTimestamp(topic, epochMs),
+  const nowMs = Date.now();
+  const youngMs = nowMs - recomputedMs;
+  const [bounds, firsts] = await Promise.all([
+    reader.admin.fetchTopicOffsets(topic, { isolationLevel: 0 }),
+    reader.admin.fetchTopicOffsetsByTimestamp(topic, youngMs),
   ]);
-  return Array.from({ length: partitions }, (_, partition) => {
-    const low = BigInt(lows.find((one) => one.partition === partition)?.low ?? 0);
-    const first = BigInt(firsts.find((one) => one.partition === partition)?.offset ?? 0);
-    return { offset: first > low ? first : low, epochMs };
-  });
+  return Promise.all(
+    Array.from({ length: partitions }, async (_, partition): Promise<Start> => {
+      const bound = bounds.find((one) => one.partition === partition);
+      const [low, end] = [BigInt(bound?.low ?? 0), BigInt(bound?.high ?? 0)];
+      const first = BigInt(firsts.find((one) => one.partition === partition)?.offset ?? 0);
+      const offset = first > low ? first : low;
+      // At the beginning of a log that has lost nothing, nothing came before.
+      if (offset === 0n) return { offset, epochMs: youngMs };
+      for await (const { timestamp } of recordsOf(reader, { topic, partition, offset, end }))
+        return { offset, epochMs: Math.max(youngMs, timestamp) };
+      return { offset, epochMs: nowMs };
+    }),
+  );
 }
 
 /** The offsets that a group has committed, by partition name; a partition without one is missing. */
