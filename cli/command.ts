@@ -96,9 +96,25 @@ function usageOf(command: Commander): string {
   if (command.parent === null) return `${command.name()} ${command.usage()}`;
   if (command.commands.length > 0) return command.commands.map(usageOf).join('\n       ');
   const options = command.options.map(({ flags }) => `[${flags}]`);
-  return [pathOf(command), command.usage().replace(/^\[options\] ?/, ''), ...options]
-    .filter((part) => part !== '')
-    .join(' ');
+  return wrapped(
+    [pathOf(command), command.usage().replace(/^\[options\] ?/, ''), ...options].filter((part) => part !== ''),
+  );
+}
+
+/** Columns behind `Usage: `, and what continues a line. */
+const usageWidth = 80 - 'Usage: '.length;
+const continued = ' '.repeat('Usage: '.length + 4);
+
+/** Parts of a usage in lines that fit a terminal. */
+function wrapped(parts: readonly string[]): string {
+  const lines: string[] = [];
+  for (const part of parts) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.trim().length + 1 + part.length <= usageWidth - 4)
+      lines[lines.length - 1] = `${last} ${part}`;
+    else lines.push(last === undefined ? part : `${continued}${part}`);
+  }
+  return lines.join('\n');
 }
 
 function defaultOf(variable: Described): string {
