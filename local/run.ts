@@ -15,10 +15,12 @@ import { schemaRegistry } from '../schemas/registry.ts';
 import { kafkaClient, type Admin } from '../kafka/client.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { controlSpec } from '../topology/control.ts';
+import { generationId } from '../topology/generation.ts';
 import { applicationVariables } from '../topology/config.ts';
 import { createTopics } from '../kafka/topics.ts';
 import { bridgeParts } from './bridge.ts';
 import { stackDirectory } from './env.ts';
+import { localGeneration, promoteLocal } from './generation.ts';
 import { StackError } from './errors.ts';
 import { shown, type Part } from './part.ts';
 import { startStack } from './stack.ts';
@@ -114,7 +116,14 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   const registry = schemaRegistry(config);
   const connection = kafkaConnection(config);
   const log = createLog({ name: 'start', level: 'silent' });
-  await createAllTopics(kafkaClient(connection, { clientId: 'bridge-start', log }).admin(), config, write);
+  const applicationId = applicationIdOf(config);
+  const generation = await localGeneration(connection, { applicationId, log });
+  if (generation.isNext)
+    write(
+      `this build cannot read the state of generation ${generation.number - 1}: starting generation ${generation.number}, which computes it again from the raw topics`,
+    );
+  const admin = kafkaClient(connection, { clientId: 'bridge-start', log }).admin();
+  await createAllTopics(admin, { config, generation: generation.number }, write);
   const schemas = await registerSchemas(registry, config.TOPIC_PREFIX);
   const isNew = schemas.some((schema) => schema.isNew);
   write(isNew ? `schemas: registered under ${schemas.length} subjects` : 'schemas: present');
@@ -122,9 +131,10 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   const directory = stackDirectory(process.env);
   const port = Number(env['PORT'] ?? 8889);
   const ports = { ingress: port, topology: 9890, sink: 9891 };
-  const parts = bridgeParts({ directory, env, ports, onProgress: write, signal });
+  const parts = bridgeParts({ directory, env, generation, ports, onProgress: write, signal });
   for (const part of parts) started.push({ what: part.name, stop: () => part.stop() });
   await Promise.all(parts.map((part) => part.start()));
+  if (generation.isNext) await promoteLocal(generation.number, { env, write, signal });
 
   const account = new Account();
   const alerts = new AlertAccount();
@@ -164,9 +174,9 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
   if (signal.aborted || options.exitAfterMs === undefined) return undefined;
 
   if (options.traffic) write('traffic ended, waiting for what was accepted to arrive');
-  const applicationId = applicationIdOf(config);
+  const groupId = generationId(applicationId, generation.number);
   return closeBooks({
-    balance: async () => account.balance(await reader.committed(applicationId, topics)),
+    balance: async () => account.balance(await reader.committed(groupId, topics)),
     alerts: () => {
       if (example === undefined) return { ...alerts.counts, faults: [] };
       const ended = example.hasEnded() ? ['the example reader ended by itself'] : [];
@@ -180,14 +190,17 @@ async function run(options: RunOptions, signal: AbortSignal, started: Undo[]): P
 
 async function createAllTopics(
   admin: Admin,
-  config: Config<typeof kafkaVariables & typeof applicationVariables>,
+  {
+    config,
+    generation,
+  }: { config: Config<typeof kafkaVariables & typeof applicationVariables>; generation: number },
   write: (line: string) => void,
 ): Promise<void> {
   await admin.connect();
   const specs = [
     ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
     ...readerTopicSpecs(config.TOPIC_PREFIX, exampleReader),
-    ...changelogSpecs(applicationIdOf(config)),
+    ...changelogSpecs(applicationIdOf(config), generation),
     controlSpec(applicationIdOf(config)),
   ];
   const created = await createTopics(admin, specs, {

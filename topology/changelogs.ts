@@ -1,6 +1,6 @@
 import { biometrics } from './biometrics.ts';
 import type { TopicSpec } from '../kafka/topics.ts';
-import { changelogSpecs as specsOf, writeOnly } from '../streams/index.ts';
+import { changelogSpecs as specsOf, writeOnly, type Topology } from '../streams/index.ts';
 import { firstGeneration, generationId, shadowTopic } from './generation.ts';
 import { defaultRules } from './triggers.ts';
 import { topicNames } from '../schemas/topics.ts';
@@ -20,15 +20,31 @@ export function applicationIdOf(config: {
  */
 export function changelogSpecs(applicationId: string, generation = 0): TopicSpec[] {
   const shadow = generation === 0 ? undefined : shadowTopic(applicationId, generation);
-  const topology = biometrics({
+  const topology = anyTopology(generation, shadow);
+  const specs = specsOf(topology, generationId(applicationId, generation));
+  return shadow === undefined ? specs : [...specs, shadowSpec(shadow)];
+}
+
+/** Whether this build can read a value of a changelog. @param topic - the name of the changelog, of any application. */
+export function isReadable(topic: string, value: Buffer): boolean {
+  const store = anyTopology(0, undefined).stores.find(({ name }) => topic.endsWith(`-${name}-changelog`));
+  try {
+    store?.value.deserialize(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The topology without what a deployment decides: for what follows from its stores alone. */
+function anyTopology(generation: number, shadow: string | undefined): Topology {
+  return biometrics({
     topics: topicNames('', vendorNames),
     rules: defaultRules,
     biometricEvent: writeOnly(() => null),
     build: '',
     generation: { ...firstGeneration, number: generation, shadow },
   });
-  const specs = specsOf(topology, generationId(applicationId, generation));
-  return shadow === undefined ? specs : [...specs, shadowSpec(shadow)];
 }
 
 /** Holds what a candidate makes of history, dead letters among it, until its generation is discarded. */

@@ -17,8 +17,9 @@ import { forgetUntold, resourceName, takeOverRow, type Entry } from './promotion
 import { rowsOf, type Revisions } from './revisions.ts';
 import { seeded, type Starts } from './seed.ts';
 
-/** Entries and bytes of one transaction: records that wait come first, and none waits long. */
-const stepsPerTransaction = 2_000;
+/** Entries that one transaction looks at, and what it writes: records of other tasks wait meanwhile. */
+const stepsPerTransaction = 20_000;
+const writesPerTransaction = 2_000;
 const bytesPerTransaction = 8 * 1024 * 1024;
 
 /**
@@ -86,10 +87,14 @@ export class GenerationTask implements Punctuator {
     }
     this.#task = task;
     let bytes = 0;
-    for (let steps = 0; steps < stepsPerTransaction && bytes < bytesPerTransaction; steps += 1) {
+    let writes = 0;
+    const isFull = (): boolean => writes >= writesPerTransaction || bytes >= bytesPerTransaction;
+    for (let steps = 0; steps < stepsPerTransaction && !isFull(); steps += 1) {
       const step = this.#steps?.next();
-      if (step?.done === false) bytes += step.value;
-      else if (step !== undefined) {
+      if (step?.done === false) {
+        bytes += step.value;
+        if (step.value > 0) writes += 1;
+      } else if (step !== undefined) {
         this.#steps = undefined;
         this.#isEnding = true;
       }
@@ -208,42 +213,49 @@ export class GenerationTask implements Punctuator {
         generationChangelog(applicationId, generation.number - 1, store),
         partition,
       );
-    const [alerts, revisions] = await Promise.all([live('alerts'), live('revisions')]);
     const seed = readState(stores, 'seed');
+    // Where the layout cannot be read, what readers were told of a resource is not known: nothing is corrected then.
+    const [alerts, revisions] = await Promise.all([
+      live('alerts'),
+      seed?.unseeded === true ? new Map<string, Entry>() : live('revisions'),
+    ]);
     const starts = seed === undefined ? undefined : startsOf(seed);
     const isUnseeded = seed?.unseeded === true;
     return function* steps(task) {
-      const ours = storeOf(task().stores, 'alerts');
-      const announced = [...ours.entries()].map(([key]) => key);
-      for (const key of announced) {
-        if (!alerts.has(key.toString('latin1')))
-          storeOf(task().stores, 'alerts').write(key, undefined, Date.now());
-        yield key.length;
+      const ours = new Map<string, number>();
+      for (const [key, , timestamp] of storeOf(task().stores, 'alerts').entries())
+        ours.set(key.toString('latin1'), timestamp);
+      for (const name of ours.keys()) {
+        if (alerts.has(name)) continue;
+        storeOf(task().stores, 'alerts').write(Buffer.from(name, 'latin1'), undefined, Date.now());
+        yield name.length;
       }
-      for (const { key, value, timestamp } of alerts.values()) {
+      for (const [name, { key, value, timestamp }] of alerts) {
+        if (ours.get(name) === timestamp) continue;
         storeOf(task().stores, 'alerts').write(key, value, timestamp);
-        yield key.length;
+        yield name.length;
       }
       const known = new Set<string>();
       for (const { key, value, timestamp } of revisions.values()) {
         const owner = userKey.deserialize(key);
-        const startOffset = isUnseeded ? undefined : (starts?.get(owner.vendor)?.offset ?? 0n);
+        const startOffset = starts?.get(owner.vendor)?.offset ?? 0n;
         const store = storeOf(task().stores, 'revisions');
         store.onRecord(timestamp);
+        let isChanged = false;
         for (const row of rowsOf(value)) {
-          takeOverRow(store as Revisions, owner, row, startOffset ?? maxOffset);
+          isChanged = takeOverRow(store as Revisions, owner, row, startOffset) || isChanged;
           known.add(resourceName(owner, row));
         }
-        yield value.length;
+        yield isChanged ? value.length : 0;
       }
-      const entries = [...storeOf(task().stores, 'revisions').entries()];
-      for (const [key, value, timestamp] of entries) {
+      const isKnown = (owner: Parameters<typeof resourceName>[0], resource: Buffer): boolean =>
+        known.has(resourceName(owner, resource));
+      for (const [key, value, timestamp] of isUnseeded
+        ? []
+        : [...storeOf(task().stores, 'revisions').entries()]) {
         const store = storeOf(task().stores, 'revisions');
         store.onRecord(timestamp);
-        forgetUntold(store as Revisions, { key, value }, (owner, resource) =>
-          known.has(resourceName(owner, resource)),
-        );
-        yield value.length;
+        yield forgetUntold(store as Revisions, { key, value }, isKnown) ? value.length : 0;
       }
       writeState(task().stores, 'takeover', { done: true });
       if (isUnseeded) writeState(task().stores, 'corrections', { ...noCorrections, done: true });
@@ -256,4 +268,3 @@ export class GenerationTask implements Punctuator {
 }
 
 const seededStores = ['points', 'revisions', 'baselines'] as const;
-const maxOffset = 2n ** 63n - 1n;

@@ -43,25 +43,27 @@ export interface Entry {
  * removed if its version's record was recomputed.
  * @param row - of the live generation; its outcome may be unknown, because a build before wrote it.
  * @param startOffset - where the recomputation of its raw partition started.
+ * @returns whether anything changed.
  */
-export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): void {
+export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): boolean {
   const live = Buffer.concat([noVersions, row]);
   const told = readTold(live, 1);
-  if (told === null) return;
+  if (told === null) return false;
   const { told: toldOutcome } = readOutcomes(live, 1);
   const place = findRow(revisions, owner, row.subarray(0, hashBytes));
   if (place === undefined) {
     const isGone = versionOffset(row) >= startOffset;
     const kept = isGone ? writeTold(live, 1, noOutcome, { ...told, outcome: toldOutcome }) : live;
     insertRow(revisions, owner, kept.subarray(1), touchedAt(row));
-    return;
+    return true;
   }
   const { key, table, at } = place;
   const ours = readOutcomes(table, at);
   const outcome = toldOutcome === unknownOutcome ? guessedOutcome(place, live) : toldOutcome;
   const before = readTold(table, at);
-  if (ours.told === outcome && before !== null && isSame(before, told)) return;
+  if (ours.told === outcome && before !== null && isSame(before, told)) return false;
   revisions.put(key, writeTold(table, at, ours.version, { ...told, outcome }));
+  return true;
 }
 
 /** An event whose outcome no build noted has that of ours where content, priority and alerts are the same. */
@@ -79,22 +81,28 @@ function isSame(a: NonNullable<ReturnType<typeof readTold>>, b: typeof a): boole
   return a.event_id === b.event_id && a.priority === b.priority && a.alert_ids.join() === b.alert_ids.join();
 }
 
-/** Notes that readers have nothing of the resources of an entry that the live generation does not know. */
+/**
+ * Notes that readers have nothing of the resources of an entry that the live generation does not know.
+ * @returns whether anything changed.
+ */
 export function forgetUntold(
   revisions: Revisions,
   entry: Pick<Entry, 'key' | 'value'>,
   isKnown: (owner: Owner, resource: Buffer) => boolean,
-): void {
+): boolean {
   const { vendor, user, part } = userKey.deserialize(entry.key);
-  let table: Buffer | undefined;
+  const key: UserKey = { vendor, user, part };
+  let isChanged = false;
   for (const row of rowsOf(entry.value)) {
     const resource = row.subarray(0, hashBytes);
-    if (isKnown({ vendor, user }, resource)) continue;
-    table ??= revisions.get({ vendor, user, part });
+    if (isKnown(key, resource)) continue;
+    const table = revisions.get(key);
     const at = table === undefined ? -1 : findVersion(table, resource);
-    if (table !== undefined && at !== -1 && readTold(table, at) !== null) table = withoutTold(table, at);
+    if (table === undefined || at === -1 || readTold(table, at) === null) continue;
+    revisions.put(key, withoutTold(table, at));
+    isChanged = true;
   }
-  if (table !== undefined) revisions.put({ vendor, user, part }, table);
+  return isChanged;
 }
 
 /** Resources by how a candidate compares with what readers were told. */
