@@ -1,5 +1,6 @@
 import { Command as Commander, CommanderError, type ErrorOptions, type Help } from 'commander';
 import { ConfigError, is, type Variable } from '../process/config.ts';
+import { exitCode, Interrupted, RefusedCommand } from '../replay/exit.ts';
 
 /** A variable as help shows it. */
 type Described = Pick<Variable<unknown>, 'description' | 'default'> & Partial<Variable<unknown>>;
@@ -19,7 +20,8 @@ export class Command extends Commander {
 
   /**
    * Runs `work` with the arguments, then the options; it returns the exit code. Its errors are printed after the name of
-   * the command: InvalidArgumentError with the usage and exit code 2, ConfigError with exit code 2, any other with 1.
+   * the command: InvalidArgumentError with the usage and exit code 2, ConfigError with exit code 2, RefusedCommand with 4,
+   * Interrupted with 130, any other with 1.
    */
   does(work: (...args: never[]) => Promise<number> | number): this {
     return this.action(async (...args: unknown[]) => {
@@ -29,7 +31,7 @@ export class Command extends Commander {
         if (error instanceof CommanderError) this.error(error.message);
         const reason = error instanceof Error ? error.message : 'unknown failure';
         process.stderr.write(`${pathOf(this)}: ${reason}\n`);
-        process.exitCode = error instanceof ConfigError ? 2 : 1;
+        process.exitCode = exitCodeOf(error);
       }
     });
   }
@@ -71,6 +73,12 @@ export class Command extends Commander {
       return `${text}; valid commands: ${this.commands.map((command) => command.name()).join(', ')}`;
     return text;
   }
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof ConfigError) return exitCode.usage;
+  if (error instanceof RefusedCommand) return exitCode.refused;
+  return error instanceof Interrupted ? exitCode.interrupted : exitCode.failed;
 }
 
 /** The full name of a command: `bridge local up`. */
