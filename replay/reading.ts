@@ -3,7 +3,6 @@ import type { LogRange, LogScanner } from '../kafka/scan.ts';
 import type { LogRecord } from '../kafka/record-batch.ts';
 import type { TopicPartition } from '../kafka/topic-partition.ts';
 import type { Deployment } from './deployment.ts';
-import { Interrupted } from './exit.ts';
 import type { Progress } from './progress.ts';
 
 /** The place of a record. */
@@ -25,20 +24,21 @@ export function parsePosition(text: string): Position | undefined {
 
 /** Who waits for a reading. */
 export interface Watch {
+  /** Aborted with an Interrupted. */
   readonly signal: AbortSignal;
   readonly progress: Progress;
 }
 
 /**
  * Reads a range, batch by batch.
- * @throws Interrupted once the signal is aborted; LogMovedError, or what the brokers refuse.
+ * @throws the reason of the signal once it is aborted; LogMovedError, or what the brokers refuse.
  */
 export async function* recordsOf(
   scanner: LogScanner,
   range: LogRange,
   { signal, progress }: Watch,
 ): AsyncGenerator<readonly LogRecord[]> {
-  if (signal.aborted) throw new Interrupted();
+  signal.throwIfAborted();
   if (range.offset >= range.end) return;
   progress.expect(Number(range.end - range.offset));
   const scan = scanner.scan(range);
@@ -48,7 +48,7 @@ export async function* recordsOf(
   try {
     for (;;) {
       const records = await scan.next();
-      if (signal.aborted) throw new Interrupted();
+      signal.throwIfAborted();
       const next = records === undefined ? range.end : (records.at(-1)?.offset ?? at) + 1n;
       progress.add(Number(next - at));
       at = next;

@@ -14,7 +14,7 @@ import {
   type LetterFilter,
 } from './dead-letters.ts';
 import type { Deployment } from './deployment.ts';
-import { Interrupted, RefusedCommand } from './exit.ts';
+import { RefusedCommand } from './exit.ts';
 import { positionName, readRecord, recordsOf, type Position, type Watch } from './reading.ts';
 import { restoreState } from './state.ts';
 
@@ -80,7 +80,7 @@ const sendRecords = 500;
 /**
  * Retries letters, one partition after the other, each letter of a raw partition in its order.
  * @param onRetried - called once for each selected letter; with `commit` after the broker has acknowledged its copy.
- * @throws Interrupted when the signal was aborted: what was reported as appended is in the log, nothing else is.
+ * @throws the reason of the signal when it was aborted: what was reported as appended is in the log, nothing else is.
  * @throws RefusedCommand when a place names no letter, or one that is too old.
  */
 export async function retryLetters(
@@ -192,7 +192,7 @@ async function retryPartition(
       const why = refusals.get(at);
       onRetried(why === undefined ? { ...retried, did: 'appended' } : { ...retried, did: 'refused', why });
     }
-    if (watch.signal.aborted) throw new Interrupted();
+    watch.signal.throwIfAborted();
   };
   for await (const found of selectedOf(deployment, due, watch)) {
     const { letter } = found;
