@@ -17,7 +17,7 @@ export function letterJson(letter: DeadLetter): string {
   return JSON.stringify(letterFields(letter));
 }
 
-function letterFields(letter: DeadLetter): Record<string, unknown> {
+export function letterFields(letter: DeadLetter): Record<string, unknown> {
   const { position, raw, vendor, receivedAt, operator, reason, message, retryOf } = letter;
   return {
     letter: positionName(position),
@@ -95,7 +95,7 @@ export function letterText({ headers, body, ...fields }: ShownLetter): string {
 }
 
 /** A value as one line that moves no cursor: a sender chooses keys, headers and bodies. */
-function printable(value: unknown): string {
+export function printable(value: unknown): string {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
   return text.replaceAll(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
@@ -117,7 +117,7 @@ export function retriedLines({ letter, did, why, outcome, notes }: Retried): str
   ].join('\n');
 }
 
-function outcomeLines({ events, deadLetters, dropped }: Outcome): string[] {
+export function outcomeLines({ events, deadLetters, dropped }: Outcome): string[] {
   const lines = [
     ...events.map(
       ({ topic, priority, triggers, eventId }) =>
@@ -144,7 +144,7 @@ export function retriedJson({ letter, did, why, outcome, notes }: Retried): stri
   });
 }
 
-function outcomeJson({ events, deadLetters, dropped }: Outcome): Record<string, unknown> {
+export function outcomeJson({ events, deadLetters, dropped }: Outcome): Record<string, unknown> {
   return {
     events: events.map(({ topic, priority, eventId, triggers }) => ({
       topic,
@@ -157,6 +157,6 @@ function outcomeJson({ events, deadLetters, dropped }: Outcome): Record<string, 
   };
 }
 
-function instantText(epochMs: number): string {
+export function instantText(epochMs: number): string {
   return Math.abs(epochMs) <= 8.64e15 ? new Date(epochMs).toISOString() : `${epochMs} ms`;
 }
