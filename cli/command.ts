@@ -91,14 +91,31 @@ function topOf(command: Commander): Commander {
   return command.parent === null || command.parent.parent === null ? command : topOf(command.parent);
 }
 
-/** One line per subcommand, with all options: `bridge local up [--brokers <count>]`. */
+/** What a line of usage may take behind `Usage: ` on a terminal of 80 columns. */
+const usageWidth = 73;
+
+/**
+ * One line per subcommand, with all options: `bridge local up [--brokers <count>]`. Options that one line of several does not
+ * hold are left to the help of the subcommand.
+ */
 function usageOf(command: Commander): string {
   if (command.parent === null) return `${command.name()} ${command.usage()}`;
-  if (command.commands.length > 0) return command.commands.map(usageOf).join('\n       ');
-  const options = command.options.map(({ flags }) => `[${flags}]`);
-  return [pathOf(command), command.usage().replace(/^\[options\] ?/, ''), ...options]
-    .filter((part) => part !== '')
-    .join(' ');
+  if (command.commands.length > 0)
+    return command.commands
+      .map((each) => {
+        const usage = usageOf(each);
+        return usage.length <= usageWidth ? usage : joined(pathOf(each), argumentsOf(each), '[options]');
+      })
+      .join('\n       ');
+  return joined(pathOf(command), argumentsOf(command), ...command.options.map(({ flags }) => `[${flags}]`));
+}
+
+function argumentsOf(command: Commander): string {
+  return command.usage().replace(/^\[options\] ?/, '');
+}
+
+function joined(...parts: readonly string[]): string {
+  return parts.filter((part) => part !== '').join(' ');
 }
 
 function defaultOf(variable: Described): string {
