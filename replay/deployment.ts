@@ -1,5 +1,12 @@
 /** A deployment as the commands that read it see it: its topics, its topology in this build, and how far that has come. */
-import { kafkaClient, type Admin, type KafkaConnection, type KafkaLog } from '../kafka/client.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  isRetriable,
+  kafkaClient,
+  type Admin,
+  type KafkaConnection,
+  type KafkaLog,
+} from '../kafka/client.ts';
 import { LogScanner, type LogRange } from '../kafka/scan.ts';
 import { checkTopics } from '../kafka/topics.ts';
 import { partitionName, type TopicPartition } from '../kafka/topic-partition.ts';
@@ -33,6 +40,9 @@ export interface RawPartition extends TopicPartition {
 
 /** Raw records younger than this are recomputed: a day less than their topics keep them. */
 export const recomputedMs = 27 * dayMs;
+
+const maxTries = 20;
+const askAgainMs = 250;
 
 /** Connections to a deployment, and what is known of it. Close it. */
 export class Deployment {
@@ -134,8 +144,7 @@ export class Deployment {
    * is missing. Read before the ends of output topics, outputs of all records below them lie before those ends.
    */
   async committed(): Promise<ReadonlyMap<string, bigint>> {
-    const topics = Object.values(this.topics.raw);
-    const answers = await this.admin.fetchOffsets({ groupId: this.applicationId, topics });
+    const answers = await this.#fetchOffsets();
     return new Map(
       answers.flatMap(({ topic, partitions }) =>
         partitions
@@ -143,6 +152,19 @@ export class Deployment {
           .map(({ partition, offset }) => [partitionName({ topic, partition }), BigInt(offset)] as const),
       ),
     );
+  }
+
+  /** Asks again while the coordinator of the group moves or starts, which the client does not. */
+  async #fetchOffsets(): ReturnType<Admin['fetchOffsets']> {
+    const topics = Object.values(this.topics.raw);
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.admin.fetchOffsets({ groupId: this.applicationId, topics });
+      } catch (error) {
+        if (tries === maxTries || !isRetriable(error)) throw error;
+        await sleep(askAgainMs);
+      }
+    }
   }
 
   /** What a topic holds now of one partition, open transactions included: a scan waits until those are decided. */

@@ -31,7 +31,7 @@ function assertNoValues({ out, err }: Ended): void {
   for (const number of planted) assert.ok(!`${out}${err}`.includes(number), `${number} in:\n${out}${err}`);
 }
 
-const secret = 'a secret of tests, long enough';
+const secret = 'a-secret-of-tests-long-enough';
 const signatures: readonly (readonly [VendorName, string, Signature])[] = [
   ['oura', 'oura', ouraSignature],
   ['whoop', 'whoop', whoopSignature],
@@ -182,7 +182,7 @@ test(
     assert.match(retried.out, new RegExp(`^appended again as ${raw.oura}:0:5$`, 'm'));
     const copy = await live.bridge(['trace', at('oura', 5)]);
     assert.match(copy.out, new RegExp(`^ {2}retry of +${deadLetters}:0:0, appended again \\d{4}-`, 'm'));
-    assert.match(copy.out, new RegExp(`^dead letter ${deadLetters}:0:1$`, 'm'));
+    assert.match(copy.out, new RegExp(`^dead letter ${deadLetters}:0:\\d+$`, 'm'));
 
     // A newer version, and what the sink has stored of either.
     const database = await testDatabase({ migrated: true });
