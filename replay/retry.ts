@@ -23,7 +23,7 @@ export interface RetryOptions {
   /** These letters; else those of `filter`. */
   readonly positions: readonly Position[];
   readonly filter: LetterFilter;
-  /** At most so many. */
+  /** At most so many, of those that were not appended again before. */
   readonly limit: number;
   /** Also letters that are older than 7 days. */
   readonly older: boolean;
@@ -89,15 +89,23 @@ export async function retryLetters(
   watch: Watch,
   onRetried: (retried: Retried) => void,
 ): Promise<LeftOut> {
-  const { selected, ...leftOut } = await select(deployment, options, watch);
+  const { selected, tooOld } = await select(deployment, options, watch);
   const raws = new Appender(deployment, options);
+  let left = options.limit;
+  let beyondLimit = 0;
   try {
-    for (const [partition, letters] of selected)
-      await retryPartition(deployment, { partition, letters, options, raws }, watch, onRetried);
+    for (const [partition, all] of selected) {
+      const due = await dueOf(deployment, all, { again: options.again, watch, onRetried });
+      const letters = due.slice(0, left);
+      left -= letters.length;
+      beyondLimit += due.length - letters.length;
+      if (letters.length > 0)
+        await retryPartition(deployment, { partition, letters, options, raws }, watch, onRetried);
+    }
   } finally {
     await raws.close();
   }
-  return leftOut;
+  return { tooOld, beyondLimit };
 }
 
 type Selected = Map<number, DeadLetter[]>;
@@ -106,21 +114,17 @@ async function select(
   deployment: Deployment,
   options: RetryOptions,
   watch: Watch,
-): Promise<LeftOut & { readonly selected: Selected }> {
-  const { positions, filter, limit, older, nowMs } = options;
+): Promise<Pick<LeftOut, 'tooOld'> & { readonly selected: Selected }> {
+  const { positions, filter, older, nowMs } = options;
   const isOld = ({ receivedAt }: DeadLetter): boolean => !older && nowMs - receivedAt > maxAgeMs;
   const selected: Selected = new Map();
-  let [count, tooOld, beyondLimit] = [0, 0, 0];
+  let tooOld = 0;
   const take = (letter: DeadLetter): void => {
+    const { partition } = letter.position;
+    const some = selected.get(partition);
     if (isOld(letter)) tooOld += 1;
-    else if (count === limit) beyondLimit += 1;
-    else {
-      count += 1;
-      const { partition } = letter.position;
-      const some = selected.get(partition);
-      if (some === undefined) selected.set(partition, [letter]);
-      else some.push(letter);
-    }
+    else if (some === undefined) selected.set(partition, [letter]);
+    else some.push(letter);
   };
   if (positions.length > 0) {
     for (const letter of await named(deployment, positions, watch)) {
@@ -134,7 +138,7 @@ async function select(
     for (let partition = 0; partition < deployment.partitions; partition += 1)
       for await (const { letter } of lettersOf(deployment, partition, filter, watch)) take(letter);
   }
-  return { selected, tooOld, beyondLimit };
+  return { selected, tooOld };
 }
 
 /** The letters at some places, each once, in the order of the topic. */
@@ -154,6 +158,25 @@ async function named(
   return [...letters.values()].sort(({ position: a }, { position: b }) => (a.offset < b.offset ? -1 : 1));
 }
 
+/** The letters that were not appended again before, or all with `again`; reports the others. */
+async function dueOf(
+  deployment: Deployment,
+  letters: readonly DeadLetter[],
+  {
+    again,
+    watch,
+    onRetried,
+  }: { readonly again: boolean; readonly watch: Watch; readonly onRetried: (retried: Retried) => void },
+): Promise<readonly DeadLetter[]> {
+  if (again) return letters;
+  const copies = await copiesOf(deployment, letters, watch);
+  return letters.filter((letter) => {
+    const why = copies.get(positionName(letter.position));
+    if (why !== undefined) onRetried({ letter, did: 'already_retried', why, notes: [] });
+    return why === undefined;
+  });
+}
+
 interface PartitionRetry {
   readonly partition: number;
   readonly letters: readonly DeadLetter[];
@@ -167,18 +190,7 @@ async function retryPartition(
   watch: Watch,
   onRetried: (retried: Retried) => void,
 ): Promise<void> {
-  const copies = await copiesOf(deployment, letters, watch);
-  const due = letters.filter(({ position }) => options.again || !copies.has(positionName(position)));
-  const dueNames = new Set(due.map(({ position }) => positionName(position)));
-  for (const letter of letters) {
-    const name = positionName(letter.position);
-    const why = copies.get(name);
-    if (why !== undefined && !dueNames.has(name))
-      onRetried({ letter, did: 'already_retried', why, notes: [] });
-  }
-  if (due.length === 0) return;
-
-  const present = await presentState(deployment, partition, due, watch);
+  const present = await presentState(deployment, partition, letters, watch);
   // By raw topic: the broker takes or refuses the records of one partition in one send as a whole.
   const sending = new Map<
     string,
@@ -194,7 +206,7 @@ async function retryPartition(
     }
     watch.signal.throwIfAborted();
   };
-  for await (const found of selectedOf(deployment, due, watch)) {
+  for await (const found of selectedOf(deployment, letters, watch)) {
     const { letter } = found;
     const original = await originalOf(deployment, found, watch);
     if (typeof original === 'string') {

@@ -5,7 +5,12 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { topicResource } from '../../kafka/client.ts';
+import { readConfig } from '../../process/config.ts';
+import { Deployment, replayVariables } from '../../replay/deployment.ts';
 import { parsePosition, positionName } from '../../replay/reading.ts';
+import { retryLetters, type Retried } from '../../replay/retry.ts';
+import { silentLog } from '../streams/log.ts';
 import { rawHeader } from '../../schemas/raw-record.ts';
 import { deadLetter, errorHeader, smallestDeadLetter, type RecordFailure } from '../../streams/errors.ts';
 import { noHeaders, type Headers } from '../../kafka/record.ts';
@@ -469,5 +474,117 @@ test(
       .filter(Boolean);
     assert.equal(copies.length, count);
     assert.equal(new Set(copies.map(String)).size, count);
+  },
+);
+
+test(
+  'a copy that the broker refuses is named, and the others of its batch are appended',
+  { timeout: 180_000 },
+  async (t) => {
+    const live = await Live.create(t);
+    const now = Date.now();
+    const raw = live.names.raw.oura;
+    await live.append([{ vendor: 'oura', user: 'fay', body: '-' }]);
+    const webhook = (bytes: number, at: number): Webhook => ({
+      vendor: 'oura',
+      user: 'fay',
+      body: { ...reading('fay', now - at * 1_000, 51.515), note: 'x'.repeat(bytes) },
+      receivedAt: now,
+    });
+    const letters = [10, 4_000, 20].map((bytes, at) => letterOf(live, webhook(bytes, at), 0n));
+    await live.cluster.append(letters);
+    // Keeps compression from making it small.
+    const env = { KAFKA_COMPRESSION_TYPE: 'none' };
+    const configEntries = [{ name: 'max.message.bytes', value: '2048' }];
+    const resource = { type: topicResource, name: raw, configEntries };
+    await live.cluster.admin.alterConfigs({ validateOnly: false, resources: [resource] });
+    const { code, out, err } = await live.bridge(['dead-letters', 'retry', '--commit'], env);
+    assert.equal(code, 1, err);
+    assert.match(out, /:0:1 .*: the broker refuses it: MESSAGE_TOO_LARGE$/m);
+    assert.match(out, /^2 appended, 1 refused by the broker$/m);
+    assertNoValues(out, err);
+    const copies = (await live.cluster.read([raw])).map(({ headers }) => String(headers[rawHeader.retryOf]));
+    assert.deepEqual(copies.slice(1), [`${live.names.deadLetters}:0:0`, `${live.names.deadLetters}:0:2`]);
+  },
+);
+
+test(
+  'a limit counts what was not appended before, so that the next run goes on behind it',
+  { timeout: 180_000 },
+  async (t) => {
+    const live = await Live.create(t);
+    const now = Date.now();
+    await live.append([{ vendor: 'oura', user: 'gil', body: '-' }]);
+    const webhook = (at: number): Webhook => ({
+      vendor: 'oura',
+      user: 'gil',
+      body: reading('gil', now - at * 1_000, 51.515),
+      receivedAt: now,
+    });
+    await live.cluster.append([0, 1, 2].map((at) => letterOf(live, webhook(at), 0n)));
+    const run = async (): Promise<string> =>
+      (await live.bridge(['dead-letters', 'retry', '--commit', '--limit', '2'])).out.split('\n').at(-2)!;
+    assert.equal(await run(), '2 appended, 1 beyond the limit');
+    assert.equal(await run(), '1 appended, 2 appended before');
+  },
+);
+
+test(
+  'a preview reads the state again when its users’ records are processed meanwhile, and says so when they always are',
+  { timeout: 180_000 },
+  async (t) => {
+    const live = await Live.create(t);
+    await live.start();
+    const now = Date.now();
+    await live.append([
+      { vendor: 'oura', user: 'hal', body: '-' },
+      { vendor: 'oura', user: 'hal', body: reading('hal', now, 51.515), receivedAt: now },
+    ]);
+    await live.drained();
+    await live.cluster.append([
+      letterOf(live, { vendor: 'oura', user: 'hal', body: reading('hal', now, 51.515), receivedAt: now }, 0n),
+    ]);
+    const config = readConfig(replayVariables, live.env);
+    const deployment = await Deployment.open(config, { clientId: 'test', log: silentLog });
+    t.after(() => deployment.close());
+    const { committed } = deployment;
+    const preview = async (staleAnswers: number): Promise<{ retried: Retried; asked: number }> => {
+      let asked = 0;
+      // Before each reading of the state the offsets are those of a moment ago.
+      deployment.committed = async () => {
+        asked += 1;
+        const offsets = await committed.call(deployment);
+        return asked % 2 === 1 && asked < 2 * staleAnswers + 1
+          ? new Map([...offsets].map(([name, offset]) => [name, offset - 1n]))
+          : offsets;
+      };
+      const all: Retried[] = [];
+      const options = {
+        positions: [],
+        filter: {},
+        limit: Infinity,
+        older: false,
+        again: false,
+        commit: false,
+      };
+      const progress = { add: () => undefined, expect: () => undefined, stop: () => undefined };
+      const watch = { signal: new AbortController().signal, progress };
+      const reasons = new Set(['MISSING_FIELD']);
+      await retryLetters(
+        deployment,
+        { ...options, filter: { reasons }, nowMs: now, log: silentLog },
+        watch,
+        (one) => all.push(one),
+      );
+      return { retried: all[0]!, asked };
+    };
+    const once = await preview(1);
+    assert.deepEqual([once.asked, once.retried.notes], [4, []]);
+    assert.deepEqual(once.retried.outcome!.dropped, [
+      { node: 'newest-revision', reason: 'unchanged', count: 1 },
+    ]);
+    const always = await preview(Infinity);
+    assert.equal(always.asked, 6);
+    assert.match(always.retried.notes[0]!, /processed meanwhile/);
   },
 );
