@@ -106,7 +106,7 @@ async function find(
   if (traced !== undefined) return traced;
   const topics = Object.values(deployment.topics.priority).join(', ');
   const database = stored === undefined ? '' : 'neither in Postgres nor ';
-  return `no event has the event_id ${eventId}: it is ${database === '' ? 'not ' : database}in the headers of the ${searched} records of ${topics}, which keep 28 days`;
+  return `no event has the event_id ${eventId}: it is ${database === '' ? 'not ' : database}in the headers of the ${searched} offsets of ${topics}, which keep 28 days`;
 }
 
 async function findPlace(deployment: Deployment, position: Position, watch: Watch): Promise<Traced | string> {

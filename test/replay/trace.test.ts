@@ -225,7 +225,7 @@ test(
     assert.match(
       nothing.err,
       new RegExp(
-        `^bridge trace: no event has the event_id ${unknown}: it is neither in Postgres nor in the headers of the \\d+ records of `,
+        `^bridge trace: no event has the event_id ${unknown}: it is neither in Postgres nor in the headers of the \\d+ offsets of `,
       ),
     );
     const beyond = await live.bridge(['trace', at('oura', 99)]);
