@@ -38,7 +38,8 @@ export function storyText(story: Story, { rows, values }: Told): string {
 }
 
 function recordLines(record: TracedRecord): string[] {
-  const { receivedAt, bytes, headers, namesUser, signature, retryOf, retriedAt, traceparent } = record;
+  const { receivedAt, bytes, headers, namesUser, fault, signature } = record;
+  const { retryOf, retriedAt, traceparent } = record;
   const { scheme, secretIndex, result, reason } = signature;
   const then = secretIndex === undefined ? '' : `, verified by secret ${secretIndex} when it was received`;
   const now = {
@@ -46,6 +47,7 @@ function recordLines(record: TracedRecord): string[] {
     not_verified: 'NOT verified now,',
     cannot_verify: 'cannot be verified now:',
   };
+  if (fault !== undefined) return [`  a batch that cannot be decoded: ${fault}`];
   return [
     `  received   ${instantText(receivedAt)}`,
     `  body       ${bytes === null ? 'none' : `${bytes} bytes`}, ${namesUser ? 'key names its user' : 'key names no user'}`,
@@ -143,13 +145,15 @@ export function storyJson(story: Story, { rows, values }: Told): string {
 }
 
 function recordJson(record: TracedRecord): Record<string, unknown> {
-  const { receivedAt, bytes, headers, namesUser, signature, retryOf, retriedAt, traceparent } = record;
+  const { receivedAt, bytes, headers, namesUser, fault, signature } = record;
+  const { retryOf, retriedAt, traceparent } = record;
   const { scheme, secretIndex, result, reason } = signature;
   return {
     received_at: instantText(receivedAt),
     bytes,
     headers,
     names_user: namesUser,
+    fault,
     traceparent,
     signature: { scheme, secret: secretIndex, result, reason },
     retry_of: retryOf,

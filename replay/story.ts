@@ -36,6 +36,8 @@ export interface TracedRecord {
   readonly bytes: number | null;
   readonly headers: readonly string[];
   readonly namesUser: boolean;
+  /** Why it cannot be decoded: it stands for a whole batch then. */
+  readonly fault: string | undefined;
   readonly signature: Verification;
 }
 
@@ -143,7 +145,7 @@ function vendorOf({ topics }: Deployment, topic: string): VendorName | undefined
 }
 
 function tracedRecord(record: LogRecord, vendor: VendorName, secrets: readonly string[]): TracedRecord {
-  const { headers, key, value } = record;
+  const { headers, key, value, fault } = record;
   return {
     receivedAt: receivedAtOf(record),
     retryOf: headerText(headers, rawHeader.retryOf),
@@ -152,6 +154,7 @@ function tracedRecord(record: LogRecord, vendor: VendorName, secrets: readonly s
     bytes: value?.length ?? null,
     headers: Object.keys(headers),
     namesUser: key !== null && !isHashKey(key.toString()),
+    fault: fault?.code,
     signature: verifyStored(record, vendor, secrets),
   };
 }

@@ -1,5 +1,6 @@
 /** A deployment with a running topology, for the commands that read and replay: topics of its own on the real broker. */
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcessByStdio } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import { createTopics } from '../../kafka/topics.ts';
@@ -130,8 +131,11 @@ export class Live {
   }
 
   /** Starts `bridge`, to be signalled. */
-  spawn(args: readonly string[]): ChildProcess {
-    return spawn(process.execPath, [bridgeProgram, ...args], { env: this.env, stdio: 'ignore' });
+  spawn(args: readonly string[]): ChildProcessByStdio<null, Readable, Readable> {
+    return spawn(process.execPath, [bridgeProgram, ...args], {
+      env: this.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
   }
 }
 
