@@ -235,3 +235,31 @@ test(
     assert.equal((await live.bridge(['trace', 'soon'])).code, 2);
   },
 );
+
+test(
+  'a drop is computed again also where the record before it has gone from the raw topic',
+  { timeout: 120_000 },
+  async (t) => {
+    const live = await Live.create(t);
+    await live.start();
+    const now = Date.now();
+    const body = reading('kim', now, 51.515);
+    await live.append([
+      { vendor: 'oura', user: 'kim', body, receivedAt: now },
+      { vendor: 'oura', user: 'kim', body, receivedAt: now + 1 },
+      // Of another user: not looked at, and not what is asked for.
+      { vendor: 'oura', user: 'lea', body: reading('lea', now, 60.606), receivedAt: now + 2 },
+    ]);
+    await live.drained();
+    const topic = live.names.raw.oura;
+    await live.cluster.admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '1' }] });
+    const dropped = await live.bridge(['trace', `${topic}:0:1`]);
+    assert.equal(dropped.code, 0, dropped.err);
+    assert.match(dropped.out, /dropped by operator newest-revision: unchanged$/m);
+    const { event } = (await live.events()).find(({ event: { user_id } }) => user_id === 'kim')!;
+    const gone = await live.bridge(['trace', event.event_id]);
+    assert.equal(gone.code, 0, gone.err);
+    assert.match(gone.out, /^ {2}its topic no longer has it\nevent /m);
+    assertNoValues(gone);
+  },
+);
