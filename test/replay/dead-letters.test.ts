@@ -18,7 +18,7 @@ import type { OutputRecord } from '../../streams/index.ts';
 import type { Appended } from '../streams/broker/cluster.ts';
 import { soon } from '../streams/until.ts';
 import { Interrupted } from '../../replay/exit.ts';
-import { jsonLines, Live, type Webhook } from './live.ts';
+import { jsonLines, Live, type Webhook } from './running.ts';
 
 const dayMs = 86_400_000;
 const hourMs = 3_600_000;

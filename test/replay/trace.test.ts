@@ -15,7 +15,7 @@ import { verifyStored } from '../../replay/signature.ts';
 import { rawHeader } from '../../schemas/raw-record.ts';
 import { vendors, vendorNames, type VendorName } from '../../vendors/index.ts';
 import { testDatabase } from '../consumers/postgres/database.ts';
-import { Live, type Ended } from './live.ts';
+import { Live, type Ended } from './running.ts';
 
 const hourMs = 3_600_000;
 const iso = (epochMs: number): string => new Date(epochMs).toISOString();
