@@ -91,31 +91,30 @@ function topOf(command: Commander): Commander {
   return command.parent === null || command.parent.parent === null ? command : topOf(command.parent);
 }
 
-/** What a line of usage may take behind `Usage: ` on a terminal of 80 columns. */
-const usageWidth = 73;
-
-/**
- * One line per subcommand, with all options: `bridge local up [--brokers <count>]`. Options that one line of several does not
- * hold are left to the help of the subcommand.
- */
+/** One line per subcommand, with all options: `bridge local up [--brokers <count>]`. */
 function usageOf(command: Commander): string {
   if (command.parent === null) return `${command.name()} ${command.usage()}`;
-  if (command.commands.length > 0)
-    return command.commands
-      .map((each) => {
-        const usage = usageOf(each);
-        return usage.length <= usageWidth ? usage : joined(pathOf(each), argumentsOf(each), '[options]');
-      })
-      .join('\n       ');
-  return joined(pathOf(command), argumentsOf(command), ...command.options.map(({ flags }) => `[${flags}]`));
+  if (command.commands.length > 0) return command.commands.map(usageOf).join('\n       ');
+  const options = command.options.map(({ flags }) => `[${flags}]`);
+  return wrapped(
+    [pathOf(command), command.usage().replace(/^\[options\] ?/, ''), ...options].filter((part) => part !== ''),
+  );
 }
 
-function argumentsOf(command: Commander): string {
-  return command.usage().replace(/^\[options\] ?/, '');
-}
+/** Columns behind `Usage: `, and what continues a line. */
+const usageWidth = 80 - 'Usage: '.length;
+const continued = ' '.repeat('Usage: '.length + 4);
 
-function joined(...parts: readonly string[]): string {
-  return parts.filter((part) => part !== '').join(' ');
+/** Parts of a usage in lines that fit a terminal. */
+function wrapped(parts: readonly string[]): string {
+  const lines: string[] = [];
+  for (const part of parts) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.trim().length + 1 + part.length <= usageWidth - 4)
+      lines[lines.length - 1] = `${last} ${part}`;
+    else lines.push(last === undefined ? part : `${continued}${part}`);
+  }
+  return lines.join('\n');
 }
 
 function defaultOf(variable: Described): string {

@@ -1,26 +1,21 @@
 /** A deployment as the commands that read it see it: its topics, its topology in this build, and how far that has come. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  isRetriable,
-  kafkaClient,
-  type Admin,
-  type KafkaConnection,
-  type KafkaLog,
-} from '../kafka/client.ts';
+import { kafkaClient, type Admin, type KafkaConnection, type KafkaLog } from '../kafka/client.ts';
 import { LogScanner, type LogRange } from '../kafka/scan.ts';
 import { checkTopics } from '../kafka/topics.ts';
-import { partitionName, type TopicPartition } from '../kafka/topic-partition.ts';
+import type { TopicPartition } from '../kafka/topic-partition.ts';
 import { kafkaConnection, kafkaVariables, registryVariables, type Config } from '../process/config.ts';
-import { createDecoder, type Decoder } from '../schemas/codec.ts';
+import { createDecoder, createRawRefReader, type Decoder, type RawRefReader } from '../schemas/codec.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../schemas/topics.ts';
 import { Recomputation, type Topology } from '../streams/index.ts';
 import { applicationIdOf } from '../topology/changelogs.ts';
+import { ControlWatch } from '../topology/control.ts';
+import { firstGeneration, generationId } from '../topology/generation.ts';
 import { applicationVariables, topologyVariables } from '../topology/config.ts';
 import { deployedTopology, lookUpSchemas } from '../topology/instance.ts';
 import { defaultRules, readRules, type TriggerRule } from '../topology/triggers.ts';
+import { committedOffsets, rangeOf, startsIn } from '../topology/history.ts';
 import type { Start } from '../topology/seed.ts';
-import { dayMs } from '../vendors/instant.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 
 /** The environment of the commands that recompute. */
@@ -33,16 +28,22 @@ export const replayVariables = {
 
 export type ReplayConfig = Config<typeof replayVariables>;
 
+/** The generation that is live; without a control topic, the first. */
+async function liveGeneration(
+  connection: KafkaConnection,
+  applicationId: string,
+  options: { clientId: string; log: KafkaLog },
+): Promise<number> {
+  const control = await ControlWatch.open(connection, { applicationId, ...options });
+  if (control === undefined) return 0;
+  await control.close();
+  return control.state.live;
+}
+
 /** A raw partition, and the vendor whose webhooks it holds. */
 export interface RawPartition extends TopicPartition {
   readonly vendor: VendorName;
 }
-
-/** Raw records younger than this are recomputed: a day less than their topics keep them. */
-export const recomputedMs = 27 * dayMs;
-
-const maxTries = 20;
-const askAgainMs = 250;
 
 /** Connections to a deployment, and what is known of it. Close it. */
 export class Deployment {
@@ -51,6 +52,8 @@ export class Deployment {
   readonly admin: Admin;
   readonly scanner: LogScanner;
   readonly partitions: number;
+  /** The one that is live. */
+  readonly generation: number;
   /** The group whose outputs stand in the priority topics, and the first part of its changelogs' names. */
   readonly applicationId: string;
   readonly rules: readonly TriggerRule[];
@@ -58,10 +61,23 @@ export class Deployment {
   readonly topology: Topology;
   /** Decodes events of any version of the contract; prepare() the schema's id first. */
   readonly decoder: Decoder;
+  /** Finds the raw records of events; prepare() the schema's id first. */
+  readonly rawRefs: RawRefReader;
 
   private constructor(
     config: ReplayConfig,
-    parts: Pick<Deployment, 'connection' | 'admin' | 'scanner' | 'rules' | 'topology' | 'decoder' | 'topics'>,
+    parts: Pick<
+      Deployment,
+      | 'generation'
+      | 'connection'
+      | 'admin'
+      | 'scanner'
+      | 'rules'
+      | 'topology'
+      | 'decoder'
+      | 'rawRefs'
+      | 'topics'
+    >,
   ) {
     ({
       connection: this.connection,
@@ -70,10 +86,12 @@ export class Deployment {
       rules: this.rules,
       topology: this.topology,
       decoder: this.decoder,
+      rawRefs: this.rawRefs,
       topics: this.topics,
     } = parts);
     this.partitions = config.TOPIC_PARTITIONS;
-    this.applicationId = applicationIdOf(config);
+    this.generation = parts.generation;
+    this.applicationId = generationId(applicationIdOf(config), parts.generation);
   }
 
   /**
@@ -92,10 +110,12 @@ export class Deployment {
     const used = rules ?? (file === undefined ? defaultRules : readRules(file));
     const connection = kafkaConnection(config);
     const admin = kafkaClient(connection, { clientId, log }).admin();
+    let live: number;
     try {
       await admin.connect();
       const all = [...Object.values(topics.raw), ...Object.values(topics.priority), topics.deadLetters];
       await checkTopics(admin, all, config.TOPIC_PARTITIONS);
+      live = await liveGeneration(connection, applicationIdOf(config), { clientId, log });
     } catch (error) {
       await admin.disconnect();
       throw error;
@@ -105,8 +125,14 @@ export class Deployment {
       admin,
       scanner: new LogScanner(connection, { clientId, log }),
       rules: used,
-      topology: deployedTopology(topics, { rules: used, schemaIds }),
+      generation: live,
+      topology: deployedTopology(topics, {
+        rules: used,
+        schemaIds,
+        generation: { ...firstGeneration, number: live },
+      }),
       decoder: createDecoder((id) => registry.typeById(id)),
+      rawRefs: createRawRefReader((id) => registry.typeById(id)),
       topics,
     });
   }
@@ -143,49 +169,17 @@ export class Deployment {
    * The offsets that the group has committed, by partition name: what the topology has processed. A partition without one
    * is missing. Read before the ends of output topics, outputs of all records below them lie before those ends.
    */
-  async committed(): Promise<ReadonlyMap<string, bigint>> {
-    const answers = await this.#fetchOffsets();
-    return new Map(
-      answers.flatMap(({ topic, partitions }) =>
-        partitions
-          .filter(({ offset }) => Number(offset) >= 0)
-          .map(({ partition, offset }) => [partitionName({ topic, partition }), BigInt(offset)] as const),
-      ),
-    );
-  }
-
-  /** Asks again while the coordinator of the group moves or starts, which the client does not. */
-  async #fetchOffsets(): ReturnType<Admin['fetchOffsets']> {
-    const topics = Object.values(this.topics.raw);
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await this.admin.fetchOffsets({ groupId: this.applicationId, topics });
-      } catch (error) {
-        if (tries === maxTries || !isRetriable(error)) throw error;
-        await sleep(askAgainMs);
-      }
-    }
+  committed(): Promise<ReadonlyMap<string, bigint>> {
+    return committedOffsets(this.admin, this.applicationId, Object.values(this.topics.raw));
   }
 
   /** What a topic holds now of one partition, open transactions included: a scan waits until those are decided. */
-  async range(topic: string, partition: number): Promise<LogRange> {
-    const bounds = await this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
-    const bound = bounds.find((one) => one.partition === partition);
-    if (bound === undefined) throw new Error(`${topic} has no partition ${partition}`);
-    return { topic, partition, offset: BigInt(bound.low), end: BigInt(bound.high) };
+  range(topic: string, partition: number): Promise<LogRange> {
+    return rangeOf(this, topic, partition);
   }
 
-  /** Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. */
-  async starts(topic: string, nowMs = Date.now()): Promise<readonly Start[]> {
-    const epochMs = nowMs - recomputedMs;
-    const [lows, firsts] = await Promise.all([
-      this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 }),
-      this.admin.fetchTopicOffsetsByTimestamp(topic, epochMs),
-    ]);
-    return Array.from({ length: this.partitions }, (_, partition) => {
-      const low = BigInt(lows.find((one) => one.partition === partition)?.low ?? 0);
-      const first = BigInt(firsts.find((one) => one.partition === partition)?.offset ?? 0);
-      return { offset: first > low ? first : low, epochMs };
-    });
+  /** Where a recomputation starts in each partition of a raw topic. */
+  starts(topic: string): Promise<readonly Start[]> {
+    return startsIn(this, topic, this.partitions);
   }
 }

@@ -57,6 +57,7 @@ const known = new Set(
 );
 const inside: Readonly<Record<string, readonly string[]>> = {
   schemas: ['register', 'check'],
+  replay: ['diff', 'status', 'promote', 'discard'],
   token: ['healthkit'],
   local: ['up', 'down', 'reset'],
   'dead-letters': ['list', 'show', 'retry'],

@@ -1,0 +1,39 @@
+import type { Status } from './status.ts';
+
+/** The status as people read it. */
+export function statusText(status: Status): string {
+  const { live, since, closing, corrections, candidate } = status;
+  const lines = [`live        generation ${live}${since === null ? '' : `, since ${instant(since)}`}`];
+  if (closing !== null)
+    lines.push(
+      `closing     a promotion of generation ${closing} has begun: run \`bridge replay promote ${closing}\` again, or give it up with --abort`,
+    );
+  if (corrections !== null) {
+    const { changed, added, removed, unreadable, done } = corrections;
+    lines.push(
+      `corrections ${changed} changed, ${added} added, ${removed} removed, ${unreadable} unreadable and left; ${done ? 'done' : 'under way'}`,
+    );
+  }
+  if (candidate === null)
+    lines.push(`candidate   none: run \`GENERATION=${live + 1} bridge topics\`, then its instances`);
+  else {
+    const { generation, instances, seeded_tasks, tasks, lag, build, unseeded, differences } = candidate;
+    const { changed, added, removed, same, before_start } = differences;
+    lines.push(
+      `candidate   generation ${generation}${build === '' ? '' : `, build ${build}`}; ${instances} instance${instances === 1 ? '' : 's'}`,
+      `            ${seeded_tasks} of ${tasks} tasks seeded${unseeded ? ' (without the live state: corrects nothing)' : ''}; ${lag} records behind`,
+      `            differs from what readers were told in ${changed + added + removed} resources: ${changed} changed, ${added} added, ${removed} removed; ${same} the same`,
+    );
+    if (before_start > 0)
+      lines.push(`            ${before_start} differ, but their records are too old to be computed again`);
+  }
+  for (const { generation, overdue } of status.to_discard)
+    lines.push(
+      `to discard  generation ${generation}${overdue ? ', since more than 7 days' : ''}: \`bridge replay discard ${generation}\``,
+    );
+  return `${lines.join('\n')}\n`;
+}
+
+function instant(epochMs: number): string {
+  return new Date(epochMs).toISOString().replace(/\.\d+Z$/, 'Z');
+}
