@@ -30,6 +30,14 @@ export const commands: Readonly<Record<string, Listed>> = {
     summary: 'Register the contract in the schema registry, or check it.',
     load: () => import('./schemas.ts'),
   },
+  'dead-letters': {
+    summary: 'List, show and retry the records that could not be processed.',
+    load: () => import('./dead-letters.ts'),
+  },
+  trace: {
+    summary: 'Tell what came of one raw record, and whether its signature still verifies.',
+    load: () => import('./trace.ts'),
+  },
   explain: {
     summary: 'Show what the topology makes of a payload, and why.',
     load: () => import('./explain.ts'),

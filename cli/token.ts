@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander';
-import { bearerToken } from '../ingress/bearer.ts';
+import { bearerToken } from '../vendors/bearer.ts';
 import { ingressVariables } from '../ingress/config.ts';
 import { ConfigError } from '../process/config.ts';
 import { idText } from '../vendors/json.ts';

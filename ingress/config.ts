@@ -153,7 +153,8 @@ export function vendorSecrets(config: IngressConfig): Readonly<Record<VendorName
   });
 }
 
-function secretVariables(): Record<SecretName, Variable<string[]>> {
+/** The variables of the vendors' secrets. */
+export function secretVariables(): Record<SecretName, Variable<string[]>> {
   const entries = vendorNames.map((vendor) => [
     vendors[vendor].webhook.secret,
     variable<string[]>({

@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http';
-import type { Refusal } from './verify.ts';
+import type { Refusal } from '../vendors/verify.ts';
 
 /** Every error that the ingress answers with. Never 410, which Oura takes as the end of the subscription for every user. */
 export const problems = {

@@ -8,7 +8,7 @@ import type { Appended, RawLog } from './raw-log.ts';
 import { hashKey, rawRecord, testRecord } from './raw-record.ts';
 import { declaredLength, readBody, type Pace } from './read-body.ts';
 import type { SignatureScheme } from '../vendors/signature.ts';
-import { checkClaim, hasSecret, readClaim } from './verify.ts';
+import { checkClaim, hasSecret, readClaim } from '../vendors/verify.ts';
 import type { Webhook } from '../vendors/vendor.ts';
 import { send, sendProblem } from './response.ts';
 import type { AppendRecord } from '../kafka/append-batch.ts';

@@ -1,5 +1,6 @@
 /** Reading what the generation before has written: its changelogs, the shadow, and what readers have. */
-import type { Admin } from '../kafka/client.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isRetriable, type Admin } from '../kafka/client.ts';
 import type { LogRange, LogScanner } from '../kafka/scan.ts';
 import type { LogRecord } from '../kafka/record-batch.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
@@ -40,13 +41,28 @@ export async function startsIn(
   );
 }
 
-/** The offsets that a group has committed, by partition name; a partition without one is missing. */
+const maxTries = 20;
+const askAgainMs = 250;
+
+/**
+ * The offsets that a group has committed, by partition name; a partition without one is missing. Asks again, for 5 s, while the
+ * coordinator of the group moves or starts, which the client does not.
+ */
 export async function committedOffsets(
   admin: Admin,
   groupId: string,
   topics: readonly string[],
 ): Promise<ReadonlyMap<string, bigint>> {
-  const answers = await admin.fetchOffsets({ groupId, topics: [...topics] });
+  const fetch = async (tries = 1): ReturnType<Admin['fetchOffsets']> => {
+    try {
+      return await admin.fetchOffsets({ groupId, topics: [...topics] });
+    } catch (error) {
+      if (tries === maxTries || !isRetriable(error)) throw error;
+      await sleep(askAgainMs);
+      return fetch(tries + 1);
+    }
+  };
+  const answers = await fetch();
   return new Map(
     answers.flatMap(({ topic, partitions }) =>
       partitions

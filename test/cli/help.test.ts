@@ -60,6 +60,7 @@ const inside: Readonly<Record<string, readonly string[]>> = {
   replay: ['diff', 'status', 'promote', 'discard'],
   token: ['healthkit'],
   local: ['up', 'down', 'reset'],
+  'dead-letters': ['list', 'show', 'retry'],
 };
 const every = Object.keys(commands).flatMap((name) => [
   [name],
@@ -79,7 +80,7 @@ describe('help', () => {
       assert.deepEqual([code, stderr], [0, '']);
       assert.match(stdout, new RegExp(`^Usage: bridge ${path.join(' ')}(?: .*)?\n`));
       const usage = stdout.slice(0, stdout.indexOf('\n\n'));
-      const own = [...usage.matchAll(/ bridge \w+ ([a-z]+)/g)].map(([, command]) => command!);
+      const own = [...usage.matchAll(/ bridge [\w-]+ ([a-z]+)/g)].map(([, command]) => command!);
       assert.deepEqual(own, path.length === 2 ? [path[1]] : (inside[path[0]!] ?? []));
       assert.match(stdout, /^(?:.+\n)+\n[A-Z][^\n]{20,}\n/, 'a description follows the usage');
       assert.match(stdout, /\nEnvironment:\n {2}\S/);

@@ -163,7 +163,7 @@ describe('a vendor added as docs/adding-a-vendor.md says', () => {
     const { topicNames, topicSpecs } = await inCopy<Topics>('schemas/topics.ts');
     const { publicRoutes } = await inCopy<typeof import('../../ingress/app.ts')>('ingress/app.ts');
     const { vendors, vendorNames } = await inCopy<Index>('vendors/index.ts');
-    const { verify } = await inCopy<typeof import('../../ingress/verify.ts')>('ingress/verify.ts');
+    const { verify } = await inCopy<typeof import('../../vendors/verify.ts')>('vendors/verify.ts');
     const { webhook } = vendors['acme']!;
 
     assert.ok(topicSpecs(topicNames('', vendorNames)).some(({ name }) => name === 'raw.acme'));

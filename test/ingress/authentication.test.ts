@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import type { Server } from 'node:http';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { bearerToken } from '../../ingress/bearer.ts';
+import { bearerToken } from '../../vendors/bearer.ts';
 import { createByteBudget, createAdmissionQueue } from '../../ingress/admission.ts';
 import { hashKey } from '../../ingress/raw-record.ts';
 import { schemes } from './schemes.ts';
 import { vendors } from '../../vendors/index.ts';
-import { verify } from '../../ingress/verify.ts';
+import { verify } from '../../vendors/verify.ts';
 import type { AppendRecord } from '../../kafka/append-batch.ts';
 import { vendorWebhook, type Handler } from '../../ingress/webhook.ts';
 import { closeServer, createHttpServer } from '../../ingress/http-server.ts';

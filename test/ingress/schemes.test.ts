@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { bearerToken } from '../../ingress/bearer.ts';
+import { bearerToken } from '../../vendors/bearer.ts';
 import { type SignatureScheme } from '../../vendors/signature.ts';
-import { verify, type Headers } from '../../ingress/verify.ts';
+import { verify, type Headers } from '../../vendors/verify.ts';
 import { schemes } from './schemes.ts';
 
 interface Options {

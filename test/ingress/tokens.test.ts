@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { bearerToken } from '../../ingress/bearer.ts';
+import { bearerToken } from '../../vendors/bearer.ts';
 import {
   call,
   capturedLog,

@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { schemes } from './schemes.ts';
-import { verify, type Headers } from '../../ingress/verify.ts';
+import { verify, type Headers } from '../../vendors/verify.ts';
 
 const secret = 'oura_client_secret_example';
 const sentAt = 1781073668004;

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { rawRecord } from '../../ingress/raw-record.ts';
 import { schemes } from '../ingress/schemes.ts';
 import { vendors } from '../../vendors/index.ts';
-import { readClaim } from '../../ingress/verify.ts';
+import { readClaim } from '../../vendors/verify.ts';
 import { receivedAt } from '../topology/support.ts';
 import { only, read, terra } from './payloads.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { schemes } from '../../ingress/schemes.ts';
 import { vendors, byVendor } from '../../../vendors/index.ts';
-import { verify } from '../../../ingress/verify.ts';
+import { verify } from '../../../vendors/verify.ts';
 import { deliveries, type Delivery } from '../../../local/traffic/deliveries.ts';
 
 const secrets = byVendor((device) => `secret of ${device}`);

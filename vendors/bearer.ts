@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { createHmac } from 'node:crypto';
-import { idText } from '../vendors/json.ts';
+import { idText } from './json.ts';
 
 /**
  * Creates the bearer token of a user: `<u>.<HMAC-SHA256 over the text u>`, where u is the user's id, both in base64url

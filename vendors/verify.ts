@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { keptHeaderBytes } from '../schemas/raw-record.ts';
 import { readBearer } from './bearer.ts';
-import { type SignatureScheme, signatureFields } from '../vendors/signature.ts';
+import { type SignatureScheme, signatureFields } from './signature.ts';
 
 /** How far from now a signed timestamp may be, in ms. */
 export interface TimeWindow {
