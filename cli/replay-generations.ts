@@ -7,7 +7,7 @@ import { readStatus } from '../replay/status.ts';
 import type { Command } from './command.ts';
 import { configured } from './environment.ts';
 import { generationOf, secondsOf } from './numbers.ts';
-import { untilInterrupted } from './until-interrupted.ts';
+import { interruptible } from './interrupt.ts';
 
 const statusDescription = `Show which generation is live, how far its candidate is, and in how many resources the candidate comes to something else than readers were told. It reads changelogs and offsets and changes nothing.
 
@@ -89,7 +89,7 @@ function promoteCommand(generation: number, flags: PromoteFlags): Promise<number
       onStep(`given up: generation ${generation - 1} goes on`);
       return exitCode.done;
     }
-    await untilInterrupted((signal) =>
+    await interruptible((signal) =>
       promote(generations, {
         generation,
         isReadersReady: flags.readersReady === true,

@@ -14,7 +14,7 @@ import { vendorNames, type VendorName } from '../vendors/index.ts';
 import type { Command } from './command.ts';
 import { configured } from './environment.ts';
 import { defineGenerations } from './replay-generations.ts';
-import { untilInterrupted } from './until-interrupted.ts';
+import { interruptible } from './interrupt.ts';
 
 const description = `Compare what this build makes of the raw topics with what has been published, and change nothing. It reads what the topology has committed, of the last 27 days, and runs the topology itself over it; what came before is taken from the state of the live topology.
 
@@ -65,7 +65,7 @@ async function diff(options: Options): Promise<number> {
     throw new InvalidArgumentError('--from must be earlier than --to');
   const config = configured(replayVariables);
   const rules = options.rules === undefined ? undefined : rulesOf(options.rules);
-  return untilInterrupted(async (signal) => {
+  return interruptible(async (signal) => {
     const out = options.out === undefined ? undefined : openOut(options.out);
     const progress = progressBar('diff', 0);
     try {
