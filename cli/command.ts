@@ -97,7 +97,9 @@ function usageOf(command: Commander): string {
   if (command.commands.length > 0) return command.commands.map(usageOf).join('\n       ');
   const options = command.options.map(({ flags }) => `[${flags}]`);
   return wrapped(
-    [pathOf(command), command.usage().replace(/^\[options\] ?/, ''), ...options].filter((part) => part !== ''),
+    [pathOf(command), command.usage().replace(/^\[options\] ?/, ''), ...options].filter(
+      (part) => part !== '',
+    ),
   );
 }
 
