@@ -9,7 +9,7 @@ import { schemaRegistry } from '../schemas/registry.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../schemas/topics.ts';
 import { Recomputation, type Topology } from '../streams/index.ts';
 import { applicationIdOf } from '../topology/changelogs.ts';
-import { ControlWatch } from '../topology/control.ts';
+import { ControlWatch, generationsOf, type Generations } from '../topology/control.ts';
 import { firstGeneration, generationId } from '../topology/generation.ts';
 import { applicationVariables, topologyVariables } from '../topology/config.ts';
 import { deployedTopology, lookUpSchemas } from '../topology/instance.ts';
@@ -52,8 +52,10 @@ export class Deployment {
   readonly admin: Admin;
   readonly scanner: LogScanner;
   readonly partitions: number;
-  /** The one that is live. */
+  /** Which generation is live: its group and its state are read. */
   readonly generation: number;
+  /** The offsets, by partition name, behind which its own outputs stand; before them it has published corrections. */
+  readonly cut: ReadonlyMap<string, bigint>;
   /** The group whose outputs stand in the priority topics, and the first part of its changelogs' names. */
   readonly applicationId: string;
   readonly rules: readonly TriggerRule[];
@@ -68,7 +70,6 @@ export class Deployment {
     config: ReplayConfig,
     parts: Pick<
       Deployment,
-      | 'generation'
       | 'connection'
       | 'admin'
       | 'scanner'
@@ -77,6 +78,8 @@ export class Deployment {
       | 'decoder'
       | 'rawRefs'
       | 'topics'
+      | 'generation'
+      | 'cut'
     >,
   ) {
     ({
@@ -88,10 +91,11 @@ export class Deployment {
       decoder: this.decoder,
       rawRefs: this.rawRefs,
       topics: this.topics,
+      generation: this.generation,
+      cut: this.cut,
     } = parts);
     this.partitions = config.TOPIC_PARTITIONS;
-    this.generation = parts.generation;
-    this.applicationId = generationId(applicationIdOf(config), parts.generation);
+    this.applicationId = generationId(applicationIdOf(config), this.generation);
   }
 
   /**
@@ -110,30 +114,40 @@ export class Deployment {
     const used = rules ?? (file === undefined ? defaultRules : readRules(file));
     const connection = kafkaConnection(config);
     const admin = kafkaClient(connection, { clientId, log }).admin();
-    let live: number;
+    let generations: Generations;
     try {
       await admin.connect();
       const all = [...Object.values(topics.raw), ...Object.values(topics.priority), topics.deadLetters];
       await checkTopics(admin, all, config.TOPIC_PARTITIONS);
-      live = await liveGeneration(connection, applicationIdOf(config), { clientId, log });
+      const control = await ControlWatch.open(connection, {
+        applicationId: applicationIdOf(config),
+        clientId,
+        log,
+      });
+      generations = control?.state ?? generationsOf([]);
+      await control?.close();
     } catch (error) {
       await admin.disconnect();
       throw error;
     }
+    const { live: generation, promotions } = generations;
+    const cut = Object.entries(promotions.get(generation)?.cut ?? {});
     return new Deployment(config, {
       connection,
       admin,
       scanner: new LogScanner(connection, { clientId, log }),
       rules: used,
-      generation: live,
+      // As the live generation processes records now, behind its cut, so that the bytes of most events are the same.
       topology: deployedTopology(topics, {
         rules: used,
         schemaIds,
-        generation: { ...firstGeneration, number: live },
+        generation: { ...firstGeneration, number: generation },
       }),
       decoder: createDecoder((id) => registry.typeById(id)),
       rawRefs: createRawRefReader((id) => registry.typeById(id)),
       topics,
+      generation,
+      cut: new Map(cut.map(([name, offset]) => [name, BigInt(offset)])),
     });
   }
 
@@ -180,6 +194,6 @@ export class Deployment {
 
   /** Where a recomputation starts in each partition of a raw topic. */
   starts(topic: string): Promise<readonly Start[]> {
-    return startsIn(this, topic, this.partitions);
+    return startsIn(this, topic, { partitions: this.partitions });
   }
 }

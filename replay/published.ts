@@ -4,6 +4,7 @@ import type { LogRecord } from '../kafka/record-batch.ts';
 import { DecodeError, schemaIdOf, UnknownSchemaId } from '../schemas/codec.ts';
 import { headerText } from '../schemas/raw-record.ts';
 import { errorHeader } from '../streams/index.ts';
+import { firstOf } from '../topology/history.ts';
 import type { Deployment, RawPartition } from './deployment.ts';
 
 /** A record of an output topic. */
@@ -82,7 +83,7 @@ export class PublishedOutputs {
     const ranges = await Promise.all(outputTopics.map((topic) => deployment.range(topic, raw.partition)));
     const firsts = await Promise.all(
       ranges.map(async (range): Promise<Beginning> => {
-        const first = range.offset === 0n ? undefined : await firstOf(scanner.scan(range));
+        const first = range.offset === 0n ? undefined : await firstOf(deployment, range);
         return { topic: range.topic, isCut: range.offset > 0n, firstTimestamp: first?.timestamp };
       }),
     );
@@ -305,15 +306,15 @@ interface Run {
   last: bigint;
 }
 
-/** Finds corrections, which stand far behind what they correct. Without generations there are none. */
+/** Finds corrections, which stand far behind what they correct. Before the first promotion there are none. */
 async function correctionsIn(
   source: Source,
   ranges: readonly { topic: string; partition: number; offset: bigint; end: bigint }[],
 ): Promise<{ runs: readonly Run[]; removals: ReadonlyMap<bigint, readonly Published[]> }> {
-  const { admin, applicationId, scanner } = source.deployment;
+  const { generation, scanner } = source.deployment;
   const runs = new Map<string, Run>();
   const removals = new Map<bigint, Published[]>();
-  if (!(await admin.listTopics()).includes(`${applicationId}-generations`)) return { runs: [], removals };
+  if (generation === 0) return { runs: [], removals };
   await Promise.all(
     ranges.map(async (range) => {
       const scan = scanner.scan(range);
@@ -358,10 +359,4 @@ function copyOf({ topic, partition, offset, timestamp, key, value, headers }: Lo
     value: copy(value),
     headers: Object.fromEntries(copied) as LogRecord['headers'],
   };
-}
-
-async function firstOf(scan: LogScan): Promise<LogRecord | undefined> {
-  const records = await scan.next();
-  scan.close();
-  return records?.[0];
 }

@@ -84,7 +84,7 @@ export class ProcessSupport implements GenerationSupport {
 
   async starts(partition: number): Promise<Starts> {
     const starts = await Promise.all(
-      vendorNames.map((vendor) => startsIn(this, this.topics.raw[vendor], this.#partitions)),
+      vendorNames.map((vendor) => startsIn(this, this.topics.raw[vendor], { partitions: this.#partitions })),
     );
     return new Map(
       vendorNames.flatMap((vendor, at) => {

@@ -13,14 +13,13 @@ const recomputedMs = 27 * dayMs;
 
 /**
  * Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. Where the log
- * begins later than that, what came before it was received before its first record.
+ * begins later than that, what came before was received before the first record that it has.
  */
 export async function startsIn(
   reader: HistoryReader,
   topic: string,
-  partitions: number,
+  { partitions, nowMs = Date.now() }: { readonly partitions: number; readonly nowMs?: number },
 ): Promise<readonly Start[]> {
-  const nowMs = Date.now();
   const youngMs = nowMs - recomputedMs;
   const [bounds, firsts] = await Promise.all([
     reader.admin.fetchTopicOffsets(topic, { isolationLevel: 0 }),
@@ -34,11 +33,20 @@ export async function startsIn(
       const offset = first > low ? first : low;
       // At the beginning of a log that has lost nothing, nothing came before.
       if (offset === 0n) return { offset, epochMs: youngMs };
-      for await (const { timestamp } of recordsOf(reader, { topic, partition, offset, end }))
-        return { offset, epochMs: Math.max(youngMs, timestamp) };
-      return { offset, epochMs: nowMs };
+      const record = await firstOf(reader, { topic, partition, offset, end });
+      return { offset, epochMs: Math.max(youngMs, record?.timestamp ?? nowMs) };
     }),
   );
+}
+
+/** The first record of a range; undefined when it has none. */
+export async function firstOf({ scanner }: HistoryReader, range: LogRange): Promise<LogRecord | undefined> {
+  const scan = scanner.scan(range);
+  try {
+    return (await scan.next())?.[0];
+  } finally {
+    scan.close();
+  }
 }
 
 const maxTries = 20;
