@@ -15,7 +15,7 @@ import { applicationVariables, topologyVariables } from '../topology/config.ts';
 import { deployedTopology, lookUpSchemas } from '../topology/instance.ts';
 import { defaultRules, readRules, type TriggerRule } from '../topology/triggers.ts';
 import { committedOffsets, rangeOf, startsIn } from '../topology/history.ts';
-import type { Start } from '../topology/seed.ts';
+import type { Start } from '../topology/start.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 
 /** The environment of the commands that recompute. */

@@ -15,7 +15,8 @@ import { changelogEntries } from './history.ts';
 import { userKey } from './packed.ts';
 import { forgetUntold, resourceName, takeOverRow, type Entry } from './promotion.ts';
 import { rowsOf, type Revisions } from './revisions.ts';
-import { seeded, type Starts } from './seed.ts';
+import { seeded } from './seed.ts';
+import type { Starts } from './start.ts';
 
 /** Entries and bytes of one transaction: records that wait come first, and none waits long. */
 const stepsPerTransaction = 2_000;
@@ -109,6 +110,8 @@ export class GenerationTask implements Punctuator {
       this.#isEnding = false;
       this.#begin = undefined;
       if (this.#phase === 'seed') this.#phase = 'follow';
+      // One that was not seeded corrects nothing.
+      else if (readState(this.#context.stores, 'corrections')?.done === true) this.#phase = 'live';
       else {
         this.#phase = 'correct';
         this.#corrections.start();
@@ -236,6 +239,7 @@ export class GenerationTask implements Punctuator {
         }
         yield value.length;
       }
+      // As they were before the steps above, which may have divided buckets since.
       const entries = [...storeOf(task().stores, 'revisions').entries()];
       for (const [key, value, timestamp] of entries) {
         const store = storeOf(task().stores, 'revisions');
