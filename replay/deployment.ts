@@ -15,7 +15,7 @@ import { applicationVariables, topologyVariables } from '../topology/config.ts';
 import { deployedTopology, lookUpSchemas } from '../topology/instance.ts';
 import { defaultRules, readRules, type TriggerRule } from '../topology/triggers.ts';
 import { committedOffsets, rangeOf, startsIn } from '../topology/history.ts';
-import type { Start } from '../topology/seed.ts';
+import type { Start } from '../topology/start.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 
 /** The environment of the commands that recompute. */
@@ -27,18 +27,6 @@ export const replayVariables = {
 } as const;
 
 export type ReplayConfig = Config<typeof replayVariables>;
-
-/** The generation that is live; without a control topic, the first. */
-async function liveGeneration(
-  connection: KafkaConnection,
-  applicationId: string,
-  options: { clientId: string; log: KafkaLog },
-): Promise<number> {
-  const control = await ControlWatch.open(connection, { applicationId, ...options });
-  if (control === undefined) return 0;
-  await control.close();
-  return control.state.live;
-}
 
 /** A raw partition, and the vendor whose webhooks it holds. */
 export interface RawPartition extends TopicPartition {

@@ -5,7 +5,7 @@ import { DecodeError, UnknownSchemaId } from '../schemas/codec.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { headerText, receivedAtOf, type RecordHeaders } from '../schemas/raw-record.ts';
 import { errorHeader, type OutputRecord } from '../streams/index.ts';
-import { isIncompleteDay, type Start } from '../topology/seed.ts';
+import { isIncompleteDay, type Start } from '../topology/start.ts';
 import { dayMs, parseInstant } from '../vendors/instant.ts';
 import type { Deployment, RawPartition } from './deployment.ts';
 import {

@@ -94,14 +94,14 @@ export class Task {
     const { processed, queue } = this.#partition(topic);
     const [head] = queue;
     const limit = this.#punctuator?.limit(topic);
-    if (limit === undefined || head === undefined || !this.#isHeld(topic, head.records[head.at]?.offset))
+    if (limit === undefined || head === undefined || !this.isHeld(topic, head.records[head.at]?.offset))
       return processed;
     return processed > limit ? processed : limit;
   }
 
   /** Whether records may wait because of the punctuator. */
   get isHeldBack(): boolean {
-    return [...this.#partitions.keys()].some((topic) => this.#isHeld(topic, this.position(topic)));
+    return [...this.#partitions.keys()].some((topic) => this.isHeld(topic, this.position(topic)));
   }
 
   #settlePunctuator(isCommitted: boolean): void {
@@ -161,7 +161,7 @@ export class Task {
   /** Where to fetch each partition from that has room in its queue. */
   *wanted(): Generator<FetchPosition> {
     for (const { topic, partition, fetched, queuedBytes } of this.#partitions.values())
-      if (queuedBytes < maxQueuedBytes && !this.#isHeld(topic, fetched))
+      if (queuedBytes < maxQueuedBytes && !this.isHeld(topic, fetched))
         yield { topic, partition, offset: fetched };
   }
 
@@ -179,13 +179,13 @@ export class Task {
   hasWork(): boolean {
     for (const [topic, { queue }] of this.#partitions) {
       const [head] = queue;
-      if (head !== undefined && !this.#isHeld(topic, head.records[head.at]?.offset)) return true;
+      if (head !== undefined && !this.isHeld(topic, head.records[head.at]?.offset)) return true;
     }
     return false;
   }
 
   /** Whether the punctuator holds a record back. */
-  #isHeld(topic: string, offset: bigint | undefined): boolean {
+  isHeld(topic: string, offset: bigint | undefined): boolean {
     if (this.#punctuator === undefined || offset === undefined) return false;
     const limit = this.#punctuator.limit(topic);
     return limit !== undefined && offset >= limit;
@@ -198,7 +198,7 @@ export class Task {
   take(limit: number): readonly InputRecord[] | undefined {
     for (const [topic, partition] of this.#partitions) {
       const [head] = partition.queue;
-      if (head === undefined || this.#isHeld(topic, head.records[head.at]?.offset)) continue;
+      if (head === undefined || this.isHeld(topic, head.records[head.at]?.offset)) continue;
       const records = this.#allowed(topic, head.records.slice(head.at, head.at + limit));
       head.at += records.length;
       const next = head.records[head.at];

@@ -6,6 +6,7 @@ import { deadLetterAlways, StreamsError, type ErrorHandlers } from './errors.ts'
 import { MemoryLog } from './memory-log.ts';
 import { noMetrics } from './metrics.ts';
 import { RecordProcessor, type ProcessorOptions } from './processor.ts';
+import type { CreatePunctuator } from './punctuator.ts';
 import { oneOf, seededRandom } from './random.ts';
 import { RefusedError, Refusals } from './refusals.ts';
 import { partitionName, type GroupMembership, type Headers, type OutputRecord } from './record.ts';
@@ -69,6 +70,9 @@ export class TopologyTestDriver {
   readonly #brokerNow = (): number => (this.nowMs === 0 ? Date.now() : this.nowMs);
   #tasks = new TaskSet();
   #refusals = new Refusals();
+  readonly #punctuator: CreatePunctuator | undefined;
+  /** What a punctuator could not go on after. */
+  #failure: Error | undefined;
   /** The monotonic clock of attempts; it stands still without `elapsedMs`. */
   #clockMs = 0;
 
@@ -78,7 +82,11 @@ export class TopologyTestDriver {
       partitions?: number;
       nowMs?: number;
       deadLetterTopic?: string;
+      /** For records whose dead letters go elsewhere. */
+      deadLetterTopicOf?: ProcessorOptions['deadLetterTopicOf'];
       handlers?: Partial<ErrorHandlers>;
+      /** What each task does besides its records; restart() creates it anew. */
+      punctuator?: CreatePunctuator;
       /** The settings of output topics and changelogs, as for creating them; Kafka's defaults, and `changelogSpecs`. */
       topics?: readonly TopicSpec[];
     } = {},
@@ -93,7 +101,9 @@ export class TopologyTestDriver {
       limitOf: (topic) => this.#log.limitOf(topic),
       handlers: { ...deadLetterAlways, ...options.handlers },
       deadLetterTopic: options.deadLetterTopic,
+      deadLetterTopicOf: options.deadLetterTopicOf,
     };
+    this.#punctuator = options.punctuator;
     this.restart();
   }
 
@@ -109,9 +119,19 @@ export class TopologyTestDriver {
     );
   }
 
+  /** The next offset that was committed of a source partition; undefined before the first commit. */
+  committed(topic: string, partition = 0): bigint | undefined {
+    return this.#log.offsets.get(partitionName({ topic, partition }));
+  }
+
+  /** Whether process() has something to do now: records that no punctuator holds back, or the work of a punctuator. */
+  get hasWork(): boolean {
+    return this.#failure !== undefined || this.#tasks.hasWork || this.#waiting().length > 0;
+  }
+
   /**
-   * Processes what was appended, in one transaction unless it exceeds the queues; one of which something is refused is
-   * repeated, as by an instance.
+   * Processes what was appended, in one transaction unless it exceeds the queues or punctuators have more to do; one of which
+   * something is refused is repeated, as by an instance.
    * @returns how many records were processed.
    * @throws SimulatedCrash after a crash or failure that was asked for; process() can then be called again.
    * @throws StreamsError INVARIANT when a partition stands still: its records wait, and no task takes one.
@@ -119,13 +139,15 @@ export class TopologyTestDriver {
   async process(options: ProcessOptions = {}): Promise<number> {
     const { limit = Infinity, random } = options;
     for (let processed = 0; ;) {
+      if (this.#failure !== undefined) throw this.#failure;
+      const isDue = this.#tasks.due.length > 0;
       const records = await this.#transact(options, limit - processed);
       if (records === undefined) continue;
       processed += records;
       const [waiting] = processed < limit ? this.#waiting() : [];
       if (waiting === undefined) return processed;
       const name = partitionName(waiting);
-      if (records === 0)
+      if (records === 0 && !isDue)
         throw new StreamsError(
           'INVARIANT',
           `${name} stands still: no task takes offset ${waiting.processed}`,
@@ -161,7 +183,7 @@ export class TopologyTestDriver {
       const mostMs = oneOf(random, [0, 1, 30, 5_000]);
       const elapsedMs = (): number => random() * mostMs;
       try {
-        if ((await this.process({ limit, random, elapsedMs, ...broken })) === 0) return;
+        if ((await this.process({ limit, random, elapsedMs, ...broken })) === 0 && !this.hasWork) return;
       } catch (error) {
         if (!(error instanceof SimulatedCrash)) throw error;
       }
@@ -176,6 +198,7 @@ export class TopologyTestDriver {
 
   /** Does what a new process does: settles the open transaction, restores stores, starts at the committed offsets. */
   restart(): void {
+    for (const task of this.#tasks) task.punctuator = undefined;
     this.#tasks = new TaskSet();
     this.#refusals = new Refusals();
     for (const partition of this.#partitions) {
@@ -187,11 +210,25 @@ export class TopologyTestDriver {
       this.#tasks.add(task);
     }
     this.#takeOver();
+    for (const task of this.#tasks) this.#punctuate(task);
   }
 
-  /** Every committed record of `topic`, partition by partition, in order. */
-  output(topic: string): readonly OutputRecord<Headers>[] {
-    return this.#partitions.flatMap((partition) => this.#log.read(topic, partition));
+  #punctuate(task: Task): void {
+    const { partition, stores } = task;
+    task.punctuator = this.#punctuator?.({
+      partition,
+      stores,
+      position: (topic) => task.position(topic),
+      // process() looks by itself.
+      wake: () => undefined,
+      fail: (error) => (this.#failure ??= error),
+    });
+  }
+
+  /** Every committed record of `topic`, partition by partition, in order; or of one partition. */
+  output(topic: string, partition?: number): readonly OutputRecord<Headers>[] {
+    if (partition !== undefined) return this.#log.read(topic, partition);
+    return this.#partitions.flatMap((each) => this.#log.read(topic, each));
   }
 
   /** The committed entries of one partition of a store: key, value, timestamp of the record that put it. */
@@ -269,8 +306,12 @@ export class TopologyTestDriver {
     return [...this.#tasks].flatMap((task) => task.positions());
   }
 
-  /** The partitions with records that are not processed yet. */
+  /** The partitions with records that are not processed yet, and that no punctuator holds back. */
   #waiting(): ReturnType<Task['positions']> {
-    return this.#positions().filter((at) => at.processed < this.#log.read(at.topic, at.partition).length);
+    return this.#positions().filter(
+      ({ topic, partition, processed }) =>
+        processed < this.#log.read(topic, partition).length &&
+        this.#tasks.get(partition)?.isHeld(topic, processed) !== true,
+    );
   }
 }

@@ -13,7 +13,8 @@ import {
   writeInstant,
   type UserKey,
 } from './packed.ts';
-import type { Seeded, Start } from './seed.ts';
+import type { Seeded } from './seed.ts';
+import type { Start } from './start.ts';
 import { napFlag, type Interval } from '../vendors/reading.ts';
 import type { KeyValueStore, RecordContext } from '../streams/index.ts';
 

@@ -153,8 +153,10 @@ export class Corrections {
   async #read(): Promise<void> {
     const { partition, stores } = this.#context;
     const { generation } = this.#support;
+    const starts = readState(stores, 'seed')?.starts;
+    const startOf = (vendor: string): bigint => BigInt(starts?.[vendor]?.offset ?? 0);
     for (const [key, value] of storeOf(stores, 'revisions').entries())
-      for (const one of unsupportedOf({ key, value }))
+      for (const one of unsupportedOf({ key, value }, startOf))
         add(this.#unsupported, `${one.owner.vendor}@${one.offset}`, one);
     await this.#findPublished();
     const position = readState(stores, 'corrections')?.position ?? '0';

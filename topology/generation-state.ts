@@ -6,7 +6,7 @@ import type { Serde, StateStore, StreamsLog } from '../streams/index.ts';
 import type { VendorName } from '../vendors/index.ts';
 import type { LaterGeneration } from './generation.ts';
 import type { HistoryReader } from './history.ts';
-import type { Start, Starts } from './seed.ts';
+import type { Start, Starts } from './start.ts';
 
 /** What the tasks of a generation above 0 share. */
 export interface GenerationSupport extends HistoryReader {

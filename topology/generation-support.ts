@@ -10,7 +10,7 @@ import type { ControlWatch } from './control.ts';
 import { generationId, type LaterGeneration } from './generation.ts';
 import type { GenerationSupport } from './generation-state.ts';
 import { committedOffsets, startsIn } from './history.ts';
-import type { Starts } from './seed.ts';
+import type { Starts } from './start.ts';
 
 /** How often the live group is asked for its offsets: a candidate is at most this far behind them. */
 const askEveryMs = 500;

@@ -15,7 +15,8 @@ import { changelogEntries } from './history.ts';
 import { userKey } from './packed.ts';
 import { forgetUntold, resourceName, takeOverRow, type Entry } from './promotion.ts';
 import { rowsOf, type Revisions } from './revisions.ts';
-import { seeded, type Starts } from './seed.ts';
+import { seeded } from './seed.ts';
+import type { Starts } from './start.ts';
 
 /** Entries that one transaction looks at, and what it writes: records of other tasks wait meanwhile. */
 const stepsPerTransaction = 20_000;
@@ -114,6 +115,8 @@ export class GenerationTask implements Punctuator {
       this.#isEnding = false;
       this.#begin = undefined;
       if (this.#phase === 'seed') this.#phase = 'follow';
+      // One that was not seeded corrects nothing.
+      else if (readState(this.#context.stores, 'corrections')?.done === true) this.#phase = 'live';
       else {
         this.#phase = 'correct';
         this.#corrections.start();
@@ -250,9 +253,9 @@ export class GenerationTask implements Punctuator {
       }
       const isKnown = (owner: Parameters<typeof resourceName>[0], resource: Buffer): boolean =>
         known.has(resourceName(owner, resource));
-      for (const [key, value, timestamp] of isUnseeded
-        ? []
-        : [...storeOf(task().stores, 'revisions').entries()]) {
+      // As they were before the steps above, which may have divided buckets since.
+      const entries = isUnseeded ? [] : [...storeOf(task().stores, 'revisions').entries()];
+      for (const [key, value, timestamp] of entries) {
         const store = storeOf(task().stores, 'revisions');
         store.onRecord(timestamp);
         yield forgetUntold(store as Revisions, { key, value }, isKnown) ? value.length : 0;

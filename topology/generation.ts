@@ -1,6 +1,6 @@
 import { changelogTopic, serdes } from '../streams/index.ts';
 import type { LiveRecord } from './control.ts';
-import type { Start } from './seed.ts';
+import type { Start } from './start.ts';
 
 /** A raw record, as an event names it. */
 export interface RawPlace {

@@ -6,7 +6,7 @@ import type { LogRecord } from '../kafka/record-batch.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
 import { dayMs } from '../vendors/instant.ts';
 import type { Entry } from './promotion.ts';
-import type { Start } from './seed.ts';
+import type { Start } from './start.ts';
 
 /** Raw records younger than this are recomputed: a day less than their topics keep them. */
 const recomputedMs = 27 * dayMs;

@@ -6,7 +6,7 @@
 import type { BiometricEvent, Trigger } from '../schemas/biometric-event.ts';
 import type { KeyValueStore } from '../streams/index.ts';
 import { hashBytes, shortHash, userKey, writeUuid, uuidBytes, type UserKey } from './packed.ts';
-import { deletionHash, outcomeHash } from './events.ts';
+import { deletionHash } from './events.ts';
 import { nameUuid } from './identity.ts';
 import { findRow, insertRow, rowsOf, type Revisions, type Row } from './revisions.ts';
 import {
@@ -23,6 +23,7 @@ import {
   withoutTold,
   writeTold,
   writeVersion,
+  type Told,
 } from './version-rows.ts';
 
 /** The owner of a resource. */
@@ -52,8 +53,8 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
   const { told: toldOutcome } = readOutcomes(live, 1);
   const place = findRow(revisions, owner, row.subarray(0, hashBytes));
   if (place === undefined) {
-    const isGone = versionOffset(row) >= startOffset;
-    const kept = isGone ? writeTold(live, 1, noOutcome, { ...told, outcome: toldOutcome }) : live;
+    const kept =
+      versionOffset(row) < startOffset ? live : withoutVersion(live, { ...told, outcome: toldOutcome });
     insertRow(revisions, owner, kept.subarray(1), touchedAt(row));
     return true;
   }
@@ -61,19 +62,40 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
   const ours = readOutcomes(table, at);
   const outcome = toldOutcome === unknownOutcome ? guessedOutcome(place, live) : toldOutcome;
   const before = readTold(table, at);
-  if (ours.told === outcome && before !== null && isSame(before, told)) return false;
-  revisions.put(key, writeTold(table, at, ours.version, { ...told, outcome }));
+  // A build that noted no outcomes noted no alerts either: the same event has raised the same.
+  const isGuessed = toldOutcome === unknownOutcome && outcome !== unknownOutcome;
+  const alert_ids = isGuessed && before !== null ? before.alert_ids : told.alert_ids;
+  const taken = { ...told, alert_ids, outcome };
+  if (ours.told === outcome && before !== null && isSame(before, taken)) return false;
+  revisions.put(key, writeTold(table, at, ours.version, taken));
   return true;
 }
 
-/** An event whose outcome no build noted has that of ours where content, priority and alerts are the same. */
+/**
+ * The row of a version that this generation does not have: to be removed, unless it is a deletion. Any version that comes before
+ * that is newer, whatever its vendor says.
+ */
+function withoutVersion(table: Buffer, told: Told): Buffer {
+  const { offset } = readVersion(table, 1);
+  const isDeleted = told.outcome === deletedContent;
+  const content = isDeleted ? deletedContent : noContent;
+  const version = { revision: removedRevision, given: removedRevision, content, offset };
+  return writeTold(writeVersion(table, 1, version), 1, isDeleted ? told.outcome : noOutcome, told);
+}
+
+/** The content of a deletion, as a row has it; without triggers it is also its outcome. */
+const deletedContent = deletionHash.slice(0, 2 * hashBytes);
+/** The content of no version at all. */
+const noContent = '0'.repeat(2 * hashBytes);
+
+/** An event whose outcome no build noted has that of ours where content and priority are the same. */
 function guessedOutcome({ table, at }: Row, live: Buffer): string {
   const [ours, theirs] = [readTold(table, at), readTold(live, 1)];
   const isEqual =
     contentOf(table, at) === contentOf(live, 1) &&
     ours !== null &&
     theirs !== null &&
-    isSame({ ...ours, event_id: '' }, { ...theirs, event_id: '' });
+    ours.priority === theirs.priority;
   return isEqual ? readOutcomes(table, at).version : unknownOutcome;
 }
 
@@ -90,16 +112,14 @@ export function forgetUntold(
   entry: Pick<Entry, 'key' | 'value'>,
   isKnown: (owner: Owner, resource: Buffer) => boolean,
 ): boolean {
-  const { vendor, user, part } = userKey.deserialize(entry.key);
-  const key: UserKey = { vendor, user, part };
+  const owner = userKey.deserialize(entry.key);
   let isChanged = false;
   for (const row of rowsOf(entry.value)) {
     const resource = row.subarray(0, hashBytes);
-    if (isKnown(key, resource)) continue;
-    const table = revisions.get(key);
-    const at = table === undefined ? -1 : findVersion(table, resource);
-    if (table === undefined || at === -1 || readTold(table, at) === null) continue;
-    revisions.put(key, withoutTold(table, at));
+    if (isKnown(owner, resource)) continue;
+    const place = findRow(revisions, owner, resource);
+    if (place === undefined || readTold(place.table, place.at) === null) continue;
+    revisions.put(place.key, withoutTold(place.table, place.at));
     isChanged = true;
   }
   return isChanged;
@@ -151,7 +171,8 @@ export function countDifferences(
   for (const [name, row] of told) {
     const vendor = name.slice(0, name.indexOf('\0'));
     const offset = versionOffset(row);
-    if (offset >= startOf(vendor) && offset < endOf(vendor)) counts.removed += 1;
+    const isDeleted = readOutcomes(Buffer.concat([noVersions, row]), 1).told === deletedContent;
+    if (offset >= startOf(vendor) && offset < endOf(vendor) && !isDeleted) counts.removed += 1;
   }
   return counts;
 }
@@ -232,13 +253,21 @@ export interface Unsupported {
   readonly eventId: string;
 }
 
-/** The versions of an entry that are to be removed. */
-export function unsupportedOf({ key, value }: Pick<Entry, 'key' | 'value'>): Unsupported[] {
+/**
+ * The versions of an entry that are to be removed.
+ * @param startOf - where the recomputation of a vendor's partition started: what a generation before has left is left.
+ */
+export function unsupportedOf(
+  { key, value }: Pick<Entry, 'key' | 'value'>,
+  startOf: (vendor: string) => bigint,
+): Unsupported[] {
   const { vendor, user } = userKey.deserialize(key);
   return rowsOf(value).flatMap((row) => {
     const table = Buffer.concat([noVersions, row]);
     const told = readTold(table, 1);
-    return told === null || readOutcomes(table, 1).version !== noOutcome
+    return told === null ||
+      readOutcomes(table, 1).version !== noOutcome ||
+      versionOffset(row) < startOf(vendor)
       ? []
       : [
           {
@@ -270,11 +299,10 @@ export function removed(
   const supersedes = readTold(place.table, place.at);
   const isGone = readOutcomes(place.table, place.at).version === noOutcome;
   if (!isGone || supersedes?.event_id !== published.event_id) return undefined;
-  const content = deletionHash;
   const event: BiometricEvent = {
     ...published,
     ...deletion,
-    event_id: nameUuid('event', vendor, user, resource_id, String(removedRevision), content),
+    event_id: nameUuid('event', vendor, user, resource_id, String(removedRevision), deletionHash),
     baseline: null,
     triggers: [],
     priority: 'NORMAL',
@@ -282,11 +310,10 @@ export function removed(
     supersedes,
     generation,
   };
-  const shortContent = content.slice(0, 2 * hashBytes);
-  const version = { revision: removedRevision, given: removedRevision, content: shortContent };
+  const version = { revision: removedRevision, given: removedRevision, content: deletedContent };
   const offset = BigInt(published.raw.offset);
   const table = writeVersion(place.table, place.at, { ...version, offset });
-  const outcome = outcomeHash(shortContent, event);
+  const outcome = deletedContent;
   const told = { event_id: event.event_id, priority: event.priority, alert_ids: [], outcome };
   revisions.put(place.key, writeTold(table, place.at, outcome, told));
   return event;

@@ -32,7 +32,9 @@ import {
   type StoredVersion,
 } from './version-rows.ts';
 import { firstGeneration, type Generation } from './generation.ts';
-import type { Seeded, Start } from './seed.ts';
+import type { Seeded } from './seed.ts';
+import { isIncompleteDay, type Start } from './start.ts';
+import { dayMs, parseInstant } from '../vendors/instant.ts';
 import type { Reading } from '../vendors/reading.ts';
 import { drop, type Dropped, type KeyValueStore, type RecordContext, type Serde } from '../streams/index.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
@@ -110,7 +112,7 @@ export function newestRevision(
       known === undefined ? withRow(revisions, bucket, resource, receivedAt) : { key: bucket.key, ...known };
     const { key, at } = place;
     touch(place.table, at, receivedAt);
-    const { offset } = record;
+    const offset = versionOffsetOf(vendor, reading, record, generation);
     const table =
       typeof revision === 'string'
         ? place.table
@@ -153,6 +155,23 @@ export function seededVersions(value: Buffer, { offset, epochMs }: Start): Seede
 function isSeeded(last: StoredVersion, record: RecordContext, generation: Generation): boolean {
   const start = generation.startOf(record.topic, record.partition);
   return start !== undefined && last.offset < start.offset && generation.isHistory(record);
+}
+
+/**
+ * The raw offset of a version. One of a day whose records lie on both sides of the start of a recomputation counts as one of before
+ * it: the points of before are known only as the live generation has them, so that nothing is to be corrected by it.
+ */
+function versionOffsetOf(
+  vendor: VendorName,
+  reading: Reading,
+  record: RecordContext,
+  generation: Generation,
+): bigint {
+  if (!isDayTotal(vendor, reading) || !generation.isHistory(record)) return record.offset;
+  const start = generation.startOf(record.topic, record.partition);
+  const day = parseInstant(reading.local_date);
+  if (start === undefined || day === null) return record.offset;
+  return isIncompleteDay(Math.floor(day.epochMs / dayMs), start) ? start.offset - 1n : record.offset;
 }
 
 /**

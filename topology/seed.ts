@@ -2,21 +2,10 @@
  * What a recomputation of history begins with: the part of the live generation's state that its raw topics no longer tell,
  * because the records that made it lie before the offsets where it starts.
  */
-import { dayMs } from '../vendors/instant.ts';
 import { seededValues } from './baseline.ts';
 import { userKey } from './packed.ts';
 import { seededVersions } from './revisions.ts';
-
-/** Where a recomputation starts in one raw partition. */
-export interface Start {
-  /** The first offset that it processes. */
-  readonly offset: bigint;
-  /** Records below it were received before, as far as clocks agree, epoch ms. */
-  readonly epochMs: number;
-}
-
-/** The starts of one partition by vendor, which begins every key. */
-export type Starts = ReadonlyMap<string, Start>;
+import { isIncompleteDay, type Starts } from './start.ts';
 
 /** What is taken over of an entry. */
 export interface Seeded {
@@ -52,12 +41,4 @@ export function seeded(store: string, key: Buffer, value: Buffer, starts: Starts
     default:
       return nothing;
   }
-}
-
-/**
- * Whether records of a local day lie on both sides of the start, so that its totals cannot be recomputed.
- * @param day - since 1970-01-01.
- */
-export function isIncompleteDay(day: number, { offset, epochMs }: Start): boolean {
-  return offset > 0n && day <= Math.floor(epochMs / dayMs) + 1;
 }

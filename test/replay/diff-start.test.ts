@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import type { Reading } from '../../vendors/reading.ts';
 import { exportOf, metric } from '../topology/exports.ts';
 import { whoop } from '../vendors/payloads.ts';
-import { eachReading, Live, type Webhook } from './live.ts';
+import { eachReading } from '../topology/planted.ts';
+import { Live, type Webhook } from './live.ts';
 
 const timeout = 120_000;
 const hourMs = 3_600_000;

@@ -8,7 +8,8 @@ import { reject } from '../../streams/index.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { vendorNames } from '../../vendors/index.ts';
 import { exportOf, metric } from '../topology/exports.ts';
-import { eachReading, linesOf, Live, type Report, type Webhook } from './live.ts';
+import { eachReading } from '../topology/planted.ts';
+import { linesOf, Live, type Report, type Webhook } from './live.ts';
 
 const timeout = 120_000;
 const hourMs = 3_600_000;

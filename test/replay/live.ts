@@ -5,13 +5,9 @@ import type { TestContext } from 'node:test';
 import { keyPartition } from '../../kafka/client.ts';
 import { rawHeader } from '../../schemas/raw-record.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
-import { Partly, Rejected, Dropped, type RecordContext } from '../../streams/index.ts';
-import { Topology, type FlatAnswer } from '../../streams/topology.ts';
 import { deployedTopology, lookUpSchemas } from '../../topology/instance.ts';
 import { defaultRules, type TriggerRule } from '../../topology/triggers.ts';
-import type { DayPoints } from '../../vendors/day-points.ts';
 import type { VendorName } from '../../vendors/index.ts';
-import type { Reading } from '../../vendors/reading.ts';
 import type { DifferenceLine } from '../../replay/diff-counts.ts';
 import { replayVariables, type ReplayConfig } from '../../replay/deployment.ts';
 import { readConfig } from '../../process/config.ts';
@@ -19,6 +15,7 @@ import { bridgeProgram } from '../bridge-program.ts';
 import { Application, registryUrl } from '../faults/application.ts';
 import type { Appended } from '../streams/broker/cluster.ts';
 import { soon } from '../streams/until.ts';
+import { planted, type Plant } from '../topology/planted.ts';
 
 /** A webhook to append. */
 export interface Webhook {
@@ -30,9 +27,6 @@ export interface Webhook {
   /** Default `plain`; documents in an envelope come with `collector`. */
   readonly scheme?: string;
 }
-
-/** What the normalizer of the live side says instead. */
-export type Plant = (answer: FlatAnswer, record: RecordContext) => FlatAnswer;
 
 /** The JSON of the report, as far as tests read it. */
 export interface Report {
@@ -178,30 +172,6 @@ export class Live {
     if (ended.code !== code) throw new Error(`ended with ${ended.code}: ${ended.stdout}${ended.stderr}`);
     return JSON.parse(ended.stdout) as Report;
   }
-}
-
-function planted(topology: Topology, plant: Plant | undefined): Topology {
-  if (plant === undefined) return topology;
-  const nodes = [...topology.nodes.values()].map((node) =>
-    node.name === 'normalize' && node.type === 'flatMapValues'
-      ? {
-          ...node,
-          map: (value: unknown, record: RecordContext) => plant(node.map(value, record), record),
-        }
-      : node,
-  );
-  return new Topology(nodes, topology.stores, topology.maxWork);
-}
-
-/** Changes each reading of an answer. */
-export function eachReading(change: (reading: Reading, record: RecordContext) => Reading): Plant {
-  return (answer, record) => {
-    if (answer instanceof Dropped || answer instanceof Rejected || answer instanceof Partly) return answer;
-    return [...answer].map((one) => {
-      const value = one as Reading | DayPoints;
-      return 'points' in value ? value : change(value, record);
-    });
-  };
 }
 
 /** All lines of a file that `--out` has written. */

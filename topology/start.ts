@@ -1,0 +1,21 @@
+/** Where a recomputation of history starts, and which days it knows only a part of. */
+import { dayMs } from '../vendors/instant.ts';
+
+/** Where a recomputation starts in one raw partition. */
+export interface Start {
+  /** The first offset that it processes. */
+  readonly offset: bigint;
+  /** Records below it were received before, as far as clocks agree, epoch ms. */
+  readonly epochMs: number;
+}
+
+/** The starts of one partition by vendor, which begins every key. */
+export type Starts = ReadonlyMap<string, Start>;
+
+/**
+ * Whether records of a local day lie on both sides of the start, so that its totals cannot be recomputed.
+ * @param day - since 1970-01-01.
+ */
+export function isIncompleteDay(day: number, { offset, epochMs }: Start): boolean {
+  return offset > 0n && day <= Math.floor(epochMs / dayMs) + 1;
+}
