@@ -1,4 +1,5 @@
 /** A thread of `bridge replay diff`, started by diff-run.ts: compares the parts that it is handed, one after the other. */
+import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Deployment } from './deployment.ts';
 import { diffPart, type DiffPart } from './diff.ts';
@@ -9,6 +10,13 @@ const { config, rules, options, isListing } = workerData as DiffThread;
 const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 /** Lines that are told together. */
 const maxLines = 500;
+
+// What else runs on this machine goes first: against a busy process the thread gets a tenth of a processor.
+try {
+  setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+} catch {
+  // A system that does not allow it has others to see to that.
+}
 
 const tell = (message: FromThread): void => parentPort?.postMessage(message);
 
