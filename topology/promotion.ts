@@ -58,8 +58,16 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
   }
   const { key, table, at } = place;
   const ours = readOutcomes(table, at);
-  const outcome = toldOutcome === unknownOutcome ? guessedOutcome(place, live) : toldOutcome;
   const before = readTold(table, at);
+  // Taken over before, by a step that is repeated: what is guessed from is not there any more.
+  if (
+    toldOutcome === unknownOutcome &&
+    ours.told === unknownOutcome &&
+    before !== null &&
+    isSame(before, told)
+  )
+    return;
+  const outcome = toldOutcome === unknownOutcome ? guessedOutcome(place, live) : toldOutcome;
   if (ours.told === outcome && before !== null && isSame(before, told)) return;
   revisions.put(key, writeTold(table, at, ours.version, { ...told, outcome }));
 }
