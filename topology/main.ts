@@ -50,7 +50,8 @@ export function startTopology(
     const registry = schemaRegistry(config);
     const schemaIds = await lookUpSchemas(registry, topics);
     const control = await watchGenerations(config, log, service);
-    await checkPartitions(config, topics, log);
+    // Where a later generation is live the topics of this one may be gone, and it stays idle.
+    if (config.GENERATION >= (control?.state.live ?? 0)) await checkPartitions(config, topics, log);
     const metrics = new Registry();
     const process = new GenerationProcess({
       settings: { config, schemaIds, rules, reset: options.reset ?? false },
