@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import {
   kafkaClient,
+  kafkaErrorType,
   type Admin,
   type Producer,
   type KafkaConnection,
@@ -206,6 +207,19 @@ export class ControlWatch {
   }
 }
 
+/** Another writer of the control topic was opened meanwhile. */
+export class WriterFencedError extends Error {
+  override readonly name = 'WriterFencedError';
+  constructor(topic: string, options: ErrorOptions) {
+    super(
+      `another command has taken the control topic over, ${topic}: this one has written nothing more; ask \`bridge replay status\` what has become of it`,
+      options,
+    );
+  }
+}
+
+const fences = new Set(['PRODUCER_FENCED', 'INVALID_PRODUCER_EPOCH', 'TRANSACTIONAL_ID_NOT_FOUND']);
+
 /**
  * The one writer of the control topic. A second one, or one that was suspended, is fenced: its writes fail.
  */
@@ -239,7 +253,7 @@ export class ControlWriter {
     return new ControlWriter(producer, topic);
   }
 
-  /** Appends a record. @throws the fence of a younger writer. */
+  /** Appends a record. @throws WriterFencedError when another writer was opened after this one. */
   async write(record: ControlRecord): Promise<void> {
     const transaction = await this.#producer.transaction();
     try {
@@ -248,6 +262,7 @@ export class ControlWriter {
       await transaction.commit();
     } catch (error) {
       await transaction.abort().catch(() => undefined);
+      if (fences.has(kafkaErrorType(error) ?? '')) throw new WriterFencedError(this.#topic, { cause: error });
       throw error;
     }
   }

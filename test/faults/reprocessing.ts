@@ -128,11 +128,23 @@ export function newest(events: Iterable<BiometricEvent>): Map<string, BiometricE
   return versions;
 }
 
-/** What a run of the present build, which never had a fault, makes of all raw records. */
-export async function faultless(application: Application): Promise<Map<string, BiometricEvent>> {
+/** Each record once, in the order of each partition. */
+function byPlace(records: readonly InputRecord[]): InputRecord[] {
+  const places = new Map(records.map((one) => [`${one.topic}:${one.partition}:${one.offset}`, one]));
+  return [...places.values()].sort((a, b) => Number(a.offset - b.offset));
+}
+
+/**
+ * What a run of the present build, which never had a fault, makes of all raw records.
+ * @param before - raw records that were deleted since.
+ */
+export async function faultless(
+  application: Application,
+  before: readonly InputRecord[] = [],
+): Promise<Map<string, BiometricEvent>> {
   const { names, partitions, cluster } = application;
   const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() });
-  const raw = await cluster.read(application.rawTopics);
+  const raw = byPlace([...before, ...(await cluster.read(application.rawTopics))]);
   const driver = await recompute(await deployedTopology(registry, names, () => false), raw, {
     partitions,
     deadLetterTopic: names.deadLetters,
