@@ -20,7 +20,7 @@ import { report } from './settings.ts';
 
 const timeout = 240_000;
 
-describe('a candidate', { concurrency: 2, timeout }, () => {
+describe('a candidate', { timeout }, () => {
   test('that is behind the beginning of a log ends, says what to do, and is discarded and started again', async (t) => {
     const application = await Application.create(t, { partitions: 2 });
     const { cluster, rawTopics } = application;

@@ -44,7 +44,7 @@ async function isIdle(worker: WorkerProcess): Promise<void> {
   assert.ok(worker.isAlive);
 }
 
-describe('an instance of the generation before', { concurrency: 2, timeout }, () => {
+describe('an instance of the generation before', { timeout }, () => {
   test('that starts late, behind the closing or once another is live, stays idle; given up, the old ones go on', async (t) => {
     const application = await Application.create(t, { partitions: 2 });
     const generations = await openGenerations(application);

@@ -99,7 +99,7 @@ function suspended(
   return { reached: Promise.race([reached, done]), resume: () => resume(), done };
 }
 
-describe('a promotion', { concurrency: 2, timeout }, () => {
+describe('a promotion', { timeout }, () => {
   test('that is killed after each of its steps is finished by running it again', async (t) => {
     const deployment = await deployed(t);
     const { application, generations } = deployment;

@@ -31,7 +31,7 @@ function deaths(random: () => number, phase: Phase): Crash[] {
   }));
 }
 
-describe('a candidate that is killed', { concurrency: 2, timeout }, () => {
+describe('a candidate that is killed', { timeout }, () => {
   test('while it seeds begins again, and what the log no longer tells is as the live generation has it', async (t) => {
     const random = seeded(t, 'seed');
     const application = await Application.create(t, { partitions: 2 });
@@ -40,7 +40,7 @@ describe('a candidate that is killed', { concurrency: 2, timeout }, () => {
     const traffic = application.traffic({ rate: 200, users: 60 });
     const old = instance(application, 0, 'a');
     await old.running();
-    await application.progress(1_000);
+    await application.progress(500);
     // What retention deletes.
     const raw = await cluster.read(rawTopics);
     for (const topic of rawTopics) {
@@ -77,7 +77,7 @@ describe('a candidate that is killed', { concurrency: 2, timeout }, () => {
       const traffic = application.traffic({ rate: 200, users: 60 });
       const old = instance(application, 0, 'a', { plant: 'tenfold' });
       await old.running();
-      await application.progress(1_000);
+      await application.progress(500);
       await prepare(application, 1);
       const crashes = deaths(random, phase);
       const [first] = crashes;
@@ -110,7 +110,7 @@ describe('a candidate that is killed', { concurrency: 2, timeout }, () => {
     const traffic = application.traffic({ rate: 200, users: 60 });
     const old = instance(application, 0, 'a', { plant: 'tenfold' });
     await old.running();
-    await application.progress(1_000);
+    await application.progress(500);
     await prepare(application, 1);
     const kills = 1 + times;
     let candidate = instance(application, 1, 'a');

@@ -49,17 +49,23 @@ export async function openGenerations(application: Application): Promise<Generat
 export async function caughtUp(
   generations: Generations,
   candidate: WorkerProcess,
-  timeoutMs = 60_000,
+  timeoutMs = 120_000,
 ): Promise<Status> {
-  let last: Status | undefined;
-  const ask = async (): Promise<Status | undefined> => {
-    last = await readStatus(generations);
-    const { candidate: one } = last;
-    return one !== null && one.seeded_tasks === one.tasks && one.lag < 500 ? last : undefined;
+  // The whole status reads two changelogs, for which the processes under test would have to wait.
+  const isCaughtUp = async (): Promise<true | undefined> => {
+    const { live } = await generations.control.refresh();
+    const tasks = await generations.tasks(live + 1);
+    const theirs = await generations.committed(live);
+    const ours = await generations.committed(live + 1);
+    let lag = 0n;
+    for (const [partition, offset] of theirs) lag += offset - (ours.get(partition) ?? 0n);
+    return (lag < 500n && tasks.every(({ seed }) => seed?.done === true)) || undefined;
   };
-  return until('the candidate to catch up', ask, timeoutMs, 250).catch((error: unknown) => {
-    throw new Error(`${JSON.stringify(last)}\n${candidate.log.slice(-3_000)}`, { cause: error });
+  await until('the candidate to catch up', isCaughtUp, timeoutMs, 500).catch(async (error: unknown) => {
+    const status = JSON.stringify(await readStatus(generations));
+    throw new Error(`${status}\n${candidate.log.slice(-3_000)}`, { cause: error });
   });
+  return readStatus(generations);
 }
 
 /** Promotes as `bridge replay promote` does by default. */

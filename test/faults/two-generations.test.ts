@@ -46,10 +46,10 @@ test(
       return worker;
     };
     // The status is asked for all the time.
-    let isOver = false;
+    const over = new AbortController();
     let asked = 0;
     const asking = (async () => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         await readStatus(generations);
         asked += 1;
       }
@@ -80,7 +80,7 @@ test(
       await reader.caughtUp();
       pauses.push((await reader.stop()).longest_gap_ms);
     }
-    isOver = true;
+    over.abort();
     await asking;
     await traffic.stop();
     await application.cluster.drained(application.rawTopics, generations.groupOf(2), 60_000);
