@@ -12,6 +12,7 @@ import {
   type KafkaConnection,
   type KafkaLog,
 } from '../kafka/client.ts';
+import { within } from '../process/deadline.ts';
 import { follow } from '../kafka/follow.ts';
 import type { TopicSpec } from '../kafka/topics.ts';
 
@@ -105,6 +106,9 @@ export function readControlRecord(value: Buffer | null): ControlRecord | undefin
   }
 }
 
+/** A writer that was killed holds readers up for its transaction time-out, 10 s. Whoever waits in vain asks again. */
+const refreshTimeoutMs = 20_000;
+
 /** Follows the control topic. */
 export class ControlWatch {
   readonly topic: string;
@@ -132,6 +136,8 @@ export class ControlWatch {
       onFetched: ({ records, nextOffset }) => {
         for (const { value } of records) this.#take(readControlRecord(value));
         this.#position = nextOffset;
+        // What was refused before is granted now.
+        this.#error = undefined;
         this.#state = generationsOf(this.#records.values());
         for (const resolve of this.#waiting) resolve();
         if (records.length > 0) for (const listener of this.#onChange) listener();
@@ -184,8 +190,12 @@ export class ControlWatch {
   async refresh(): Promise<Generations> {
     const [bounds] = await this.#admin.fetchTopicOffsets(this.topic, { isolationLevel: 0 });
     const end = BigInt(bounds?.high ?? 0);
-    while (this.#position < end) {
-      if (this.#error !== undefined) throw this.#error;
+    await within(this.#reaches(end), refreshTimeoutMs, `reading ${this.topic} to its end`);
+    return this.#state;
+  }
+
+  async #reaches(end: bigint): Promise<void> {
+    while (this.#position < end && this.#error === undefined)
       await new Promise<void>((resolve) => {
         const done = (): void => {
           this.#waiting.delete(done);
@@ -193,9 +203,7 @@ export class ControlWatch {
         };
         this.#waiting.add(done);
       });
-    }
     if (this.#error !== undefined) throw this.#error;
-    return this.#state;
   }
 
   async close(): Promise<void> {

@@ -256,8 +256,8 @@ export class GenerationTask implements Punctuator {
         const store = storeOf(task().stores, 'revisions');
         store.onRecord(timestamp);
         for (const row of rowsOf(value)) {
-          takeOverRow(store as Revisions, owner, row, startOffset ?? maxOffset);
-          known.add(resourceName(owner, row));
+          if (takeOverRow(store as Revisions, owner, row, startOffset ?? maxOffset))
+            known.add(resourceName(owner, row));
         }
         yield value.length;
       }

@@ -3,7 +3,7 @@
  * generation has computed, and what readers have been told, which is a fact about the past and is taken over from the
  * generation that told them.
  */
-import type { BiometricEvent, Trigger } from '../schemas/biometric-event.ts';
+import type { BiometricEvent, Superseded, Trigger } from '../schemas/biometric-event.ts';
 import type { KeyValueStore } from '../streams/index.ts';
 import { hashBytes, shortHash, userKey, writeUuid, uuidBytes, type UserKey } from './packed.ts';
 import { deletionHash, outcomeHash } from './events.ts';
@@ -43,11 +43,21 @@ export interface Entry {
  * removed if its version's record was recomputed.
  * @param row - of the live generation; its outcome may be unknown, because a build before wrote it.
  * @param startOffset - where the recomputation of its raw partition started.
+ * @returns whether readers have anything of the resource.
  */
-export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): void {
+export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): boolean {
   const live = Buffer.concat([noVersions, row]);
   const told = readTold(live, 1);
-  if (told === null) return;
+  if (told === null) return false;
+  takeOverTold(revisions, owner, { row, live, told, startOffset });
+  return true;
+}
+
+function takeOverTold(
+  revisions: Revisions,
+  owner: Owner,
+  { row, live, told, startOffset }: { row: Buffer; live: Buffer; told: Superseded; startOffset: bigint },
+): void {
   const { told: toldOutcome } = readOutcomes(live, 1);
   const place = findRow(revisions, owner, row.subarray(0, hashBytes));
   if (place === undefined) {

@@ -181,7 +181,8 @@ export interface Compared {
 }
 
 /**
- * Checks that readers have, of every resource, what a run without the fault would have given them; that no alert was announced
+ * Checks that readers have, of every resource, what a run without the fault would have given them; that no event is there twice
+ * within a generation; that no alert was announced
  * twice; and that each announced alert is raised by a newest version, or named by one that supersedes it.
  */
 export function compareWithFaultless(
@@ -197,6 +198,12 @@ export function compareWithFaultless(
       faults.push(`${placeOf(event)} of generation ${event.generation} is not as expected`);
   }
   for (const [name, event] of expected) if (!have.has(name)) faults.push(`${placeOf(event)} is missing`);
+  const seen = new Set<string>();
+  for (const { event } of read) {
+    const name = `${event.event_id}@${event.generation}`;
+    if (seen.has(name)) faults.push(`${placeOf(event)} is there twice in generation ${event.generation}`);
+    seen.add(name);
+  }
   const announced = new Map<string, number>();
   const withdrawn = new Set<string>();
   for (const { event } of read) {
