@@ -60,9 +60,10 @@ export class Progress {
    * Starts the clocks anew, of all partitions or of those that `isExcused` names: what holds them up is nothing that a
    * restart could mend.
    */
-  excuse(isExcused: (partition: number) => boolean = () => true): void {
+  excuse(isExcused: (topic: string, partition: number) => boolean = () => true): void {
     for (const state of this.#states.values())
-      if (state.since !== undefined && isExcused(state.partition)) state.since = performance.now();
+      if (state.since !== undefined && isExcused(state.topic, state.partition))
+        state.since = performance.now();
   }
 
   /** The partitions without a commit for longer than `limitMs`, the worst first. */

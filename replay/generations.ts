@@ -107,7 +107,9 @@ export class Generations implements HistoryReader {
       members: (group?.members ?? []).map(({ memberId, clientHost, memberMetadata }) => ({
         memberId,
         host: clientHost.replace(/^\//, ''),
-        isRetirable: readMemberData(memberMetadata)?.['isRetirable'] === true,
+        // A group tells what its members say of themselves only between rebalances.
+        isRetirable:
+          group?.state === 'Stable' ? readMemberData(memberMetadata)?.['isRetirable'] === true : undefined,
       })),
     };
   }
@@ -202,6 +204,6 @@ export class Generations implements HistoryReader {
 export interface Member {
   readonly memberId: string;
   readonly host: string;
-  /** Whether it leaves by itself when another generation is about to be live. */
-  readonly isRetirable: boolean;
+  /** Whether it leaves by itself when another generation is about to be live; undefined while its group rebalances. */
+  readonly isRetirable: boolean | undefined;
 }

@@ -36,6 +36,8 @@ export async function promote(generations: Generations, options: PromoteOptions)
   const before = await control.refresh();
   if (before.live === generation) {
     onStep(`generation ${generation} is live already`);
+    // An earlier run may have ended before it did.
+    if (generation > 0) await deleteGroup(generations, generation - 1, onStep);
     return;
   }
   await checkPreconditions(generations, options, before.live).catch((error: unknown) => {
@@ -76,16 +78,25 @@ export async function promote(generations: Generations, options: PromoteOptions)
     await writer.write(record);
     onStep(`generation ${generation} is live: it publishes from the cut on, and corrects what came before`);
     await afterStep('live');
-    // A belt against builds that know no control topic: their next commit is refused.
-    await generations.admin
-      .deleteGroups([generations.groupOf(state.live)])
-      .catch(() =>
-        onStep(`the group ${generations.groupOf(state.live)} could not be deleted: discard does it`),
-      );
+    await deleteGroup(generations, state.live, onStep);
     await afterStep('deleted');
   } finally {
     await writer.close();
   }
+}
+
+/** A belt against builds that know no control topic: their next commit is refused. */
+async function deleteGroup(
+  generations: Generations,
+  generation: number,
+  onStep: PromoteOptions['onStep'],
+): Promise<void> {
+  const groupId = generations.groupOf(generation);
+  const { groups } = await generations.admin.describeGroups([groupId]);
+  if (groups[0]?.state === 'Dead') return;
+  await generations.admin
+    .deleteGroups([groupId])
+    .catch(() => onStep(`the group ${groupId} could not be deleted: discard does it`));
 }
 
 /** Gives a promotion up that has begun: the live instances go on. */
@@ -107,7 +118,7 @@ export async function abortPromotion(generations: Generations, generation: numbe
 
 async function checkPreconditions(
   generations: Generations,
-  { generation, isReadersReady }: PromoteOptions,
+  { generation, isReadersReady, waitMs, signal }: PromoteOptions,
   live: number,
 ): Promise<void> {
   const refuse = (text: string): never => {
@@ -129,8 +140,11 @@ async function checkPreconditions(
   const candidate = await generations.members(generation);
   if (candidate.members.length === 0)
     refuse(`no instance of generation ${generation} runs: readers would get nothing until one does`);
-  const { members } = await generations.members(live);
-  checkMembers(members);
+  if (live > 0 && !isSettled(await generations.tasks(live)))
+    refuse(
+      `generation ${live} has not corrected all that it has to: wait until \`bridge replay status\` says so`,
+    );
+  await checkLiveMembers(generations, live, { waitMs, signal });
   const [theirs, ours] = await Promise.all([generations.committed(live), generations.committed(generation)]);
   if (theirs.size === 0 && (await generations.hasState(live)))
     refuse(
@@ -145,8 +159,28 @@ async function checkPreconditions(
     refuse(`the candidate is ${lag} records behind: readers would wait for them; let it catch up`);
 }
 
+/** Waits for the end of a rebalance: members tell of themselves only then. */
+async function checkLiveMembers(
+  generations: Generations,
+  live: number,
+  { waitMs, signal }: Pick<PromoteOptions, 'waitMs' | 'signal'>,
+): Promise<void> {
+  const deadline = performance.now() + waitMs;
+  for (;;) {
+    const { members } = await generations.members(live);
+    checkMembers(members);
+    if (members.every(({ isRetirable }) => isRetirable !== undefined)) return;
+    if (signal.aborted) throw new Interrupted();
+    if (performance.now() > deadline)
+      throw new RefusedCommand(
+        `the group ${generations.groupOf(live)} has rebalanced for ${Math.round(waitMs / 1_000)} s`,
+      );
+    await sleep(askEveryMs);
+  }
+}
+
 function checkMembers(members: Awaited<ReturnType<Generations['members']>>['members']): void {
-  const older = members.filter(({ isRetirable }) => !isRetirable);
+  const older = members.filter(({ isRetirable }) => isRetirable === false);
   if (older.length === 0) return;
   const hosts = older.map(({ host, memberId }) => `${memberId} at ${host}`).join(', ');
   throw new RefusedCommand(

@@ -6,9 +6,11 @@ interface Circumstances {
   readonly isReachable: boolean;
   /** Milliseconds without an assignment. */
   readonly unassignedMs: number;
-  /** Whether a task is being restored, and the partitions that have no task ready. */
+  /** Whether a task is being restored, and the partitions that have no task ready, or whose next record has to wait. */
   readonly isRestoring: boolean;
-  readonly isWaiting: (partition: number) => boolean;
+  readonly isWaiting: (topic: string, partition: number) => boolean;
+  /** For how long a task has been at work besides its records without a step. */
+  readonly punctuatedMs: number;
   /** The partitions, of sources and changelogs, that brokers have answered for with errors only. */
   readonly fetches: readonly Stall[];
 }
@@ -31,7 +33,7 @@ export class Liveness {
 
   /** What has stood still for longer than `limitMs`. */
   stalls(limitMs: number, circumstances: Circumstances): Stall[] {
-    const { isReachable, unassignedMs, isRestoring, isWaiting, fetches } = circumstances;
+    const { isReachable, unassignedMs, isRestoring, isWaiting, punctuatedMs, fetches } = circumstances;
     const now = performance.now();
     if (!isReachable) {
       this.progress.excuse();
@@ -41,6 +43,10 @@ export class Liveness {
     const process: Stall[] = [
       { reason: 'the stream thread makes no step', stalledMs: now - this.#steppedAt },
       { reason: 'a restore makes no progress', stalledMs: isRestoring ? now - this.#restoredAt : 0 },
+      {
+        reason: 'a task makes no step of a seed, a takeover or corrections',
+        stalledMs: isReachable ? punctuatedMs : 0,
+      },
       { reason: 'the group gives no assignment', stalledMs: isReachable ? unassignedMs : 0 },
     ];
     const standing = process.filter(({ stalledMs }) => stalledMs > limitMs);

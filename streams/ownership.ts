@@ -99,6 +99,9 @@ export class Ownership {
     ]);
     if (!isWanted()) return undefined;
     for (const task of this.tasks) if (!join.tasks.includes(task.partition)) this.#remove(task);
+    // Somebody else may have had them between, and punctuators change state without moving an offset.
+    if (generationId > this.#claim.generation + 1)
+      for (const task of this.tasks) if (task.isPunctuating) this.#remove(task);
     for (const task of settle(this.tasks, join, positions, unsettled, this.#config.metrics))
       this.#remove(task);
     for (const partition of join.tasks) {

@@ -65,7 +65,7 @@ export class PositionResets {
         throw new StreamsError(
           'START_AGAIN',
           `${partitionName({ topic, partition })} has no offset ${next} any more, its log begins at ${low}: what was computed ` +
-            'so far lacks records. Discard it and start again',
+            'so far lacks records',
         );
       const gone = next < low ? Number(low - next) : 0;
       const bounds = { position: next.toString(), logStart: low.toString(), logEnd: high.toString() };

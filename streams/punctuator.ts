@@ -13,6 +13,10 @@ export interface Punctuator {
   limit(topic: string): bigint | undefined;
   /** Whether punctuate() has something to do now. */
   readonly isDue: boolean;
+  /** Whether it will never have anything to do again. */
+  readonly isOver: boolean;
+  /** For how long it has been at work of its own without a step, ms; 0 while it waits for others, or has nothing to do. */
+  readonly stalledMs: number;
   /** Does a bounded part of the work. What it throws ends the instance. */
   punctuate(work: PunctuatedTask): void;
   /** The transaction of all punctuate() since the last call was committed, or aborted. */

@@ -12,7 +12,7 @@ type Unsettled = Pick<Attempt, 'join' | 'mayHaveLanded' | 'committingOf'>;
 /**
  * Settles each task by the committed offsets, which no transaction of this instance can change any more: its overlay is
  * folded in or dropped.
- * @returns the tasks whose state is out of date, because another member has had them.
+ * @returns the tasks whose state is out of date, because another member has had them, or may be.
  */
 export function settle(
   tasks: Iterable<Task>,
@@ -32,7 +32,7 @@ export function settle(
     );
     if (outcome === 'landed') task.processor.tally.report(listener);
     else task.processor.tally.forget();
-    if (outcome === 'lost') lost.push(task);
+    if (outcome === 'lost' || outcome === 'unknown') lost.push(task);
     if (attempted.length > 0) outcomes.add(outcome);
   }
   if (unsettled?.join === join && outcomes.has('landed') && outcomes.has('lost')) {

@@ -79,6 +79,16 @@ export class Task {
     return this.#punctuator?.isDue === true;
   }
 
+  /** Whether transactions may change its state without moving an offset, so that offsets do not tell of them. */
+  get isPunctuating(): boolean {
+    return this.#punctuator?.isOver === false;
+  }
+
+  /** For how long the punctuator has been at work without a step, ms. */
+  get stalledMs(): number {
+    return this.#punctuator?.stalledMs ?? 0;
+  }
+
   /** Lets the punctuator do a part of its work. */
   punctuate(outputs: OutputRecord[]): void {
     this.#isPunctuated = true;
@@ -99,9 +109,9 @@ export class Task {
     return processed > limit ? processed : limit;
   }
 
-  /** Whether records may wait because of the punctuator. */
-  get isHeldBack(): boolean {
-    return [...this.#partitions.keys()].some((topic) => this.isHeld(topic, this.position(topic)));
+  /** Whether the next record of a topic waits because of the punctuator. */
+  isHeldBack(topic: string): boolean {
+    return this.isHeld(topic, this.position(topic));
   }
 
   #settlePunctuator(isCommitted: boolean): void {
@@ -260,16 +270,19 @@ export class Task {
    * committed after all.
    * @param attempted - the offsets of this task that the failed transaction was to commit; empty if there was none.
    * @param committed - what the group has now.
-   * @returns which it was; `lost` when neither: another member had the task meanwhile, and the stores are out of date.
+   * @returns which it was; `lost` when neither: another member had the task meanwhile, and the stores are out of date;
+   *   `unknown` when the offsets cannot tell, because the transaction moved none and may have been committed.
    */
   settle(
     attempted: readonly PartitionOffset[],
     committed: (topic: string) => bigint | undefined,
-  ): 'unchanged' | 'landed' | 'lost' {
+  ): 'unchanged' | 'landed' | 'lost' | 'unknown' {
     const expected = new Map([...this.#partitions].map(([topic, partition]) => [topic, partition.committed]));
     const isAt = (positions: ReadonlyMap<string, bigint | undefined>): boolean =>
       [...positions].every(([topic, offset]) => committed(topic) === offset);
     if (isAt(expected)) {
+      const hasMoved = attempted.some(({ topic, offset }) => offset !== expected.get(topic));
+      if (this.#isPunctuated && attempted.length > 0 && !hasMoved) return 'unknown';
       for (const store of this.stores) store.dropOverlay();
       this.#settlePunctuator(false);
       return 'unchanged';

@@ -116,10 +116,11 @@ export class StreamThread {
       isReachable: this.#member.isReachable && this.#fetcher.isReachable,
       unassignedMs: this.#member.unassignedMs,
       isRestoring: this.#owned.isRestoring,
-      isWaiting: (partition) => {
+      isWaiting: (topic, partition) => {
         const task = this.#owned.tasks.get(partition);
-        return task?.isRestored !== true || task.isHeldBack;
+        return task?.isRestored !== true || task.isHeldBack(topic);
       },
+      punctuatedMs: Math.max(0, ...[...this.#owned.tasks].map(({ stalledMs }) => stalledMs)),
       fetches: [...this.#fetcher.stalls(limitMs), ...this.#owned.stalls(limitMs)],
     });
   }

@@ -6,11 +6,13 @@
 import { z } from 'zod';
 import {
   kafkaClient,
+  kafkaErrorType,
   type Admin,
   type Producer,
   type KafkaConnection,
   type KafkaLog,
 } from '../kafka/client.ts';
+import { within } from '../process/deadline.ts';
 import { follow } from '../kafka/follow.ts';
 import type { TopicSpec } from '../kafka/topics.ts';
 
@@ -104,6 +106,9 @@ export function readControlRecord(value: Buffer | null): ControlRecord | undefin
   }
 }
 
+/** A writer that was killed holds readers up for its transaction time-out, 10 s. Whoever waits in vain asks again. */
+const refreshTimeoutMs = 20_000;
+
 /** Follows the control topic. */
 export class ControlWatch {
   readonly topic: string;
@@ -131,6 +136,8 @@ export class ControlWatch {
       onFetched: ({ records, nextOffset }) => {
         for (const { value } of records) this.#take(readControlRecord(value));
         this.#position = nextOffset;
+        // What was refused before is granted now.
+        this.#error = undefined;
         this.#state = generationsOf(this.#records.values());
         for (const resolve of this.#waiting) resolve();
         if (records.length > 0) for (const listener of this.#onChange) listener();
@@ -183,8 +190,12 @@ export class ControlWatch {
   async refresh(): Promise<Generations> {
     const [bounds] = await this.#admin.fetchTopicOffsets(this.topic, { isolationLevel: 0 });
     const end = BigInt(bounds?.high ?? 0);
-    while (this.#position < end) {
-      if (this.#error !== undefined) throw this.#error;
+    await within(this.#reaches(end), refreshTimeoutMs, `reading ${this.topic} to its end`);
+    return this.#state;
+  }
+
+  async #reaches(end: bigint): Promise<void> {
+    while (this.#position < end && this.#error === undefined)
       await new Promise<void>((resolve) => {
         const done = (): void => {
           this.#waiting.delete(done);
@@ -192,9 +203,7 @@ export class ControlWatch {
         };
         this.#waiting.add(done);
       });
-    }
     if (this.#error !== undefined) throw this.#error;
-    return this.#state;
   }
 
   async close(): Promise<void> {
@@ -205,6 +214,19 @@ export class ControlWatch {
     if (record !== undefined) this.#records.set(controlKey(record), record);
   }
 }
+
+/** Another writer of the control topic was opened meanwhile. */
+export class WriterFencedError extends Error {
+  override readonly name = 'WriterFencedError';
+  constructor(topic: string, options: ErrorOptions) {
+    super(
+      `another command has taken the control topic over, ${topic}: this one has written nothing more; ask \`bridge replay status\` what has become of it`,
+      options,
+    );
+  }
+}
+
+const fences = new Set(['PRODUCER_FENCED', 'INVALID_PRODUCER_EPOCH', 'TRANSACTIONAL_ID_NOT_FOUND']);
 
 /**
  * The one writer of the control topic. A second one, or one that was suspended, is fenced: its writes fail.
@@ -239,7 +261,7 @@ export class ControlWriter {
     return new ControlWriter(producer, topic);
   }
 
-  /** Appends a record. @throws the fence of a younger writer. */
+  /** Appends a record. @throws WriterFencedError when another writer was opened after this one. */
   async write(record: ControlRecord): Promise<void> {
     const transaction = await this.#producer.transaction();
     try {
@@ -248,6 +270,7 @@ export class ControlWriter {
       await transaction.commit();
     } catch (error) {
       await transaction.abort().catch(() => undefined);
+      if (fences.has(kafkaErrorType(error) ?? '')) throw new WriterFencedError(this.#topic, { cause: error });
       throw error;
     }
   }

@@ -26,6 +26,10 @@ export class Corrections {
   /** What was read and is not committed: the first `#taken` are in the open transaction. */
   readonly #buffer: ShadowRecord[] = [];
   #taken = 0;
+  /** What is to be removed, once the shadow is read: the first `#removed` are committed, up to `#removing` in the transaction. */
+  #removals: readonly Published[] | undefined;
+  #removed = 0;
+  #removing = 0;
   #isRead = false;
   #isEnding = false;
   #isClosed = false;
@@ -99,8 +103,11 @@ export class Corrections {
       forward(made.event, made.correction, record);
     }
     if (this.#isRead && this.#taken === this.#buffer.length) {
-      for (const one of [...this.#unsupported.values()].flat()) {
-        if (one.isUnreadable || one.event === undefined) continue;
+      this.#removals ??= [...this.#unsupported.values()].flat().filter(({ isUnreadable }) => !isUnreadable);
+      const last = Math.min(this.#removals.length, this.#removed + correctionsPerTransaction);
+      for (this.#removing = this.#removed; this.#removing < last; this.#removing += 1) {
+        const one = this.#removals[this.#removing];
+        if (one?.event === undefined) continue;
         const { received_at: timestamp, user_id } = one.event;
         for (const store of ['revisions', 'alerts']) storeOf(task.stores, store).onRecord(timestamp);
         for (const deletion of remove(one)) {
@@ -108,8 +115,10 @@ export class Corrections {
           forward(deletion, 'removed', { key: Buffer.from(user_id), headers: {}, timestamp });
         }
       }
-      counts.done = true;
-      this.#isEnding = true;
+      if (last === this.#removals.length) {
+        counts.done = true;
+        this.#isEnding = true;
+      }
     }
     writeState(task.stores, 'corrections', counts);
   }
@@ -118,11 +127,13 @@ export class Corrections {
   settled(isCommitted: boolean): boolean {
     if (!isCommitted) {
       this.#taken = 0;
+      this.#removing = this.#removed;
       this.#isEnding = false;
       return false;
     }
     this.#buffer.splice(0, this.#taken);
     this.#taken = 0;
+    this.#removed = this.#removing;
     this.#room?.();
     if (!this.#isEnding) return false;
     const { partition, stores } = this.#context;

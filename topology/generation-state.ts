@@ -20,6 +20,8 @@ export interface GenerationSupport extends HistoryReader {
   readonly log: StreamsLog;
   /** Starts without the state of the generation before, which then is not corrected. */
   readonly isUnseeded: boolean;
+  /** When it read anything last, by `performance.now()`. */
+  readonly readAt: number;
   /** The next offset that the live group has committed, a moment ago; undefined where none is known. */
   liveOffset(topic: string, partition: number): bigint | undefined;
   /** Where the recomputation of a partition is to start, by vendor. */

@@ -42,12 +42,14 @@ export class ProcessSupport implements GenerationSupport {
   readonly build: string;
   readonly isUnseeded: boolean;
   readonly log: StreamsLog;
+  readAt = performance.now();
   readonly #partitions: number;
   readonly #wakes = new Set<() => void>();
   readonly #timer: NodeJS.Timeout;
   #offsets: ReadonlyMap<string, bigint> = new Map();
   #asking: Promise<void> | undefined;
   #turn: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
 
   private constructor(options: SupportOptions, admin: Admin) {
     const { connection, control, log, applicationId, generation } = options;
@@ -78,6 +80,10 @@ export class ProcessSupport implements GenerationSupport {
     return new ProcessSupport(options, admin);
   }
 
+  onRead(): void {
+    this.readAt = performance.now();
+  }
+
   liveOffset(topic: string, partition: number): bigint | undefined {
     return this.#offsets.get(partitionName({ topic, partition }));
   }
@@ -100,12 +106,17 @@ export class ProcessSupport implements GenerationSupport {
   }
 
   inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(work);
+    const done = this.#turn.then(() => {
+      // It would open the connections again.
+      if (this.#isClosed) throw new Error('the process closes');
+      return work();
+    });
     this.#turn = done.catch(() => undefined);
     return done;
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearInterval(this.#timer);
     await Promise.all([this.scanner.close(), this.#asking]);
     await this.admin.disconnect();

@@ -39,6 +39,8 @@ export class GenerationTask implements Punctuator {
   #task: PunctuatedTask | undefined;
   #isLoading = false;
   #isClosed = false;
+  /** When it made a step last. */
+  #steppedAt = performance.now();
   /** The last step of the phase is in the open transaction. */
   #isEnding = false;
   readonly #corrections: Corrections;
@@ -74,14 +76,29 @@ export class GenerationTask implements Punctuator {
   get isDue(): boolean {
     if (this.#phase === 'live') return false;
     if (this.#phase === 'correct') return this.#corrections.isDue;
-    if (this.#phase === 'follow' && this.#isAtCut()) {
+    if (this.#phase === 'seed') return this.#steps !== undefined;
+    // Asked again also while it takes over: an aborted transaction takes the task back behind the cut.
+    if (!this.#isAtCut()) return false;
+    if (this.#phase === 'follow') {
       this.#phase = 'take over';
+      this.#steppedAt = performance.now();
       this.#load(() => this.#loadTakeover());
     }
-    return this.#steps !== undefined;
+    // The steps read what is committed, which the last records before the cut have to be.
+    return this.#steps !== undefined && !this.#context.stores.some(({ isDirty }) => isDirty);
+  }
+
+  get isOver(): boolean {
+    return this.#phase === 'live';
+  }
+
+  get stalledMs(): number {
+    if (this.#phase === 'follow' || this.#phase === 'live') return 0;
+    return performance.now() - Math.max(this.#steppedAt, this.#support.readAt);
   }
 
   punctuate(task: PunctuatedTask): void {
+    this.#steppedAt = performance.now();
     if (this.#phase === 'correct') {
       this.#corrections.punctuate(task);
       return;
@@ -184,11 +201,19 @@ export class GenerationTask implements Punctuator {
     }
     const setStarts = (): void => this.#setStarts(starts);
     return function* steps(task) {
-      for (const store of task().stores) store.clear(Date.now());
       for (const vendor of vendorNames) task().seek(topics.raw[vendor], starts.get(vendor)?.offset ?? 0n);
       const state = { starts: textOf(starts), unseeded: isUnseeded };
       writeState(task().stores, 'seed', { ...state, done: false, uncertain: 0 });
       yield 0;
+      // What a seed that did not end has left.
+      for (const { name } of task().stores) {
+        const keys =
+          name === 'generation' ? [] : [...storeOf(task().stores, name).entries()].map(([key]) => key);
+        for (const key of keys) {
+          storeOf(task().stores, name).write(key, undefined, Date.now());
+          yield key.length;
+        }
+      }
       let uncertain = 0;
       let rows = 0;
       for (const [store, all] of entries) {
@@ -246,8 +271,9 @@ export class GenerationTask implements Punctuator {
         store.onRecord(timestamp);
         let isChanged = false;
         for (const row of rowsOf(value)) {
-          isChanged = takeOverRow(store as Revisions, owner, row, startOffset) || isChanged;
-          known.add(resourceName(owner, row));
+          const taken = takeOverRow(store as Revisions, owner, row, startOffset);
+          if (taken !== 'untold') known.add(resourceName(owner, row));
+          if (taken === 'changed') isChanged = true;
         }
         yield isChanged ? value.length : 0;
       }

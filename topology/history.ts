@@ -84,6 +84,8 @@ export async function committedOffsets(
 export interface HistoryReader {
   readonly admin: Admin;
   readonly scanner: LogScanner;
+  /** Told of each answer. */
+  onRead?(): void;
 }
 
 /** What one partition of a topic holds now; a scan of it waits for transactions that are open. */
@@ -116,11 +118,12 @@ export async function changelogEntries(
 }
 
 /** The records of a range. @throws Error for a batch that cannot be decoded. */
-export async function* recordsOf({ scanner }: HistoryReader, range: LogRange): AsyncGenerator<LogRecord> {
-  const scan = scanner.scan(range);
+export async function* recordsOf(reader: HistoryReader, range: LogRange): AsyncGenerator<LogRecord> {
+  const scan = reader.scanner.scan(range);
   try {
     for (;;) {
       const records = await scan.next();
+      reader.onRead?.();
       if (records === undefined) return;
       for (const record of records) {
         if (record.fault !== undefined)

@@ -50,7 +50,8 @@ export function startTopology(
     const registry = schemaRegistry(config);
     const schemaIds = await lookUpSchemas(registry, topics);
     const control = await watchGenerations(config, log, service);
-    await checkPartitions(config, topics, log);
+    // Where a later generation is live the topics of this one may be gone, and it stays idle.
+    if (config.GENERATION >= (control?.state.live ?? 0)) await checkPartitions(config, topics, log);
     const metrics = new Registry();
     const process = new GenerationProcess({
       settings: { config, schemaIds, rules, reset: options.reset ?? false },
@@ -59,7 +60,7 @@ export function startTopology(
       control,
       log,
       metrics: instanceMetrics(metrics, log),
-      onFailed: (error) => service.fail(configurationFault(error) ?? error),
+      onFailed: (error) => service.fail(explained(error, config.GENERATION)),
       ...(options.streams === undefined ? {} : { options: options.streams }),
     });
     const admin = await startAdmin({
@@ -110,11 +111,19 @@ async function watchGenerations(
   return control;
 }
 
-/** A failure that only another INSTANCE_ID fixes, as the fault of the variable that it is. */
-function configurationFault(error: unknown): ConfigError | undefined {
-  return error instanceof StreamsError && error.code === 'INSTANCE_ID_TAKEN'
-    ? new ConfigError([`INSTANCE_ID: ${error.message}`], { cause: error })
-    : undefined;
+/** A failure with what to do about it, where a restart alone does not help. */
+function explained(error: unknown, generation: number): unknown {
+  if (!(error instanceof StreamsError)) return error;
+  if (error.code === 'INSTANCE_ID_TAKEN')
+    return new ConfigError([`INSTANCE_ID: ${error.message}`], { cause: error });
+  if (error.code === 'START_AGAIN')
+    return new StreamsError(
+      'START_AGAIN',
+      `${error.message}: stop all instances of generation ${generation}, run \`bridge replay discard ${generation}\` and ` +
+        `\`GENERATION=${generation} bridge topics\`, and start them again`,
+      { cause: error },
+    );
+  return error;
 }
 
 async function checkPartitions(

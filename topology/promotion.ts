@@ -11,7 +11,6 @@ import { nameUuid } from './identity.ts';
 import { findRow, insertRow, rowsOf, type Revisions, type Row } from './revisions.ts';
 import {
   contentOf,
-  findVersion,
   noOutcome,
   noVersions,
   readOutcomes,
@@ -44,31 +43,39 @@ export interface Entry {
  * removed if its version's record was recomputed.
  * @param row - of the live generation; its outcome may be unknown, because a build before wrote it.
  * @param startOffset - where the recomputation of its raw partition started.
- * @returns whether anything changed.
+ * @returns `untold` when readers have nothing of the resource; else whether anything changed.
  */
-export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): boolean {
+export function takeOverRow(
+  revisions: Revisions,
+  owner: Owner,
+  row: Buffer,
+  startOffset: bigint,
+): 'untold' | 'same' | 'changed' {
   const live = Buffer.concat([noVersions, row]);
   const told = readTold(live, 1);
-  if (told === null) return false;
+  if (told === null) return 'untold';
   const { told: toldOutcome } = readOutcomes(live, 1);
   const place = findRow(revisions, owner, row.subarray(0, hashBytes));
   if (place === undefined) {
     const kept =
       versionOffset(row) < startOffset ? live : withoutVersion(live, { ...told, outcome: toldOutcome });
     insertRow(revisions, owner, kept.subarray(1), touchedAt(row));
-    return true;
+    return 'changed';
   }
   const { key, table, at } = place;
   const ours = readOutcomes(table, at);
-  const outcome = toldOutcome === unknownOutcome ? guessedOutcome(place, live) : toldOutcome;
   const before = readTold(table, at);
+  // Taken over before, by a step that is repeated: what is guessed from is not there any more.
+  const isRepeated = toldOutcome === unknownOutcome && ours.told === unknownOutcome;
+  if (isRepeated && before !== null && isSame(before, told)) return 'same';
+  const outcome = toldOutcome === unknownOutcome ? guessedOutcome(place, live) : toldOutcome;
   // A build that noted no outcomes noted no alerts either: the same event has raised the same.
   const isGuessed = toldOutcome === unknownOutcome && outcome !== unknownOutcome;
   const alert_ids = isGuessed && before !== null ? before.alert_ids : told.alert_ids;
   const taken = { ...told, alert_ids, outcome };
-  if (ours.told === outcome && before !== null && isSame(before, taken)) return false;
+  if (ours.told === outcome && before !== null && isSame(before, taken)) return 'same';
   revisions.put(key, writeTold(table, at, ours.version, taken));
-  return true;
+  return 'changed';
 }
 
 /**

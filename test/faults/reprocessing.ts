@@ -49,17 +49,23 @@ export async function openGenerations(application: Application): Promise<Generat
 export async function caughtUp(
   generations: Generations,
   candidate: WorkerProcess,
-  timeoutMs = 60_000,
+  timeoutMs = 120_000,
 ): Promise<Status> {
-  let last: Status | undefined;
-  const ask = async (): Promise<Status | undefined> => {
-    last = await readStatus(generations);
-    const { candidate: one } = last;
-    return one !== null && one.seeded_tasks === one.tasks && one.lag < 500 ? last : undefined;
+  // The whole status reads two changelogs, for which the processes under test would have to wait.
+  const isCaughtUp = async (): Promise<true | undefined> => {
+    const { live } = await generations.control.refresh();
+    const tasks = await generations.tasks(live + 1);
+    const theirs = await generations.committed(live);
+    const ours = await generations.committed(live + 1);
+    let lag = 0n;
+    for (const [partition, offset] of theirs) lag += offset - (ours.get(partition) ?? 0n);
+    return (lag < 500n && tasks.every(({ seed }) => seed?.done === true)) || undefined;
   };
-  return until('the candidate to catch up', ask, timeoutMs, 250).catch((error: unknown) => {
-    throw new Error(`${JSON.stringify(last)}\n${candidate.log.slice(-3_000)}`, { cause: error });
+  await until('the candidate to catch up', isCaughtUp, timeoutMs, 500).catch(async (error: unknown) => {
+    const status = JSON.stringify(await readStatus(generations));
+    throw new Error(`${status}\n${candidate.log.slice(-3_000)}`, { cause: error });
   });
+  return readStatus(generations);
 }
 
 /** Promotes as `bridge replay promote` does by default. */
@@ -128,11 +134,23 @@ export function newest(events: Iterable<BiometricEvent>): Map<string, BiometricE
   return versions;
 }
 
-/** What a run of the present build, which never had a fault, makes of all raw records. */
-export async function faultless(application: Application): Promise<Map<string, BiometricEvent>> {
+/** Each record once, in the order of each partition. */
+function byPlace(records: readonly InputRecord[]): InputRecord[] {
+  const places = new Map(records.map((one) => [`${one.topic}:${one.partition}:${one.offset}`, one]));
+  return [...places.values()].sort((a, b) => Number(a.offset - b.offset));
+}
+
+/**
+ * What a run of the present build, which never had a fault, makes of all raw records.
+ * @param before - raw records that were deleted since.
+ */
+export async function faultless(
+  application: Application,
+  before: readonly InputRecord[] = [],
+): Promise<Map<string, BiometricEvent>> {
   const { names, partitions, cluster } = application;
   const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() });
-  const raw = await cluster.read(application.rawTopics);
+  const raw = byPlace([...before, ...(await cluster.read(application.rawTopics))]);
   const driver = await recompute(await deployedTopology(registry, names, () => false), raw, {
     partitions,
     deadLetterTopic: names.deadLetters,
@@ -163,7 +181,8 @@ export interface Compared {
 }
 
 /**
- * Checks that readers have, of every resource, what a run without the fault would have given them; that no alert was announced
+ * Checks that readers have, of every resource, what a run without the fault would have given them; that no event is there twice
+ * within a generation; that no alert was announced
  * twice; and that each announced alert is raised by a newest version, or named by one that supersedes it.
  */
 export function compareWithFaultless(
@@ -179,6 +198,12 @@ export function compareWithFaultless(
       faults.push(`${placeOf(event)} of generation ${event.generation} is not as expected`);
   }
   for (const [name, event] of expected) if (!have.has(name)) faults.push(`${placeOf(event)} is missing`);
+  const seen = new Set<string>();
+  for (const { event } of read) {
+    const name = `${event.event_id}@${event.generation}`;
+    if (seen.has(name)) faults.push(`${placeOf(event)} is there twice in generation ${event.generation}`);
+    seen.add(name);
+  }
   const announced = new Map<string, number>();
   const withdrawn = new Set<string>();
   for (const { event } of read) {

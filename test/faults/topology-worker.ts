@@ -7,14 +7,21 @@ import { pino } from 'pino';
 import { readConfig } from '../../process/config.ts';
 import { runUntilSignal } from '../../process/run.ts';
 import { topologyVariables } from '../../topology/config.ts';
+import { readState } from '../../topology/generation-state.ts';
+import { GenerationTask } from '../../topology/generation-task.ts';
 import { startTopology } from '../../topology/main.ts';
 import type { CommitStep } from '../../streams/index.ts';
 import { plant, type Plant } from './plant.ts';
+
+/** What a task of a candidate does besides its records. */
+export type Phase = 'seed' | 'takeover' | 'corrections';
 
 /** When a worker kills itself. */
 export interface Crash {
   /** After this step of a commit; `during commit`: some milliseconds after the commit was asked for. */
   readonly step: CommitStep | 'during commit';
+  /** Counts only transactions with work of this phase of a candidate; not for the step `begin`, which comes before it. */
+  readonly phase?: Phase;
   /** In which transaction of the process, counted from 1. Default 1. */
   readonly transaction?: number;
   /** For `during commit`. Default 0: at the next turn of the event loop. */
@@ -61,9 +68,21 @@ const die = (): void => {
   process.kill(process.pid, 'SIGKILL');
 };
 
+/** The phases of which the open transaction holds work. */
+const phases = new Set<Phase>();
+const { punctuate } = GenerationTask.prototype;
+GenerationTask.prototype.punctuate = function (task) {
+  const isDone = (name: Phase): boolean => readState(task.stores, name)?.done === true;
+  phases.add(isDone('takeover') ? 'corrections' : isDone('seed') ? 'takeover' : 'seed');
+  punctuate.call(this, task);
+};
+
 let transaction = 0;
 function afterStep(step: CommitStep): void {
-  if (step === 'begin') transaction += 1;
+  if (step === 'begin') phases.clear();
+  const isOfPhase = crash?.phase !== undefined && phases.has(crash.phase);
+  if (crash?.phase === undefined ? step === 'begin' : step === 'outputs' && isOfPhase) transaction += 1;
+  if (crash?.phase !== undefined && !isOfPhase) return sleepIfAsked(step);
   if (crash !== undefined && transaction >= (crash.transaction ?? 1)) {
     if (step === crash.step) die();
     // The commit is asked for as soon as this returns.
@@ -73,6 +92,10 @@ function afterStep(step: CommitStep): void {
       else setTimeout(die, delayMs);
     }
   }
+  sleepIfAsked(step);
+}
+
+function sleepIfAsked(step: CommitStep): void {
   if (sleepy && step === sleepAfter) {
     sleepy = false;
     process.stdout.write('SLEEPING\n');

@@ -89,3 +89,28 @@ test('a transaction of which the group has the offsets of one task only is half 
     code: 'INVARIANT',
   });
 });
+
+test('work that moved no offset may have been committed or not, so that its task is restored', () => {
+  const fateOf = (mayHaveLanded: boolean): number => {
+    const task = attempted();
+    task.seek('a', 2n, 2n);
+    task.punctuator = {
+      limit: () => undefined,
+      isDue: true,
+      isOver: false,
+      stalledMs: 0,
+      punctuate: ({ stores }) => stores[0]?.write(Buffer.from('k'), Buffer.from('w'), 0),
+      settled: () => undefined,
+      close: () => undefined,
+    };
+    task.punctuate([]);
+    const unsettled = {
+      join: join(4),
+      mayHaveLanded,
+      committingOf: () => [{ topic: 'a', partition: 0, offset: 2n }],
+    };
+    return settle([task], join(4), [at(0, 2n)], unsettled, noMetrics).length;
+  };
+  assert.equal(fateOf(true), 1, 'its end was asked for');
+  assert.equal(fateOf(false), 0, 'it cannot have been committed');
+});

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { reject } from '../../streams/index.ts';
-import { defaultRules, type TriggerRule } from '../../topology/triggers.ts';
+import { defaultRules } from '../../topology/triggers.ts';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { oura, night, whoop } from '../vendors/payloads.ts';
 import { exportOf, metric } from './exports.ts';

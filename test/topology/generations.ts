@@ -145,12 +145,13 @@ export class GenerationsDriver {
       build: 'b',
       log: silentLog,
       isUnseeded,
+      readAt: 0,
       liveOffset: (topic) => this.#stages[number - 1]?.driver.committed(topic),
       starts: async () =>
         new Map(
           await Promise.all(
             vendorNames.map(async (vendor) => {
-              const [start] = await startsIn(reader, topics.raw[vendor], 1);
+              const [start] = await startsIn(reader, topics.raw[vendor], { partitions: 1 });
               return [vendor, start!] as const;
             }),
           ),
@@ -385,9 +386,9 @@ export function checkReaders(read: readonly BiometricEvent[], expected: readonly
     for (const { alert_id } of versions.at(-1)?.triggers ?? []) standing.add(alert_id);
     for (const [at, { supersedes, triggers }] of versions.entries()) {
       const before = versions[at - 1];
-      const alerts = before && [...new Set(before.triggers.map(({ alert_id }) => alert_id))];
+      const alerts = before && [...new Set(before.triggers.map((trigger) => trigger.alert_id))];
       const named = before && { event_id: before.event_id, priority: before.priority, alert_ids: alerts };
-      assert.deepEqual(supersedes, named ?? null, `${name}, version ${at}`);
+      assert.deepEqual(supersedes as unknown, named ?? null, `${name}, version ${at}`);
       for (const { alert_id, first } of triggers)
         if (first) announced.set(alert_id, (announced.get(alert_id) ?? 0) + 1);
       for (const alert of supersedes?.alert_ids ?? [])

@@ -1,0 +1,95 @@
+/** Generations in a row, of two instances each, under traffic. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readStatus } from '../../replay/status.ts';
+import { defaultRules } from '../../topology/triggers.ts';
+import { Application } from './application.ts';
+import {
+  caughtUp,
+  compareWithFaultless,
+  faultless,
+  instance,
+  openGenerations,
+  prepare,
+  promoteTo,
+  readEvents,
+  settled,
+} from './reprocessing.ts';
+import { report } from './settings.ts';
+import type { WorkerProcess } from './worker-process.ts';
+
+/** How long a reader may wait for events at a promotion. */
+const longestPauseMs = 5_000;
+
+test(
+  'a fault, its correction and a change of rules, by two instances each that take tasks from one another',
+  { timeout: 300_000 },
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'rules-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const rules = join(folder, 'rules.json');
+    // More is critical, and short sleep raises nothing.
+    const changed = defaultRules
+      .filter(({ metric }) => metric !== 'sleep_score')
+      .map((rule) => ('below' in rule && rule.below === 25 ? { ...rule, below: 30 } : rule));
+    writeFileSync(rules, JSON.stringify(changed));
+    const application = await Application.create(t, { partitions: 4 });
+    const generations = await openGenerations(application);
+    const traffic = application.traffic({ rate: 200, users: 60 });
+    const all: WorkerProcess[] = [];
+    const start = (generation: number, id: string, settings = {}): WorkerProcess => {
+      const worker = instance(application, generation, id, settings);
+      all.push(worker);
+      return worker;
+    };
+    // The status is asked for all the time.
+    const over = new AbortController();
+    let asked = 0;
+    const asking = (async () => {
+      while (!over.signal.aborted) {
+        await readStatus(generations);
+        asked += 1;
+      }
+    })();
+    asking.catch(() => undefined);
+    await Promise.all(['a', 'b'].map((id) => start(0, id, { plant: 'tenfold' }).running()));
+    await application.progress(600);
+    const pauses: number[] = [];
+    for (const [generation, settings] of [
+      [1, { env: { TRIGGER_RULES_FILE: rules } }],
+      [2, {}],
+    ] as const) {
+      await prepare(application, generation);
+      const first = start(generation, 'a', settings);
+      // The second one joins while the first seeds or catches up.
+      await first.running();
+      const second = start(generation, 'b', settings);
+      await caughtUp(generations, second);
+      // A third one joins, and leaves, around the takeover.
+      const third = start(generation, 'c', settings);
+      await third.running();
+      const reader = await application.reader();
+      const leaving = promoteTo(generations, generation, {
+        afterStep: (step) => (step === 'live' ? third.stop() : undefined),
+      });
+      await leaving;
+      await settled(generations, generation);
+      await reader.caughtUp();
+      pauses.push((await reader.stop()).longest_gap_ms);
+    }
+    over.abort();
+    await asking;
+    await traffic.stop();
+    await application.cluster.drained(application.rawTopics, generations.groupOf(2), 60_000);
+    const compared = compareWithFaultless(await readEvents(application), await faultless(application));
+    report(t, { pauses, asked, ...compared });
+    assert.ok(
+      Math.max(...pauses) <= longestPauseMs,
+      `a reader waited longer than ${longestPauseMs} ms: ${pauses.join(', ')}`,
+    );
+    for (const one of all) if (one.isAlive) await one.stop();
+  },
+);
