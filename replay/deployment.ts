@@ -10,7 +10,7 @@ import { topicNames, topicSpecs, type TopicNames } from '../schemas/topics.ts';
 import { Recomputation, type Topology } from '../streams/index.ts';
 import { applicationIdOf } from '../topology/changelogs.ts';
 import { applicationVariables, topologyVariables } from '../topology/config.ts';
-import { deployedTopology, lookUpSchemas } from '../topology/instance.ts';
+import { deployedBuild, deployedTopology, lookUpSchemas } from '../topology/instance.ts';
 import { defaultRules, readRules, type TriggerRule } from '../topology/triggers.ts';
 import type { Start } from '../topology/seed.ts';
 import { dayMs } from '../vendors/instant.ts';
@@ -46,6 +46,8 @@ export class Deployment {
   readonly rules: readonly TriggerRule[];
   /** Of this build, under the rules of the environment. */
   readonly topology: Topology;
+  /** What this build names itself in the headers of its outputs. */
+  readonly build: string;
   /** Decodes events of any version of the contract; prepare() the schema's id first. */
   readonly decoder: Decoder;
   /** Finds the raw records of events; prepare() the schema's id first. */
@@ -55,7 +57,7 @@ export class Deployment {
     config: ReplayConfig,
     parts: Pick<
       Deployment,
-      'connection' | 'admin' | 'scanner' | 'rules' | 'topology' | 'decoder' | 'rawRefs' | 'topics'
+      'connection' | 'admin' | 'scanner' | 'rules' | 'topology' | 'build' | 'decoder' | 'rawRefs' | 'topics'
     >,
   ) {
     ({
@@ -64,6 +66,7 @@ export class Deployment {
       scanner: this.scanner,
       rules: this.rules,
       topology: this.topology,
+      build: this.build,
       decoder: this.decoder,
       rawRefs: this.rawRefs,
       topics: this.topics,
@@ -102,6 +105,7 @@ export class Deployment {
       scanner: new LogScanner(connection, { clientId, log }),
       rules: used,
       topology: deployedTopology(topics, { rules: used, schemaIds }),
+      build: deployedBuild({ rules: used, schemaIds }),
       decoder: createDecoder((id) => registry.typeById(id)),
       rawRefs: createRawRefReader((id) => registry.typeById(id)),
       topics,

@@ -64,8 +64,13 @@ export function deployedTopology(
   topics: TopicNames<VendorName>,
   { rules, schemaIds }: Pick<InstanceSettings, 'rules' | 'schemaIds'>,
 ): Topology {
-  const build = buildId({ version: version(), rules, schemaId: schemaIds.HIGH });
+  const build = deployedBuild({ rules, schemaIds });
   return biometrics({ topics, rules, biometricEvent: eventSerde(schemaIds), build });
+}
+
+/** What this build names itself in the headers of its outputs. */
+export function deployedBuild({ rules, schemaIds }: Pick<InstanceSettings, 'rules' | 'schemaIds'>): string {
+  return buildId({ version: version(), rules, schemaId: schemaIds.HIGH });
 }
 
 // The metrics count dead letters; the log reports them to operators without metrics.
