@@ -34,6 +34,10 @@ export const commands: Readonly<Record<string, Listed>> = {
     summary: 'Show what the topology makes of a payload, and why.',
     load: () => import('./explain.ts'),
   },
+  replay: {
+    summary: 'Compute history again from the raw topics, and see what would change.',
+    load: () => import('./replay.ts'),
+  },
   token: { summary: 'Make the bearer token of a HealthKit user.', load: () => import('./token.ts') },
   describe: { summary: 'Show the topology as text, Mermaid or JSON.', load: () => import('./describe.ts') },
   config: {

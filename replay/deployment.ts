@@ -1,5 +1,6 @@
 /** A deployment as the commands that read it see it: its topics, its topology in this build, and how far that has come. */
 import { kafkaClient, type Admin, type KafkaConnection, type KafkaLog } from '../kafka/client.ts';
+import type { LogRecord } from '../kafka/record-batch.ts';
 import { LogScanner, type LogRange } from '../kafka/scan.ts';
 import { checkTopics } from '../kafka/topics.ts';
 import { partitionName, type TopicPartition } from '../kafka/topic-partition.ts';
@@ -164,17 +165,36 @@ export class Deployment {
     return { topic, partition, offset: BigInt(bound.low), end: BigInt(bound.high) };
   }
 
-  /** Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. */
+  /**
+   * Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. Where the log
+   * begins later than that, what came before it was received before its first record.
+   */
   async starts(topic: string, nowMs = Date.now()): Promise<readonly Start[]> {
-    const epochMs = nowMs - recomputedMs;
-    const [lows, firsts] = await Promise.all([
+    const youngMs = nowMs - recomputedMs;
+    const [bounds, firsts] = await Promise.all([
       this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 }),
-      this.admin.fetchTopicOffsetsByTimestamp(topic, epochMs),
+      this.admin.fetchTopicOffsetsByTimestamp(topic, youngMs),
     ]);
-    return Array.from({ length: this.partitions }, (_, partition) => {
-      const low = BigInt(lows.find((one) => one.partition === partition)?.low ?? 0);
-      const first = BigInt(firsts.find((one) => one.partition === partition)?.offset ?? 0);
-      return { offset: first > low ? first : low, epochMs };
-    });
+    return Promise.all(
+      Array.from({ length: this.partitions }, async (_, partition): Promise<Start> => {
+        const bound = bounds.find((one) => one.partition === partition);
+        const [low, end] = [BigInt(bound?.low ?? 0), BigInt(bound?.high ?? 0)];
+        const first = BigInt(firsts.find((one) => one.partition === partition)?.offset ?? 0);
+        const offset = first > low ? first : low;
+        // At the beginning of a log that has lost nothing, nothing came before.
+        if (offset === 0n) return { offset, epochMs: youngMs };
+        const records = await this.#first({ topic, partition, offset, end });
+        return { offset, epochMs: Math.max(youngMs, records?.[0]?.timestamp ?? nowMs) };
+      }),
+    );
+  }
+
+  async #first(range: LogRange): Promise<readonly LogRecord[] | undefined> {
+    const scan = this.scanner.scan(range);
+    try {
+      return await scan.next();
+    } finally {
+      scan.close();
+    }
   }
 }

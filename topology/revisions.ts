@@ -139,6 +139,37 @@ export function seededVersions(value: Buffer, { offset, epochMs }: Start): Seede
   return { value: rows.length === 0 ? undefined : Buffer.concat([noVersions, ...rows]), uncertain };
 }
 
+/**
+ * The raw offset of the version that the store holds of a resource, which is no other than the last one that readers were told;
+ * undefined when it holds none, or a build before put it, which noted no offsets.
+ * @param get - the value of a key's bytes.
+ * @throws StreamsError INVARIANT for a value of a layout that this build cannot read.
+ */
+export function storedVersionOffset(
+  get: (key: Buffer) => Buffer | undefined,
+  {
+    vendor,
+    user,
+    resourceId,
+  }: { readonly vendor: string; readonly user: string; readonly resourceId: string },
+): bigint | undefined {
+  const resource = shortHash(resourceId);
+  let key = rootKey(vendor, user, resource);
+  for (let depth = 0; ; depth += 1) {
+    const value = get(userKey.serialize(key) ?? noKey);
+    if (value === undefined) return undefined;
+    const table = revisionsStore.value.deserialize(value);
+    if (table[0] !== branch[0]) {
+      const at = findVersion(table, resource);
+      const offset = at === -1 ? unknownOffset : readVersion(table, at).offset;
+      return offset === unknownOffset ? undefined : offset;
+    }
+    key = childKey(key, digitOf(resource, depth));
+  }
+}
+
+const noKey = Buffer.alloc(0);
+
 /** A version, compared with the last one of its resource. */
 interface Compared {
   /** Its revision as the vendor gave it, or `received_at`, epoch ms. */

@@ -57,6 +57,7 @@ const known = new Set(
 );
 const inside: Readonly<Record<string, readonly string[]>> = {
   schemas: ['register', 'check'],
+  replay: ['diff'],
   token: ['healthkit'],
   local: ['up', 'down', 'reset'],
 };

@@ -1,0 +1,148 @@
+import { closeSync, fchmodSync, fstatSync, openSync, writeSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { InvalidArgumentError } from 'commander';
+import type { DifferenceLine } from '../replay/diff-counts.ts';
+import { diffJson, diffText } from '../replay/diff-report.ts';
+import { runDiff } from '../replay/diff-run.ts';
+import { counted } from '../replay/diff-counts.ts';
+import { replayVariables } from '../replay/deployment.ts';
+import { exitCode, RefusedCommand } from '../replay/exit.ts';
+import { progressBar } from '../replay/progress.ts';
+import { readRules, TriggerRulesError, type TriggerRule } from '../topology/triggers.ts';
+import { parseInstant } from '../vendors/instant.ts';
+import { vendorNames, type VendorName } from '../vendors/index.ts';
+import type { Command } from './command.ts';
+import { configured } from './environment.ts';
+
+const description = `Compare what this build makes of the raw topics with what has been published, and change nothing. It reads what the topology has committed, of the last 27 days, and runs the topology itself over it; what came before is taken from the state of the live topology.
+
+Prints for each device how many raw records are compared and how many events are changed (and in which fields), re-routed, added or removed, and how many records are dead-lettered now or no longer. What no promotion can change is told apart and counts as no difference. Measurements are told only with --values.
+
+Exits with 0 when there is no difference, 3 when there are some, 1 after a failure, 2 after a fault of usage, 4 when it refuses, 130 when it is interrupted.`;
+
+interface Options {
+  readonly device?: readonly VendorName[];
+  readonly from?: number;
+  readonly to?: number;
+  readonly user?: string;
+  readonly rules?: string;
+  readonly parallel: number;
+  readonly values?: true;
+  readonly json?: true;
+  readonly out?: string;
+}
+
+/** `bridge replay`. */
+export function define(command: Command): void {
+  command
+    .description('Compute history again from the raw topics, and see what would change.')
+    .environment(replayVariables);
+  command
+    .command('diff')
+    .description(description)
+    .option('--device <names>', `devices, separated by commas (default: ${vendorNames.join(',')})`, devicesOf)
+    .option('--from <date>', 'compare records received from then on: YYYY-MM-DD (UTC) or RFC 3339', instantOf)
+    .option('--to <date>', 'compare records received before then', instantOf)
+    .option('--user <user>', 'compare the records of one user, as the key of raw records names it')
+    .option('--rules <file>', 'compute with the trigger rules of this file')
+    .option('--parallel <count>', 'raw partitions at a time', countOf, availableParallelism())
+    .option('--values', 'tell measurements, before and after')
+    .option('--json', 'print a JSON object')
+    .option(
+      '--out <file>',
+      'write each difference as a JSON line, user ids among it, to a new file that only its owner can read',
+    )
+    .does(diff);
+}
+
+async function diff(options: Options): Promise<number> {
+  const { device = vendorNames, from: fromMs, to: toMs, user, parallel } = options;
+  if (fromMs !== undefined && toMs !== undefined && fromMs >= toMs)
+    throw new InvalidArgumentError('--from must be earlier than --to');
+  const config = configured(replayVariables);
+  const rules = options.rules === undefined ? undefined : rulesOf(options.rules);
+  const out = options.out === undefined ? undefined : openOut(options.out);
+  const abort = new AbortController();
+  const end = (): void => abort.abort();
+  process.once('SIGINT', end);
+  process.once('SIGTERM', end);
+  const progress = progressBar('diff', 0);
+  try {
+    const devices = await runDiff({
+      config,
+      log: { debug: () => undefined, warn: () => undefined, error: () => undefined },
+      devices: device,
+      rules,
+      options: { fromMs, toMs, user, values: options.values === true },
+      parallel,
+      signal: abort.signal,
+      ...(out === undefined ? {} : { onDifference: out.write }),
+      progress,
+    });
+    progress.stop();
+    process.stdout.write(options.json === true ? diffJson(devices) : diffText(devices));
+    return devices.some((each) => counted(each) > 0) ? exitCode.different : exitCode.done;
+  } finally {
+    progress.stop();
+    out?.close();
+    process.off('SIGINT', end);
+    process.off('SIGTERM', end);
+  }
+}
+
+/** Opens a file for differences. @throws RefusedCommand when it is there and holds something. */
+function openOut(file: string): { write(line: DifferenceLine): void; close(): void } {
+  const mode = 0o600;
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'a', mode);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    throw new InvalidArgumentError(`${file} cannot be written (${code})`);
+  }
+  const stat = fstatSync(descriptor);
+  if (!stat.isFile() || stat.size > 0) {
+    closeSync(descriptor);
+    throw new RefusedCommand(`${file} is not an empty file: name one that does not exist`);
+  }
+  // One that was there may be open to others.
+  fchmodSync(descriptor, mode);
+  return {
+    write: (line) => {
+      writeSync(descriptor, `${JSON.stringify(line)}\n`);
+    },
+    close: () => closeSync(descriptor),
+  };
+}
+
+function rulesOf(file: string): readonly TriggerRule[] {
+  try {
+    return readRules(file);
+  } catch (error) {
+    if (!(error instanceof TriggerRulesError)) throw error;
+    throw new InvalidArgumentError(error.message.replace('TRIGGER_RULES_FILE', '--rules'));
+  }
+}
+
+function devicesOf(text: string): readonly VendorName[] {
+  const names = text.split(',').map((name) => name.trim());
+  const unknown = names.filter((name) => !(vendorNames as readonly string[]).includes(name));
+  if (unknown.length > 0)
+    throw new InvalidArgumentError(`valid devices, separated by commas: ${vendorNames.join(', ')}`);
+  return vendorNames.filter((name) => names.includes(name));
+}
+
+function instantOf(text: string): number {
+  const isDate = /^\d{4}-\d\d-\d\d([Tt ].*([Zz]|[+-]\d\d:?\d\d))?$/.test(text);
+  const instant = isDate ? parseInstant(text) : null;
+  if (instant === null)
+    throw new InvalidArgumentError('write YYYY-MM-DD, or RFC 3339 with its zone: 2026-11-01T07:30:00Z');
+  return instant.epochMs;
+}
+
+function countOf(text: string): number {
+  const count = Number(text);
+  if (!/^\d{1,3}$/.test(text) || count < 1)
+    throw new InvalidArgumentError('write a whole number from 1 to 999');
+  return count;
+}
