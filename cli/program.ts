@@ -30,6 +30,10 @@ export const commands: Readonly<Record<string, Listed>> = {
     summary: 'Register the contract in the schema registry, or check it.',
     load: () => import('./schemas.ts'),
   },
+  audit: {
+    summary: 'Prove from the topics that each raw record ended in one accounted way.',
+    load: () => import('./audit.ts'),
+  },
   explain: {
     summary: 'Show what the topology makes of a payload, and why.',
     load: () => import('./explain.ts'),

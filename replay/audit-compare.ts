@@ -28,8 +28,7 @@ export function sameHeaders(
     if (name !== 'build' || expected[name] !== build) return false;
     answer = 'other_build';
   }
-  for (const _ in found) count -= 1;
-  return count === 0 ? answer : false;
+  return Object.keys(found).length === count ? answer : false;
 }
 
 type Value = OutputHeaders[string];
@@ -38,7 +37,9 @@ function sameHeader(expected: Value | undefined, found: Value | undefined): bool
   if (expected === undefined || found === undefined) return false;
   if (expected === null || found === null) return expected === found;
   if (typeof expected === 'string')
-    return typeof found === 'string' ? expected === found : Buffer.isBuffer(found) && found.toString() === expected;
+    return typeof found === 'string'
+      ? expected === found
+      : Buffer.isBuffer(found) && found.toString() === expected;
   if (Buffer.isBuffer(expected)) return Buffer.isBuffer(found) && expected.equals(found);
   return (
     Array.isArray(found) &&
@@ -70,7 +71,8 @@ function areSeenBefore(expected: readonly Trigger[], found: readonly Trigger[]):
     expected.length === found.length &&
     expected.every((one, at) => {
       const other = found[at];
-      if (other === undefined || text({ ...one, first: false }) !== text({ ...other, first: false })) return false;
+      if (other === undefined || text({ ...one, first: false }) !== text({ ...other, first: false }))
+        return false;
       return one.first || !other.first;
     })
   );

@@ -212,7 +212,11 @@ class Case {
     const isDeadLettered = letters.length > 0 && live.length === 0 && wanted === undefined;
     this.#compareEvents(expected, live, { corrections, isDeadLettered, isOther: isOther ?? false });
     const known = this.#exceptions.length;
-    this.#compareLetters(wanted, letters, { expected, hasEvents: live.length > 0, isOther: isOther ?? false });
+    this.#compareLetters(wanted, letters, {
+      expected,
+      hasEvents: live.length > 0,
+      isOther: isOther ?? false,
+    });
     const end = this.#end(live.length > 0 || corrections.length > 0, letters);
     const verdict = this.#verdict(end, this.#exceptions);
     if (isOther !== undefined || corrections.length > 0)
@@ -228,7 +232,8 @@ class Case {
   #verdict({ end, reason }: Pick<Verdict, 'end' | 'reason'>, exceptions: readonly AuditException[]): Verdict {
     const [first] = exceptions;
     if (first !== undefined) return { end: 'exceptions', reason: first.kind, exceptions: [...exceptions] };
-    if (this.#doubt !== undefined) return { end: 'unprovable', reason: this.#doubt, exceptions: noExceptions };
+    if (this.#doubt !== undefined)
+      return { end: 'unprovable', reason: this.#doubt, exceptions: noExceptions };
     return { end, reason, uncompared: this.#uncompared, exceptions: noExceptions };
   }
 
@@ -249,7 +254,9 @@ class Case {
     const { vendor } = this.#around;
     const raw = placeOf(this.#evidence.record);
     this.#exceptions.push(
-      output === undefined ? { kind, vendor, raw, what } : { kind, vendor, raw, output: placeOf(output), what },
+      output === undefined
+        ? { kind, vendor, raw, what }
+        : { kind, vendor, raw, output: placeOf(output), what },
     );
   }
 
@@ -425,11 +432,7 @@ class Case {
   #compareLetters(
     wanted: OutputRecord | undefined,
     letters: readonly Published[],
-    {
-      expected,
-      hasEvents,
-      isOther,
-    }: { expected: readonly One[]; hasEvents: boolean; isOther: boolean },
+    { expected, hasEvents, isOther }: { expected: readonly One[]; hasEvents: boolean; isOther: boolean },
   ): void {
     const [letter, ...more] = letters;
     for (const one of more) this.#except('duplicate', 'the record has been dead-lettered before', one);
@@ -511,14 +514,16 @@ function isRefusal({ record }: Published): boolean {
 /** Whether a dead letter holds its record, or is the smallest one, which says that it does not. */
 function isWholeLetter({ record: letter }: Published, record: InputRecord): boolean {
   const isSmallest =
-    headerText(letter.headers, errorHeader.message)?.includes('; without value and headers, because') ?? false;
+    headerText(letter.headers, errorHeader.message)?.includes('; without value and headers, because') ??
+    false;
   if (isSmallest) return letter.value === null && (letter.key === null || sameBuffer(letter.key, record.key));
   const value =
     record.fault === undefined ? record.value : (record.value?.subarray(0, letter.value?.length) ?? null);
   if (!sameBytes({ key: record.key, value, timestamp: record.timestamp }, letter)) return false;
   const own = new Set<string>(Object.values(errorHeader));
   return Object.entries(record.headers).every(
-    ([name, one]) => own.has(name) || sameHeaders({ [name]: one }, { [name]: letter.headers[name] ?? null }, ''),
+    ([name, one]) =>
+      own.has(name) || sameHeaders({ [name]: one }, { [name]: letter.headers[name] ?? null }, ''),
   );
 }
 

@@ -20,7 +20,8 @@ interface Notified {
 /** Reads the notifications of the vendors that send thin ones; null for anything else. */
 export const notificationReaders: Partial<Record<VendorName, (payload: Payload) => Notified | null>> = {
   oura({ event_type: event, data_type: type, object_id: id }) {
-    if (typeof type !== 'string' || (event !== 'create' && event !== 'update' && event !== 'delete')) return null;
+    if (typeof type !== 'string' || (event !== 'create' && event !== 'update' && event !== 'delete'))
+      return null;
     return { type, id: idText(id), isDeletion: event === 'delete' };
   },
   whoop({ type: text, id }) {
@@ -124,8 +125,7 @@ export class Notifications {
   }
 
   #settle(object: string, until: number): void {
-    for (const entry of this.#byObject.get(object) ?? [])
-      if (entry.receivedAt <= until) this.#done(entry);
+    for (const entry of this.#byObject.get(object) ?? []) if (entry.receivedAt <= until) this.#done(entry);
   }
 
   #done(entry: Entry): void {

@@ -153,8 +153,7 @@ class PartitionWalk {
       get mayBeDeleted() {
         return mayBeDeleted;
       },
-      isUnsure: (user, resource) =>
-        this.#unsure.size > 0 && this.#unsure.has(subjectName(user, resource)),
+      isUnsure: (user, resource) => this.#unsure.size > 0 && this.#unsure.has(subjectName(user, resource)),
       isUnsureUser: (user) => this.#unsureUsers.size > 0 && this.#unsureUsers.has(subjectName(user, '')),
     };
     const scan = this.#deployment.scanner.scan({ topic, partition, offset: start.offset, end });

@@ -3,7 +3,6 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { AuditException } from './audit-figures.ts';
 import { auditPartition, type AuditScope, type AuditTask, type PartitionAudit } from './audit-partition.ts';
 import { Deployment, type ReplayConfig } from './deployment.ts';
-import { Interrupted } from './exit.ts';
 
 export interface AuditWorkerSettings {
   readonly config: ReplayConfig;
@@ -13,54 +12,43 @@ export interface AuditWorkerSettings {
 export type ToAuditWorker =
   | { readonly type: 'task'; readonly task: AuditTask }
   /** There is nothing left to do. */
-  | { readonly type: 'end' }
-  /** The command was interrupted. */
-  | { readonly type: 'stop' };
+  | { readonly type: 'end' };
 
 export type FromAuditWorker =
   | { readonly type: 'ready' }
   | { readonly type: 'records'; readonly records: number }
   | { readonly type: 'exceptions'; readonly exceptions: readonly AuditException[] }
   | { readonly type: 'done'; readonly audit: PartitionAudit }
-  | { readonly type: 'failed'; readonly reason: string; readonly isInterrupted: boolean };
+  | { readonly type: 'failed'; readonly reason: string };
 
-const port = parentPort;
-if (port === null) throw new Error('this is a thread of bridge audit, and no program');
-const send = (message: FromAuditWorker): void => port.postMessage(message);
 const { config, scope } = workerData as AuditWorkerSettings;
-const silentLog = { debug: () => undefined, warn: () => undefined, error: () => undefined };
-const stopping = new AbortController();
+const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+const tell = (message: FromAuditWorker): void => parentPort?.postMessage(message);
 const hooks = {
-  onExceptions: (exceptions: readonly AuditException[]) => send({ type: 'exceptions', exceptions }),
-  onRecords: (records: number) => send({ type: 'records', records }),
-  signal: stopping.signal,
+  onExceptions: (exceptions: readonly AuditException[]) => tell({ type: 'exceptions', exceptions }),
+  onRecords: (records: number) => tell({ type: 'records', records }),
+  // To interrupt a thread is to end it.
+  signal: new AbortController().signal,
 };
 
-/** Fails once, in words: an error does not keep its class between threads. */
-function fail(error: unknown): void {
-  const reason = error instanceof Error ? error.message : 'unknown failure';
-  send({ type: 'failed', reason, isInterrupted: error instanceof Interrupted });
-}
-
-let deployment: Deployment | undefined;
-async function take(message: ToAuditWorker): Promise<void> {
-  if (message.type === 'stop') {
-    stopping.abort();
-  } else if (message.type === 'end') {
-    await deployment?.close();
-    port?.close();
-  } else if (deployment !== undefined) {
-    const { raw, bounds } = message.task;
-    send({ type: 'done', audit: await auditPartition(deployment, raw, { scope, bounds, hooks }) });
-  }
-}
-
-port.on('message', (message: ToAuditWorker) => {
-  take(message).catch(fail);
-});
 try {
-  deployment = await Deployment.open(config, { clientId: 'bridge-audit', log: silentLog });
-  send({ type: 'ready' });
+  const deployment = await Deployment.open(config, { clientId: 'bridge-audit', log });
+  const take = async (message: ToAuditWorker): Promise<void> => {
+    if (message.type === 'end') {
+      await deployment.close();
+      parentPort?.close();
+      return;
+    }
+    const { raw, bounds } = message.task;
+    tell({ type: 'done', audit: await auditPartition(deployment, raw, { scope, bounds, hooks }) });
+  };
+  parentPort?.on('message', (message: ToAuditWorker) => void take(message).catch(fail));
+  tell({ type: 'ready' });
 } catch (error) {
   fail(error);
+}
+
+/** An error does not keep its class between threads. */
+function fail(error: unknown): void {
+  tell({ type: 'failed', reason: error instanceof Error ? error.message : 'unknown failure' });
 }

@@ -138,54 +138,64 @@ async function auditHere(deployment: Deployment, { tasks, scope, hooks, onDone }
   }
 }
 
-/** Each thread takes the next partition when it is done with one. */
+/** Each thread takes the next partition when it is done with one. They only read: to interrupt them is to end them. */
 async function auditInThreads(config: ReplayConfig, threads: number, run: Run): Promise<void> {
-  const { tasks, scope, hooks, onDone } = run;
-  const queue = [...tasks];
-  const workers: Worker[] = [];
-  const settings: AuditWorkerSettings = { config, scope };
-  const isSource = import.meta.url.endsWith('.ts');
-  const one = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const worker = new Worker(new URL(isSource ? './audit-worker.ts' : './audit-worker.js', import.meta.url), {
-        workerData: settings,
-        // Sources need the loader that this thread runs with.
-        execArgv: isSource ? ['--import', 'tsx'] : [],
-      });
-      workers.push(worker);
-      let task: AuditTask | undefined;
-      const next = (): void => {
-        task = queue.shift();
-        const message: ToAuditWorker = task === undefined ? { type: 'end' } : { type: 'task', task };
-        worker.postMessage(message);
-      };
-      worker.on('message', (message: FromAuditWorker) => {
-        if (message.type === 'records') hooks.onRecords(message.records);
-        else if (message.type === 'exceptions') hooks.onExceptions(message.exceptions);
-        else if (message.type === 'failed')
-          reject(message.isInterrupted ? new Interrupted() : new Error(message.reason));
-        else {
-          if (message.type === 'done' && task !== undefined) onDone(task, message.audit);
-          next();
-        }
-      });
-      worker.once('error', reject);
-      worker.once('exit', (code) => {
-        if (code === 0) resolve();
-        else reject(new Error(`a thread of the audit ended with ${code}`));
-      });
-    });
-  const stop = (): void => {
-    for (const worker of workers) worker.postMessage({ type: 'stop' } satisfies ToAuditWorker);
-  };
-  hooks.signal.addEventListener('abort', stop);
+  const { signal } = run.hooks;
+  const settings: AuditWorkerSettings = { config, scope: run.scope };
+  const queue = [...run.tasks];
+  const workers = Array.from({ length: threads }, () => startThread(settings));
+  const interrupted = new Promise<never>((_, reject) => {
+    const end = (): void => reject(new Interrupted());
+    if (signal.aborted) end();
+    signal.addEventListener('abort', end, { once: true });
+  });
+  const work = workers.map((worker) => runThread(worker, queue, run));
   try {
-    await Promise.all(Array.from({ length: threads }, one));
-    if (hooks.signal.aborted) throw new Interrupted();
+    await Promise.race([Promise.all(work), interrupted]);
   } finally {
-    hooks.signal.removeEventListener('abort', stop);
     await Promise.all(workers.map((worker) => worker.terminate()));
+    await Promise.allSettled([...work, interrupted]);
   }
+}
+
+function startThread(workerData: AuditWorkerSettings): Worker {
+  // The sources run under tsx, which a thread does not inherit.
+  const isSource = import.meta.url.endsWith('.ts');
+  const file = new URL(isSource ? './audit-worker.ts' : './audit-worker.js', import.meta.url);
+  const loader = isSource ? { execArgv: ['--import', import.meta.resolve('tsx')] } : {};
+  return new Worker(file, { workerData, ...loader });
+}
+
+/** Runs a thread until the queue is empty. @throws Error with what it failed of. */
+function runThread(worker: Worker, queue: AuditTask[], { hooks, onDone }: Run): Promise<void> {
+  let task: AuditTask | undefined;
+  const next = (): void => {
+    task = queue.shift();
+    const message: ToAuditWorker = task === undefined ? { type: 'end' } : { type: 'task', task };
+    worker.postMessage(message);
+  };
+  return new Promise((resolve, reject) => {
+    worker.once('error', reject);
+    worker.once('exit', (code) => {
+      if (code === 0) resolve();
+      else reject(new Error(`a thread of the audit ended with ${code}`));
+    });
+    worker.on('message', (message: FromAuditWorker) => {
+      switch (message.type) {
+        case 'ready':
+          return next();
+        case 'records':
+          return hooks.onRecords(message.records);
+        case 'exceptions':
+          return hooks.onExceptions(message.exceptions);
+        case 'done':
+          if (task !== undefined) onDone(task, message.audit);
+          return next();
+        case 'failed':
+          return reject(new Error(message.reason));
+      }
+    });
+  });
 }
 
 /**
@@ -213,4 +223,3 @@ export function judgeWaiting(
   const what = `no collector has appended a document: ${old.length} notifications, of which the oldest is this one of ${since(oldest.receivedAt)}, are unsettled`;
   return [{ kind: 'unsettled', vendor, raw: oldest.raw, what }];
 }
-
