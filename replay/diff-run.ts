@@ -132,13 +132,15 @@ async function compareAll(
 
 function startThread({ config, rules, options, onDifference }: Shared): Worker {
   const data: DiffThread = { config, rules, options, isListing: onDifference !== undefined };
+  const workerData = data;
+  if (!import.meta.url.endsWith('.ts'))
+    return new Worker(new URL('./diff-worker.js', import.meta.url), { workerData });
   // The sources run under tsx, which a thread does not inherit.
-  const isSource = import.meta.url.endsWith('.ts');
-  const file = new URL(isSource ? './diff-worker.ts' : './diff-worker.js', import.meta.url);
-  return new Worker(file, {
-    workerData: data,
-    ...(isSource ? { execArgv: ['--import', import.meta.resolve('tsx')] } : {}),
-  });
+  const [tsx, file] = ['tsx/esm/api', './diff-worker.ts'].map((name) =>
+    JSON.stringify(import.meta.resolve(name)),
+  );
+  const code = `import(${tsx}).then(({ register }) => { register(); return import(${file}); });`;
+  return new Worker(code, { eval: true, workerData });
 }
 
 /** Runs a thread until the queue is empty. @throws Error with what it failed of. */
