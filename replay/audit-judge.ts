@@ -34,13 +34,19 @@ export interface Surroundings {
   readonly decode: (value: Buffer) => BiometricEvent;
   /** Whether retention may have deleted what was published of the record. */
   readonly mayBeDeleted: boolean;
-  /** Whether the last version of a resource is known to differ, or may differ, from the one that was published last. */
-  readonly isUnsure: (user: string, resource: string) => boolean;
+  /** Whether, and why, the last version of a resource may be another one than the one that was published last. */
+  readonly isUnsure: (user: string, resource: string) => Unsure | undefined;
   /** Whether a user has such a resource, so that nights and alerts may differ. */
   readonly isUnsureUser: (user: string) => boolean;
   /** Whether some of the state that the recomputation began with may be from after the start. */
   readonly isUncertain: boolean;
 }
+
+/**
+ * Why it is not sure which version of a resource was published last: because of an exception, which does not excuse those that
+ * follow, or because of what nobody can tell any more.
+ */
+export type Unsure = 'exception' | 'history';
 
 /** A resource of a user. */
 export interface Subject {
@@ -404,7 +410,7 @@ class Case {
       if (isIncompleteDay(day, start)) return 'incomplete_day';
     }
     if (isUncertain) return 'uncertain_state';
-    if (isUnsure(user_id, resource_id)) return 'predecessor';
+    if (isUnsure(user_id, resource_id) === 'history') return 'predecessor';
     // What was seeded is what is still there: a version before the start that was replaced behind it is not.
     if (start.offset > 0n && supersedes === null) return 'predecessor';
     return undefined;
@@ -412,10 +418,13 @@ class Case {
 
   /** Why it is not proved that an event is wrong, though fields of it differ. */
   #doubtOfFields(expected: BiometricEvent, fields: readonly string[]): Doubt | undefined {
-    const { start, isUnsureUser } = this.#around;
-    const doubt = this.#doubtOf(expected);
+    const { start, isUnsure: isUnsureResource, isUnsureUser } = this.#around;
+    const { user_id, resource_id } = expected;
+    const doubt =
+      this.#doubtOf(expected) ??
+      (isUnsureResource(user_id, resource_id) === undefined ? undefined : 'predecessor');
     if (doubt === 'incomplete_day' || doubt === 'uncertain_state') return doubt;
-    const isUnsure = start.offset > 0n || isUnsureUser(expected.user_id);
+    const isUnsure = start.offset > 0n || isUnsureUser(user_id);
     const isByNights = isUnsure && fields.includes('baseline');
     let reason: Doubt | undefined;
     for (const field of fields) {

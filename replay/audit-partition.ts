@@ -15,7 +15,14 @@ import {
   type AuditException,
   type VendorFigures,
 } from './audit-figures.ts';
-import { judge, type Evidence, type Judgement, type Surroundings } from './audit-judge.ts';
+import {
+  judge,
+  type Evidence,
+  type Judgement,
+  type Subject,
+  type Surroundings,
+  type Unsure,
+} from './audit-judge.ts';
 import { Notifications, type Waiting } from './audit-notifications.ts';
 import type { Deployment, RawPartition } from './deployment.ts';
 import { Interrupted } from './exit.ts';
@@ -81,13 +88,15 @@ class PartitionWalk {
   readonly #hooks: AuditHooks;
   readonly #figures = noFigures();
   readonly #notifications: Notifications;
-  /** Resources whose published version may be another than that of the recomputation, and their users. */
-  readonly #unsure = new Set<string>();
+  /** Resources whose last published version may be another than that of the recomputation, and why; and their users. */
+  readonly #unsure = new Map<string, Unsure>();
   readonly #unsureUsers = new Set<string>();
   readonly #asides: Aside[] = [];
   /** What records without events come to if this build has processed them, or another one: the next event says which. */
   #ifThis = new Tally();
   #ifOther = new Tally();
+  /** Resources of which such a record is the last one. */
+  #ifOtherUnsure: string[] = [];
   /** Whether another build has made the last event; undefined before the first. */
   #wasOther: boolean | undefined;
 
@@ -120,7 +129,7 @@ class PartitionWalk {
       const processed = committed < end ? committed : end;
       await this.#judgeUpTo(processed, { outputs, recomputation, isUncertain: uncertain > 0 });
       this.#decide(false);
-      await outputs.finish(end > committed ? endless : end);
+      await outputs.finish(endless);
       await this.#pendingFrom(processed > start.offset ? processed : start.offset, end);
       this.#judgeAsides(processed, end);
     } finally {
@@ -153,7 +162,8 @@ class PartitionWalk {
       get mayBeDeleted() {
         return mayBeDeleted;
       },
-      isUnsure: (user, resource) => this.#unsure.size > 0 && this.#unsure.has(subjectName(user, resource)),
+      isUnsure: (user, resource) =>
+        this.#unsure.size === 0 ? undefined : this.#unsure.get(subjectName(user, resource)),
       isUnsureUser: (user) => this.#unsureUsers.size > 0 && this.#unsureUsers.has(subjectName(user, '')),
     };
     const scan = this.#deployment.scanner.scan({ topic, partition, offset: start.offset, end });
@@ -185,7 +195,7 @@ class PartitionWalk {
   async #judge(evidence: Evidence, surroundings: Surroundings): Promise<void> {
     const { record, published } = evidence;
     const judgement = await this.#judgement(evidence, surroundings);
-    for (const { user, resource, isSure } of judgement.subjects) this.#note(user, resource, isSure);
+    for (const subject of judgement.subjects) this.#note(subject, judgement);
     const isInScope = this.#isInScope(receivedAtOf(record));
     this.#notifications.take(record, isInScope);
     if (judgement.isOther !== undefined) this.#decide(judgement.isOther);
@@ -218,19 +228,27 @@ class PartitionWalk {
     }
   }
 
-  #note(user: string, resource: string, isSure: boolean): void {
+  #note({ user, resource, isSure }: Subject, { verdict, ifOther }: Judgement): void {
+    if (isSure && this.#unsure.size === 0) return;
+    const name = subjectName(user, resource);
     if (isSure) {
-      if (this.#unsure.size > 0) this.#unsure.delete(subjectName(user, resource));
+      this.#unsure.delete(name);
       return;
     }
-    this.#unsure.add(subjectName(user, resource));
+    const isException = verdict.end === 'exceptions' && !(ifOther !== undefined && this.#wasOther === true);
+    this.#unsure.set(name, isException ? 'exception' : 'history');
+    if (isException && ifOther !== undefined) this.#ifOtherUnsure.push(name);
     this.#unsureUsers.add(subjectName(user, ''));
   }
 
   /** An event says which build has processed the records since the one before. */
   #decide(isOther: boolean): void {
-    const waiting = isOther || this.#wasOther === true ? this.#ifOther : this.#ifThis;
+    const isByOther = isOther || this.#wasOther === true;
+    const waiting = isByOther ? this.#ifOther : this.#ifThis;
     this.#wasOther = isOther;
+    if (isByOther)
+      for (const name of this.#ifOtherUnsure) if (this.#unsure.has(name)) this.#unsure.set(name, 'history');
+    this.#ifOtherUnsure = [];
     if (this.#ifThis.figures.records === 0) return;
     this.#certain.add(waiting);
     this.#ifThis = new Tally();

@@ -3,7 +3,13 @@ import { test } from 'node:test';
 import { createEncoder } from '../../schemas/codec.ts';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
 import { errorHeader } from '../../streams/index.ts';
-import { judge, type Evidence, type Judgement, type Surroundings } from '../../replay/audit-judge.ts';
+import {
+  judge,
+  type Evidence,
+  type Judgement,
+  type Surroundings,
+  type Unsure,
+} from '../../replay/audit-judge.ts';
 import type { Verdict } from '../../replay/audit-figures.ts';
 import type { Published } from '../../replay/published.ts';
 import { topics } from '../topology/support.ts';
@@ -321,7 +327,7 @@ test('in a log without its beginning, a second version that is missing is lost',
   const before = [reading()];
   const { judged } = await planted(reading({ hrv_data: { rmssd: 55 } }), { before });
   assert.equal(verdictOf(judged([], { start })), 'exceptions/lost: lost');
-  assert.equal(verdictOf(judged([], { start, isUnsure: () => true })), 'unprovable/predecessor');
+  assert.equal(verdictOf(judged([], { start, isUnsure: () => 'history' })), 'unprovable/predecessor');
   assert.equal(verdictOf(judged([], { start, isUncertain: true })), 'unprovable/uncertain_state');
   assert.equal(verdictOf(judged([], { mayBeDeleted: true })), 'unprovable/outputs_deleted');
 });
@@ -354,6 +360,15 @@ test('a day whose records lie on both sides of the beginning is not compared, an
   assert.equal(verdictOf(case_.judged([], { start })), 'unprovable/incomplete_day');
   const earlier = { offset: 5n, epochMs: start.epochMs - 3 * 86_400_000 };
   assert.equal(verdictOf(case_.judged([one], { start: earlier })), 'exceptions/different: different');
+});
+
+test('an exception excuses no later loss, but that the next version names another one before it', async () => {
+  const case_ = await planted(reading({ hrv_data: { rmssd: 55 } }), { before: [reading()] });
+  const isUnsure = (): Unsure => 'exception';
+  assert.equal(verdictOf(case_.judged([], { isUnsure })), 'exceptions/lost: lost');
+  const one = withEvent(case_, only(case_.evidence.published), { supersedes: null });
+  assert.equal(verdictOf(case_.judged([one], { isUnsure })), 'events/published (predecessor)');
+  assert.equal(verdictOf(case_.judged([one])), 'exceptions/different: different');
 });
 
 test('what follows on an exception is in doubt, until a version is again the one that was published', async () => {

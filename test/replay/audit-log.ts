@@ -1,17 +1,19 @@
 /** Deployments on the real broker to audit: outputs written by this test, as the topology would have or with planted faults. */
 import { execFile } from 'node:child_process';
 import type { TestContext } from 'node:test';
-import { createDecoder } from '../../schemas/codec.ts';
-import { schemaRegistry } from '../../schemas/registry.ts';
 import { readConfig } from '../../process/config.ts';
 import { collectorScheme, rawHeader } from '../../schemas/raw-record.ts';
 import type { InputRecord, OutputRecord } from '../../streams/index.ts';
-import type { VendorName } from '../../vendors/index.ts';
+import { vendorNames, type VendorName } from '../../vendors/index.ts';
+import type { AuditException } from '../../replay/audit-figures.ts';
+import type { AuditScope } from '../../replay/audit-partition.ts';
+import { auditJson } from '../../replay/audit-report.ts';
+import { audit } from '../../replay/audit.ts';
 import { Deployment, replayVariables } from '../../replay/deployment.ts';
 import { bridgeProgram } from '../bridge-program.ts';
-import { Application, registryUrl } from '../faults/application.ts';
+import { Application } from '../faults/application.ts';
 import { readCommitted } from '../kafka/read.ts';
-import type { Appended } from '../streams/broker/cluster.ts';
+import { messagesByTopic, type Appended } from '../streams/broker/cluster.ts';
 import { silentLog } from '../streams/log.ts';
 
 /** What `bridge audit --json` prints. */
@@ -130,28 +132,40 @@ export class AuditedLog {
         headers: Object.fromEntries(bytes) as NonNullable<Appended['headers']>,
       };
     });
-    if (appended.length > 0) await this.application.cluster.append(appended);
-    await this.application.cluster.admin.setOffsets({
-      groupId: this.application.applicationId,
-      topic: this.application.names.raw[vendor],
-      partitions: [{ partition, offset: String(records.length) }],
-    });
+    const { cluster, applicationId: consumerGroupId, names } = this.application;
+    const transactionalId = `${cluster.prefix}audited-log`;
+    const producer = cluster.kafka.producer({ transactionalId, idempotent: true, maxInFlightRequests: 1 });
+    await producer.connect();
+    try {
+      const transaction = await producer.transaction();
+      if (appended.length > 0) await transaction.sendBatch({ topicMessages: messagesByTopic(appended) });
+      const partitions = [{ partition, offset: String(records.length) }];
+      await transaction.sendOffsets({ consumerGroupId, topics: [{ topic: names.raw[vendor], partitions }] });
+      await transaction.commit();
+    } finally {
+      await producer.disconnect();
+    }
   }
 
-  audit(...options: string[]): Promise<{ code: number; printed: Printed; output: string; errors: string }> {
-    return auditOf(this.application, ...options);
+  /** Audits it within this process. */
+  audit(scope: Partial<AuditScope> = {}): Promise<Printed> {
+    return auditOf(this.application, scope);
   }
 }
 
-/** Runs `bridge audit --json`, by default with one partition at a time. */
-export async function auditOf(
-  application: Application,
-  ...options: string[]
-): Promise<{ code: number; printed: Printed; output: string; errors: string }> {
-  const args = options.includes('--parallel') ? options : ['--parallel', '1', ...options];
-  const { code, output, errors } = await runAudit(application, '--json', ...args);
-  if (!output.startsWith('{')) throw new Error(`bridge audit ended with ${code}: ${output}${errors}`);
-  return { code, printed: JSON.parse(output) as Printed, output, errors };
+/** Audits a deployment within this process, one partition after the other, and answers what `--json` prints. */
+export async function auditOf({ env }: Application, scope: Partial<AuditScope> = {}): Promise<Printed> {
+  const nowMs = Date.now();
+  const exceptions: AuditException[] = [];
+  const result = await audit(readConfig(replayVariables, env), {
+    scope: { fromMs: -Infinity, toMs: nowMs + 1, nowMs, pendingAfterMs: 3_600_000, ...scope },
+    vendors: vendorNames,
+    parallel: 1,
+    log: silentLog,
+    signal: new AbortController().signal,
+    onException: (exception) => exceptions.push(exception),
+  });
+  return JSON.parse(auditJson(result, { vendors: vendorNames, exceptions, nowMs })) as Printed;
 }
 
 /** Runs `bridge audit`. */
@@ -169,10 +183,4 @@ export function runAudit(
       (error, output, errors) => resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
     );
   });
-}
-
-/** Decodes the events of a deployment. */
-export function decoderOf() {
-  const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() });
-  return createDecoder((id) => registry.typeById(id));
 }

@@ -76,7 +76,7 @@ export class OnePartition {
       decode: (value) => this.decoder.decode(value),
       mayBeDeleted: false,
       isUncertain: false,
-      isUnsure: () => false,
+      isUnsure: () => undefined,
       isUnsureUser: () => false,
       ...changes,
     };
