@@ -144,17 +144,19 @@ async function auditInThreads(config: ReplayConfig, threads: number, run: Run): 
   const settings: AuditWorkerSettings = { config, scope: run.scope };
   const queue = [...run.tasks];
   const workers = Array.from({ length: threads }, () => startThread(settings));
+  let end = (): void => undefined;
   const interrupted = new Promise<never>((_, reject) => {
-    const end = (): void => reject(new Interrupted());
+    end = () => reject(new Interrupted());
+    signal.addEventListener('abort', end);
     if (signal.aborted) end();
-    signal.addEventListener('abort', end, { once: true });
   });
   const work = workers.map((worker) => runThread(worker, queue, run));
   try {
     await Promise.race([Promise.all(work), interrupted]);
   } finally {
     await Promise.all(workers.map((worker) => worker.terminate()));
-    await Promise.allSettled([...work, interrupted]);
+    await Promise.allSettled(work);
+    signal.removeEventListener('abort', end);
   }
 }
 
