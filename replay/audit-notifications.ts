@@ -17,19 +17,31 @@ interface Notified {
   readonly isDeletion: boolean;
 }
 
-/** Reads the notifications of the vendors that send thin ones; null for anything else. */
-export const notificationReaders: Partial<Record<VendorName, (payload: Payload) => Notified | null>> = {
-  oura({ event_type: event, data_type: type, object_id: id }) {
-    if (typeof type !== 'string' || (event !== 'create' && event !== 'update' && event !== 'delete'))
-      return null;
-    return { type, id: idText(id), isDeletion: event === 'delete' };
-  },
-  whoop({ type: text, id }) {
-    const [type = '', action] = typeof text === 'string' ? text.split('.', 2) : [];
-    if (action !== 'updated' && action !== 'deleted') return null;
-    return { type, id: idText(id), isDeletion: action === 'deleted' };
-  },
+/** How notifications of a vendor are read. */
+interface NotificationReader {
+  /** Every notification contains these bytes, so that most other records need not be parsed. */
+  readonly marker: string;
+  /** Answers null for anything else. */
+  readonly read: (payload: Payload) => Notified | null;
+}
+
+/** Of the vendors that send thin notifications. */
+export const notificationReaders: Partial<Record<VendorName, NotificationReader>> = {
+  oura: { marker: '"event_type"', read: readOura },
+  whoop: { marker: '"type"', read: readWhoop },
 };
+
+function readOura({ event_type: event, data_type: type, object_id: id }: Payload): Notified | null {
+  if (typeof type !== 'string' || (event !== 'create' && event !== 'update' && event !== 'delete'))
+    return null;
+  return { type, id: idText(id), isDeletion: event === 'delete' };
+}
+
+function readWhoop({ type: text, id }: Payload): Notified | null {
+  const [type = '', action] = typeof text === 'string' ? text.split('.', 2) : [];
+  if (action !== 'updated' && action !== 'deleted') return null;
+  return { type, id: idText(id), isDeletion: action === 'deleted' };
+}
 
 /** A notification whose document has not been seen. */
 export interface Waiting {
@@ -69,10 +81,13 @@ export class Notifications {
 
   /** @param isJudged - whether the record counts if it is a notification; as a document it counts in any case. */
   take(record: InputRecord, isJudged: boolean): void {
-    const read = notificationReaders[this.#vendor];
-    if (read === undefined || record.value === null || record.fault !== undefined) return;
+    const reader = notificationReaders[this.#vendor];
+    const { value, fault } = record;
+    if (reader === undefined || value === null || fault !== undefined || !value.includes(reader.marker))
+      return;
+    const { read } = reader;
     const isDocument = headerText(record.headers, rawHeader.scheme) === collectorScheme;
-    const json = parseJson(record.value);
+    const json = parseJson(value);
     const payload = json.ok ? json.value : undefined;
     if (isDocument) {
       this.documents += 1;

@@ -160,12 +160,15 @@ async function auditInThreads(config: ReplayConfig, threads: number, run: Run): 
   }
 }
 
+/** Nearly everything that a record leaves behind dies young: with the default of 16 MiB, a fifth of the time went to moving it. */
+const resourceLimits = { maxYoungGenerationSizeMb: 64 };
+
 function startThread(workerData: AuditWorkerSettings): Worker {
   // The sources run under tsx, which a thread does not inherit.
   const isSource = import.meta.url.endsWith('.ts');
   const file = new URL(isSource ? './audit-worker.ts' : './audit-worker.js', import.meta.url);
   const loader = isSource ? { execArgv: ['--import', import.meta.resolve('tsx')] } : {};
-  return new Worker(file, { workerData, ...loader });
+  return new Worker(file, { workerData, resourceLimits, ...loader });
 }
 
 /** Runs a thread until the queue is empty. @throws Error with what it failed of. */
