@@ -60,30 +60,40 @@ async function diff(options: Options): Promise<number> {
     throw new InvalidArgumentError('--from must be earlier than --to');
   const config = configured(replayVariables);
   const rules = options.rules === undefined ? undefined : rulesOf(options.rules);
-  const out = options.out === undefined ? undefined : openOut(options.out);
+  return untilInterrupted(async (signal) => {
+    const out = options.out === undefined ? undefined : openOut(options.out);
+    const progress = progressBar('diff', 0);
+    try {
+      const devices = await runDiff({
+        config,
+        log: { debug: () => undefined, warn: () => undefined, error: () => undefined },
+        devices: device,
+        rules,
+        options: { fromMs, toMs, user, values: options.values === true },
+        parallel,
+        signal,
+        ...(out === undefined ? {} : { onDifference: out.write }),
+        progress,
+      });
+      progress.stop();
+      process.stdout.write(options.json === true ? diffJson(devices) : diffText(devices));
+      return devices.some((each) => counted(each) > 0) ? exitCode.different : exitCode.done;
+    } finally {
+      progress.stop();
+      out?.close();
+    }
+  });
+}
+
+/** Runs work whose signal SIGINT and SIGTERM abort. */
+async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const abort = new AbortController();
   const end = (): void => abort.abort();
   process.once('SIGINT', end);
   process.once('SIGTERM', end);
-  const progress = progressBar('diff', 0);
   try {
-    const devices = await runDiff({
-      config,
-      log: { debug: () => undefined, warn: () => undefined, error: () => undefined },
-      devices: device,
-      rules,
-      options: { fromMs, toMs, user, values: options.values === true },
-      parallel,
-      signal: abort.signal,
-      ...(out === undefined ? {} : { onDifference: out.write }),
-      progress,
-    });
-    progress.stop();
-    process.stdout.write(options.json === true ? diffJson(devices) : diffText(devices));
-    return devices.some((each) => counted(each) > 0) ? exitCode.different : exitCode.done;
+    return await work(abort.signal);
   } finally {
-    progress.stop();
-    out?.close();
     process.off('SIGINT', end);
     process.off('SIGTERM', end);
   }

@@ -11,12 +11,13 @@ import { checkTopics, createTopics, TopicError, type TopicSpec } from '../kafka/
 import { is, kafkaVariables, kafkaConnection, type Config } from '../process/config.ts';
 import { readerTopicSpecs, retentionMs, topicNames, topicSpecs } from '../schemas/topics.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
-import { applicationVariables } from '../topology/config.ts';
+import { applicationVariables, generationVariables } from '../topology/config.ts';
+import { controlSpec } from '../topology/control.ts';
 import { vendorNames } from '../vendors/index.ts';
 import type { Command } from './command.ts';
 import { configured } from './environment.ts';
 
-const variables = { ...kafkaVariables, ...applicationVariables };
+const variables = { ...kafkaVariables, ...applicationVariables, ...generationVariables };
 
 interface Options {
   readonly check?: true;
@@ -79,7 +80,8 @@ async function run(options: Options): Promise<number> {
 function specsOf(config: Config<typeof variables>, reader: string | undefined): TopicSpec[] {
   const own = [
     ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
-    ...changelogSpecs(applicationIdOf(config)),
+    ...changelogSpecs(applicationIdOf(config), config.GENERATION),
+    controlSpec(applicationIdOf(config)),
   ];
   const readers = reader === undefined ? [] : readerTopicSpecs(config.TOPIC_PREFIX, reader);
   for (const { name } of readers)
@@ -105,7 +107,7 @@ async function createOrCompare(
   for (const difference of changing) print('changed', difference, 'was', 'is');
   for (const difference of remaining) print('differs', difference, 'is', 'should be');
   // After what differs, because a topic that is missing or has another partition count ends the command.
-  if (check === true) await checkTopics(admin, names, config.TOPIC_PARTITIONS);
+  if (check === true) await checkTopics(admin, specs, config.TOPIC_PARTITIONS);
   const differing = new Set(differences.map(({ topic }) => topic));
   for (const name of names.filter((topic) => !differing.has(topic)))
     process.stdout.write(`${created.includes(name) ? 'created' : 'present'}  ${name}\n`);

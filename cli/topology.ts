@@ -14,10 +14,14 @@ export function define(command: Command): void {
       '--reset',
       `delete and rebuild the state of tasks whose changelogs hold state while the group has no offset of their raw partitions; without this option such a task is refused, because reading from the beginning would apply every record a second time. Tasks with offsets are not touched`,
     )
+    .option(
+      '--unseeded',
+      'start a candidate (GENERATION above 0) without the state of the live generation: for a build that cannot read its layout. It corrects nothing then',
+    )
     .environment(topologyVariables)
-    .does(({ reset = false }: { reset?: boolean }) => {
+    .does(({ reset = false, unseeded = false }: { reset?: boolean; unseeded?: boolean }) => {
       const config = configured(topologyVariables);
       const log = logOf('topology', config);
-      return runUntilSignal(log, () => startTopology(config, log, { reset }));
+      return runUntilSignal(log, () => startTopology(config, log, { reset, unseeded }));
     });
 }

@@ -122,31 +122,11 @@ export class GroupMember {
     partitions: readonly { topic: string; partition: number }[],
     isWanted: () => boolean,
   ): Promise<Position[]> {
-    const committed: Position[] = [];
-    let open = partitions;
-    while (open.length > 0 && isWanted() && !this.#isClosing()) {
-      const unstable: { topic: string; partition: number }[] = [];
-      try {
-        const answers = await this.#membership.fetchOffsets({
-          topics: groupedByTopic(open, ({ partition }) => ({ partition })),
-          requireStable: true,
-        });
-        this.#isReachable = true;
-        for (const { topic, partitions: entries } of answers) {
-          for (const { partition, offset, error } of entries) {
-            if (error !== undefined && !isTransient(error)) throw error;
-            if (error !== undefined) unstable.push({ topic, partition });
-            // -1 is Kafka's "none"; -2 is what kafkajs' resetOffsets() commits for "the beginning".
-            else if (BigInt(offset) >= 0n) committed.push({ topic, partition, offset: BigInt(offset) });
-          }
-        }
-        open = unstable;
-      } catch (error) {
-        if (!isTransient(error)) throw error;
-      }
-      if (open.length > 0) await this.#pause(unstablePauseMs);
-    }
-    return committed;
+    return committedOf(this.#membership, partitions, {
+      isWanted: () => isWanted() && !this.#isClosing(),
+      onAnswer: () => (this.#isReachable = true),
+      pause: () => this.#pause(unstablePauseMs),
+    });
   }
 
   /**
@@ -249,6 +229,70 @@ export class GroupMember {
   async #pause(ms: number): Promise<void> {
     await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
   }
+}
+
+/**
+ * The offsets that a group has committed, for those who are no members of it, once no open transaction can change them; those
+ * without one are left out.
+ * @param options.isWanted - ends the wait when it turns false; the answer is incomplete then.
+ */
+export async function stableOffsets(
+  connection: KafkaConnection,
+  options: {
+    readonly groupId: string;
+    readonly partitions: readonly { topic: string; partition: number }[];
+    readonly isWanted: () => boolean;
+    readonly log: KafkaLog;
+  },
+): Promise<Position[]> {
+  const { groupId, partitions, isWanted, log } = options;
+  const membership = kafkaClient(connection, { clientId: `${groupId}-offsets`, log }).membership({
+    groupId,
+    sessionTimeout: rebalanceTimeoutMs,
+    rebalanceTimeout: rebalanceTimeoutMs,
+  });
+  try {
+    await membership.connect();
+    return await committedOf(membership, partitions, {
+      isWanted,
+      onAnswer: () => undefined,
+      pause: () => sleep(unstablePauseMs),
+    });
+  } finally {
+    await membership.disconnect();
+  }
+}
+
+async function committedOf(
+  membership: Pick<RawMembership, 'fetchOffsets'>,
+  partitions: readonly { topic: string; partition: number }[],
+  hooks: { isWanted: () => boolean; onAnswer: () => void; pause: () => Promise<unknown> },
+): Promise<Position[]> {
+  const committed: Position[] = [];
+  let open = partitions;
+  while (open.length > 0 && hooks.isWanted()) {
+    const unstable: { topic: string; partition: number }[] = [];
+    try {
+      const answers = await membership.fetchOffsets({
+        topics: groupedByTopic(open, ({ partition }) => ({ partition })),
+        requireStable: true,
+      });
+      hooks.onAnswer();
+      for (const { topic, partitions: entries } of answers) {
+        for (const { partition, offset, error } of entries) {
+          if (error !== undefined && !isTransient(error)) throw error;
+          if (error !== undefined) unstable.push({ topic, partition });
+          // -1 is Kafka's "none"; -2 is what kafkajs' resetOffsets() commits for "the beginning".
+          else if (BigInt(offset) >= 0n) committed.push({ topic, partition, offset: BigInt(offset) });
+        }
+      }
+      open = unstable;
+    } catch (error) {
+      if (!isTransient(error)) throw error;
+    }
+    if (open.length > 0) await hooks.pause();
+  }
+  return committed;
 }
 
 const generationEnds = new Set([

@@ -5,6 +5,8 @@ import { kafkaErrorType, type Admin, type Kafka } from './client.ts';
 export interface TopicSpec {
   readonly name: string;
   readonly config: Readonly<Record<string, string>>;
+  /** Where it has another number of partitions than all others. */
+  readonly partitions?: number;
 }
 
 /** A topic is missing, or is not as this deployment needs it; the message says what to do. */
@@ -20,7 +22,7 @@ export class TopicError extends Error {
 
 /**
  * Creates the topics of `specs` that are missing and checks the partition count of the others.
- * @param size - of every topic: TOPIC_PARTITIONS and TOPIC_REPLICATION_FACTOR.
+ * @param size - of every topic whose spec says nothing else: TOPIC_PARTITIONS and TOPIC_REPLICATION_FACTOR.
  * @returns the names of the topics that were created.
  * @throws TopicError when the cluster has fewer brokers than replicas, or an existing topic has another partition count.
  */
@@ -44,14 +46,18 @@ export async function createTopics(
   );
   const missing = specs.filter(({ name }) => !counts.has(name));
   const created = missing.map(({ name }) => name);
-  checkCounts([...counts.keys()], counts, partitions);
+  checkCounts(
+    specs.filter(({ name }) => counts.has(name)),
+    counts,
+    partitions,
+  );
   if (missing.length > 0) {
     await admin.createTopics({
       waitForLeaders: false,
       timeout: 30_000,
-      topics: missing.map(({ name, config }) => ({
+      topics: missing.map(({ name, config, partitions: own = partitions }) => ({
         topic: name,
-        numPartitions: partitions,
+        numPartitions: own,
         replicationFactor,
         configEntries: Object.entries(settingsOf(config, replicationFactor)).map(([setting, value]) => ({
           name: setting,
@@ -61,7 +67,7 @@ export async function createTopics(
     });
   }
   await untilVisible(async () => {
-    await checkTopics(admin, created, partitions);
+    await checkTopics(admin, missing, partitions);
     // Metadata can list a partition a moment before its leader serves it.
     for (const name of created) await admin.fetchTopicOffsets(name);
   });
@@ -103,15 +109,21 @@ export async function partitionCounts(admin: Admin, topics: readonly string[]): 
 /**
  * Checks that every topic exists with exactly `partitions` partitions: keys are spread by that number, and the
  * topology joins partition i of all of them in one task, so it may never change.
+ * @param topics - names, or specs of which some say another count.
  * @throws TopicError naming every topic that is missing or has another count.
  */
 export async function checkTopics(
   admin: Admin,
-  topics: readonly string[],
+  topics: readonly (string | Expected)[],
   partitions: number,
 ): Promise<void> {
-  checkCounts(topics, await partitionCounts(admin, topics), partitions);
+  const expected = topics.map((topic) => (typeof topic === 'string' ? { name: topic } : topic));
+  const names = expected.map(({ name }) => name);
+  checkCounts(expected, await partitionCounts(admin, names), partitions);
 }
+
+/** A topic, and its partition count where that is another than all others have. */
+type Expected = Pick<TopicSpec, 'name' | 'partitions'>;
 
 /**
  * As checkTopics, over a connection that it opens and closes: for the start of a process.
@@ -134,18 +146,19 @@ export async function checkTopicsOf(
 }
 
 function checkCounts(
-  topics: readonly string[],
+  topics: readonly Expected[],
   counts: ReadonlyMap<string, number>,
   partitions: number,
 ): void {
-  const faults = topics.flatMap((topic) => {
-    const count = counts.get(topic);
-    if (count === undefined) return [`${topic} does not exist`];
-    return count === partitions ? [] : [`${topic} has ${count} partitions`];
+  const faults = topics.flatMap(({ name, partitions: own = partitions }) => {
+    const count = counts.get(name);
+    if (count === undefined) return [`${name} does not exist`];
+    if (count === own) return [];
+    return [`${name} has ${count} partitions${own === partitions ? '' : ` instead of ${own}`}`];
   });
   if (faults.length === 0) return;
   throw new TopicError(
-    topics.every((topic) => counts.has(topic)) ? 'WRONG_PARTITION_COUNT' : 'MISSING_TOPIC',
+    topics.every(({ name }) => counts.has(name)) ? 'WRONG_PARTITION_COUNT' : 'MISSING_TOPIC',
     `topics are not as TOPIC_PARTITIONS=${partitions} needs them: ${faults.join(', ')}; ` +
       'create missing ones with `bridge topics`, and set TOPIC_PARTITIONS to the count the deployment was created with',
   );

@@ -14,6 +14,7 @@ import { registerSchemas } from '../schemas/contract.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { kafkaClient, type Admin } from '../kafka/client.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
+import { controlSpec } from '../topology/control.ts';
 import { applicationVariables } from '../topology/config.ts';
 import { createTopics } from '../kafka/topics.ts';
 import { bridgeParts } from './bridge.ts';
@@ -187,6 +188,7 @@ async function createAllTopics(
     ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
     ...readerTopicSpecs(config.TOPIC_PREFIX, exampleReader),
     ...changelogSpecs(applicationIdOf(config)),
+    controlSpec(applicationIdOf(config)),
   ];
   const created = await createTopics(admin, specs, {
     partitions: config.TOPIC_PARTITIONS,

@@ -81,7 +81,8 @@ export async function diffPart(
         if (!isWanted(record, options)) continue;
         counts.compared += 1;
         const before = await published.of(record.offset);
-        if (!isSame(before, outputs)) await comparison.compare(record, before, outputs);
+        if (!isSame(before, outputs, deployment.topics.deadLetters))
+          await comparison.compare(record, before, outputs);
         else counts.unchanged += 1;
       }
       hooks.onProgress(records.length);
@@ -101,26 +102,34 @@ function isWanted(record: LogRecord, { fromMs, toMs }: DiffOptions): boolean {
 }
 
 /** Whether the same bytes were published in the same topics, as of nearly all records: nothing has to be decoded then. */
-function isSame(published: readonly Published[], recomputed: readonly OutputRecord[]): boolean {
+function isSame(
+  published: readonly Published[],
+  recomputed: readonly OutputRecord[],
+  deadLetters: string,
+): boolean {
   if (published.length !== recomputed.length) return false;
   const [only] = published;
   const [other] = recomputed;
   if (only === undefined || other === undefined) return true;
-  if (published.length === 1) return only.topic === other.topic && isSameOutput(only, other);
+  if (published.length === 1) return isSameOutput(only, other, deadLetters);
   // Within a topic, outputs of one record stand in the order in which they were made.
   const left = new Map<string, Published[]>();
   for (const one of published) left.set(one.topic, [...(left.get(one.topic) ?? []), one]);
   return recomputed.every((output) => {
     const one = left.get(output.topic)?.shift();
-    return one !== undefined && isSameOutput(one, output);
+    return one !== undefined && isSameOutput(one, output, deadLetters);
   });
 }
 
-function isSameOutput({ record, correction }: Published, output: OutputRecord): boolean {
-  const { value, headers } = record;
-  if (correction !== undefined || (value === null) !== (output.value === null)) return false;
-  if (value !== null && output.value?.equals(value) !== true) return false;
-  return codeOf(headers) === codeOf(output.headers);
+function isSameOutput(
+  { topic, record, correction }: Published,
+  output: OutputRecord,
+  deadLetters: string,
+): boolean {
+  const { value } = record;
+  if (topic !== output.topic || correction !== undefined) return false;
+  const isSameValue = value === null ? output.value === null : output.value?.equals(value) === true;
+  return isSameValue && (topic !== deadLetters || codeOf(record.headers) === codeOf(output.headers));
 }
 
 /** The code of a dead letter; undefined for an event. */

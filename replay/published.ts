@@ -4,6 +4,7 @@ import type { LogRecord } from '../kafka/record-batch.ts';
 import { DecodeError, schemaIdOf, UnknownSchemaId } from '../schemas/codec.ts';
 import { headerText } from '../schemas/raw-record.ts';
 import { errorHeader } from '../streams/index.ts';
+import { firstOf } from '../topology/history.ts';
 import type { Deployment, RawPartition } from './deployment.ts';
 
 /** A record of an output topic. */
@@ -44,7 +45,7 @@ const removed = 'removed';
 
 /**
  * The outputs of one raw partition stand in the order of raw offsets in each output topic, so that the merge holds only the
- * next one of each. Those of other devices are passed over. Corrections, which a later generation publishes behind what it
+ * next one of each. Those of other raw partitions are passed over. Corrections, which a later generation publishes behind what it
  * corrects, stand in this order among themselves, but for removals, which are held in memory.
  */
 export class PublishedOutputs {
@@ -82,11 +83,11 @@ export class PublishedOutputs {
     const ranges = await Promise.all(outputTopics.map((topic) => deployment.range(topic, raw.partition)));
     const firsts = await Promise.all(
       ranges.map(async (range): Promise<Beginning> => {
-        const first = range.offset === 0n ? undefined : await firstOf(scanner.scan(range));
+        const first = range.offset === 0n ? undefined : await firstOf(deployment, range);
         return { topic: range.topic, isCut: range.offset > 0n, firstTimestamp: first?.timestamp };
       }),
     );
-    const source = { deployment, raw };
+    const source = { deployment, raw, topicBytes: Buffer.from(raw.topic) };
     const corrections = await correctionsIn(source, ranges);
     const lanes = ranges.map(
       (range) => new Lane(source, scanner.scan(range), onAside, ({ correction }) => correction === undefined),
@@ -172,6 +173,7 @@ const none: readonly Published[] = [];
 interface Source {
   readonly deployment: Deployment;
   readonly raw: RawPartition;
+  readonly topicBytes: Buffer;
 }
 
 /** The outputs of one raw partition in one output topic: those of one generation's corrections, or all others. */
@@ -253,14 +255,14 @@ class Lane {
 
 /** A record of an output topic with its raw offset; a number is the id of a schema that has to be loaded first. */
 function publishedOf(
-  { deployment, raw }: Source,
+  { deployment, raw, topicBytes }: Source,
   record: LogRecord,
 ): Published | 'not ours' | 'unreadable' | number {
   const { topic, partition, offset, headers, value } = record;
   if (record.fault !== undefined) return 'unreadable';
   const isDeadLetter = topic === deployment.topics.deadLetters;
-  const device = headerText(headers, 'device_type');
-  if (!isDeadLetter && device !== undefined && device !== raw.vendor) return 'not ours';
+  // Most are of other devices. An event names its raw topic, whose name is looked for faster than headers are read.
+  if (!isDeadLetter && value?.includes(topicBytes) === false) return 'not ours';
   const ref = isDeadLetter ? letterRef(record) : eventRef(deployment, value);
   if (ref === undefined) return 'unreadable';
   if (typeof ref === 'number') return ref;
@@ -304,15 +306,15 @@ interface Run {
   last: bigint;
 }
 
-/** Finds corrections, which stand far behind what they correct. Without generations there are none. */
+/** Finds corrections, which stand far behind what they correct. Before the first promotion there are none. */
 async function correctionsIn(
   source: Source,
   ranges: readonly { topic: string; partition: number; offset: bigint; end: bigint }[],
 ): Promise<{ runs: readonly Run[]; removals: ReadonlyMap<bigint, readonly Published[]> }> {
-  const { admin, applicationId, scanner } = source.deployment;
+  const { generation, scanner } = source.deployment;
   const runs = new Map<string, Run>();
   const removals = new Map<bigint, Published[]>();
-  if (!(await admin.listTopics()).includes(`${applicationId}-generations`)) return { runs: [], removals };
+  if (generation === 0) return { runs: [], removals };
   await Promise.all(
     ranges.map(async (range) => {
       const scan = scanner.scan(range);
@@ -357,10 +359,4 @@ function copyOf({ topic, partition, offset, timestamp, key, value, headers }: Lo
     value: copy(value),
     headers: Object.fromEntries(copied) as LogRecord['headers'],
   };
-}
-
-async function firstOf(scan: LogScan): Promise<LogRecord | undefined> {
-  const records = await scan.next();
-  scan.close();
-  return records?.[0];
 }

@@ -65,15 +65,17 @@ export function taskProtocol(options: {
   readonly topics: readonly string[];
   readonly partitions: number;
   readonly claim: () => TaskClaim;
+  /** What a member tells others of itself besides. */
+  readonly memberData?: Readonly<Record<string, unknown>>;
 }): GroupProtocol {
-  const { topics, partitions, claim } = options;
+  const { topics, partitions, claim, memberData } = options;
   return {
     name: 'stream-tasks',
     metadata: () =>
       assignerProtocol.MemberMetadata.encode({
         version,
         topics: [...topics],
-        userData: Buffer.from(JSON.stringify(claim())),
+        userData: Buffer.from(JSON.stringify({ ...memberData, ...claim() })),
       }),
     assign(members) {
       const known = members.map(({ memberId, memberMetadata }) => ({
@@ -106,6 +108,17 @@ export interface Join {
 export function joinOf(groupId: string, { memberId, generationId, partitions }: Assignment): Join {
   const tasks = [...new Set([...partitions.values()].flat())].sort((a, b) => a - b);
   return { membership: { groupId, memberId, generationId }, tasks };
+}
+
+/** What a member of the protocol has told of itself: `memberData` is among it. Undefined for another program's. */
+export function readMemberData(metadata: Buffer): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const userData = assignerProtocol.MemberMetadata.decode(metadata)?.userData;
+    const data: unknown = JSON.parse(userData?.toString('utf8') ?? 'null');
+    return typeof data === 'object' && data !== null ? (data as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 // A member that runs another program, or a later version, claims nothing.

@@ -75,8 +75,15 @@ export class Attempt {
       const isLate = this.#now() - this.startedAt >= commitIntervalMs;
       // The first chunk is sent only once the transaction has begun: records fetched meanwhile still join it.
       const isDrained = (ended && !isFirst) || !tasks.hasRecords;
-      if (isDrained || isLate || isOver()) return;
+      if (isDrained || isLate || isOver()) break;
     }
+    // Behind the records: those that wait go first, and this is bounded.
+    const punctuated: OutputRecord[] = [];
+    for (const task of isOver() ? [] : tasks.due) {
+      this.tasks.add(task);
+      task.punctuate(punctuated);
+    }
+    if (punctuated.length > 0) yield punctuated;
   }
 
   /** What the stores wrote, one record per key, a bounded number at a time. Call it after the last output. */

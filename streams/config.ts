@@ -2,6 +2,8 @@ import type { CommitStep } from './commit.ts';
 import { deadLetterAlways, StreamsError, type ErrorHandlers } from './errors.ts';
 import type { KafkaConnection, KafkaLog } from '../kafka/client.ts';
 import { noMetrics, type StreamsMetrics } from './metrics.ts';
+import type { CreatePunctuator, MayReset } from './punctuator.ts';
+import type { InputRecord } from './record.ts';
 
 /** How a topology runs. */
 export interface StreamsOptions {
@@ -30,6 +32,19 @@ export interface StreamsOptions {
   readonly sweepIntervalMs?: number;
   /** How long nothing may move before stalls() tells of it, and the log. Default 60,000. */
   readonly stallMs?: number;
+  /** What each task does besides its records. Default: nothing. */
+  readonly punctuator?: CreatePunctuator;
+  /**
+   * Whether a task may go on at the beginning of a log that does not have its position any more. Where it may not, the instance
+   * fails with START_AGAIN. Default: it may.
+   */
+  readonly mayReset?: MayReset;
+  /** Awaited after each join, before a task is taken over or a transaction begun: an instance that must not run closes in it. */
+  readonly onJoined?: () => Promise<void>;
+  /** What the group's members, and those who describe the group, can read of this one. */
+  readonly memberData?: Readonly<Record<string, unknown>>;
+  /** Where the dead letters of a record go, other than to `deadLetterTopic`; that has to exist as well. */
+  readonly deadLetterTopicOf?: (record: InputRecord) => string | undefined;
   readonly log: StreamsLog;
   /** Default `noMetrics`. */
   readonly metrics?: StreamsMetrics;
@@ -42,8 +57,12 @@ export interface StreamsLog extends KafkaLog {
 }
 
 /** The options with their defaults filled in. */
-export type StreamsConfig = Required<Omit<StreamsOptions, 'deadLetterTopic' | 'handlers'>> & {
+export type StreamsConfig = Required<
+  Omit<StreamsOptions, 'deadLetterTopic' | 'deadLetterTopicOf' | 'handlers' | 'punctuator'>
+> & {
   readonly deadLetterTopic: string | undefined;
+  readonly deadLetterTopicOf: StreamsOptions['deadLetterTopicOf'];
+  readonly punctuator: CreatePunctuator | undefined;
   readonly handlers: ErrorHandlers;
 };
 
@@ -56,6 +75,11 @@ export function streamsConfig(options: StreamsOptions): StreamsConfig {
     throw new StreamsError('INVALID_CONFIG', 'applicationId and instanceId may not hold a colon');
   return {
     deadLetterTopic: undefined,
+    deadLetterTopicOf: undefined,
+    punctuator: undefined,
+    mayReset: () => true,
+    onJoined: () => Promise.resolve(),
+    memberData: {},
     commitIntervalMs: 100,
     sessionTimeoutMs: 10_000,
     maxRecoveries: 30,

@@ -18,6 +18,8 @@ export type StreamsErrorCode =
   | 'HANDLER_FAILED'
   /** The broker refuses a batch for a reason that lies in none of its records: fix what its text names. */
   | 'BATCH_REFUSED'
+  /** Records were deleted that must not be passed over: begin anew, with the state of another start. */
+  | 'START_AGAIN'
   /** Another live process has the same instance id, and so the same transactional id. */
   | 'INSTANCE_ID_TAKEN'
   /** The allowed number of recoveries passed without a commit: see the cause. */

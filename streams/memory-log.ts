@@ -151,7 +151,6 @@ export function limitIn(config: TopicSpec['config'] | undefined): number {
   return Number(config?.['max.message.bytes'] ?? defaultMessageBytes);
 }
 
-
 /** The bytes of a batch that holds only this record, without compression: what a broker compares with its limit. */
 export function encodedBatchBytes({ key, value, headers }: OutputRecord): number {
   const list = headerList(headers);

@@ -25,6 +25,8 @@ interface OwnershipOptions {
   /** A restore has ended, well or not. */
   readonly onRestored: () => void;
   readonly onFailure: (error: Error) => void;
+  /** A punctuator has become due, or holds fewer records back. */
+  readonly onWake: () => void;
 }
 
 /** The tasks that the group has given to this instance: takes them over, restores them, gives them up. */
@@ -72,6 +74,7 @@ export class Ownership {
   /** Ends the restores and their connections; stops waiting after `timeoutMs`. */
   async close(timeoutMs: number): Promise<void> {
     this.#isClosed = true;
+    for (const task of this.tasks) task.punctuator = undefined;
     await this.#restorer.close(timeoutMs);
   }
 
@@ -147,6 +150,7 @@ export class Ownership {
 
   #remove(task: Task): void {
     this.tasks.remove(task);
+    task.punctuator = undefined;
     const { metrics } = this.#config;
     for (const { topic, partition } of task.positions()) metrics.onRevoked(topic, partition);
     for (const store of task.stores) metrics.onStoreClosed(store.name, task.partition);
@@ -162,6 +166,7 @@ export class Ownership {
       const records = await this.#restorer.restore(task, isOurs);
       if (!isOurs()) return;
       this.#admit(task);
+      this.#punctuate(task);
       task.isRestored = true;
       this.reportStores(task);
       const durationMs = Math.round(performance.now() - startedAt);
@@ -174,6 +179,14 @@ export class Ownership {
       this.#restoring.delete(task);
       this.#options.onRestored();
     }
+  }
+
+  #punctuate(task: Task): void {
+    const { onWake: wake, onFailure: fail } = this.#options;
+    const { partition, stores } = task;
+    const position = (topic: string): bigint => task.position(topic);
+    const { punctuator } = this.#config;
+    if (punctuator !== undefined) task.punctuator = punctuator({ partition, stores, position, wake, fail });
   }
 
   /** Refuses a task with state but no position (the group's offsets are lost); with `reset`, deletes the state. */

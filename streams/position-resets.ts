@@ -1,7 +1,9 @@
 import type { Admin } from '../kafka/client.ts';
 import type { Progress } from '../kafka/progress.ts';
 import type { StreamsLog } from './config.ts';
+import { StreamsError } from './errors.ts';
 import { logBounds } from './offsets.ts';
+import type { MayReset } from './punctuator.ts';
 import { partitionName, type TopicPartition } from './record.ts';
 import type { TaskSet } from './task-set.ts';
 
@@ -40,9 +42,15 @@ export class PositionResets {
     );
   }
 
-  /** Resets the positions that are ready, unless `isCurrent` turns false meanwhile. */
-  async run(admin: Admin, options: { isCurrent: () => boolean; log: StreamsLog }): Promise<void> {
-    const { isCurrent, log } = options;
+  /**
+   * Resets the positions that are ready, unless `isCurrent` turns false meanwhile.
+   * @throws StreamsError START_AGAIN for one that may not be.
+   */
+  async run(
+    admin: Admin,
+    options: { isCurrent: () => boolean; mayReset: MayReset; log: StreamsLog },
+  ): Promise<void> {
+    const { isCurrent, mayReset, log } = options;
     for (const { topic, partition } of this.ready) {
       const task = this.#tasks.get(partition);
       // Read the position before the bounds: the log only grows, so a position behind an end that was read later
@@ -53,6 +61,12 @@ export class PositionResets {
       this.#requested.delete(partitionName({ topic, partition }));
       // A leader that has only just been elected may have refused a position that the log has.
       if (task === undefined || next === undefined || (next >= low && next <= high)) continue;
+      if (!mayReset({ topic, partition }))
+        throw new StreamsError(
+          'START_AGAIN',
+          `${partitionName({ topic, partition })} has no offset ${next} any more, its log begins at ${low}: what was computed ` +
+            'so far lacks records. Discard it and start again',
+        );
       const gone = next < low ? Number(low - next) : 0;
       const bounds = { position: next.toString(), logStart: low.toString(), logEnd: high.toString() };
       log.error(

@@ -39,6 +39,8 @@ export interface ProcessorOptions {
   readonly applicationId: string;
   readonly handlers: ErrorHandlers;
   readonly deadLetterTopic: string | undefined;
+  /** Where the dead letters of a record go instead; undefined for `deadLetterTopic`. */
+  readonly deadLetterTopicOf?: ((record: InputRecord) => string | undefined) | undefined;
   /** The bytes that a topic takes for sure: larger store entries are sent with the outputs. Default: any number. */
   readonly limitOf?: (topic: string) => number;
   /** Told of records that take long, at most once in ten seconds for each topic. Default: nobody is. */
@@ -62,7 +64,7 @@ export class RecordProcessor {
   readonly #charge: RecordContext['charge'];
   readonly #onSlow: ReturnType<typeof occasionalLog> | undefined;
   readonly #handlers: ErrorHandlers;
-  readonly #deadLetterTopic: string | undefined;
+  readonly #deadLetterTopicOf: (record: InputRecord) => string | undefined;
   readonly #limitOf: (topic: string) => number;
   #outputs: OutputRecord[] = [];
   #input: InputRecord | undefined;
@@ -71,14 +73,12 @@ export class RecordProcessor {
   // The operator that runs, for failures: a field is cheaper than a stack frame for each operator.
   #current = '';
 
-  constructor(
-    topology: Topology,
-    partition: number,
-    { applicationId, handlers, deadLetterTopic, limitOf = () => Infinity, log }: ProcessorOptions,
-  ) {
+  constructor(topology: Topology, partition: number, options: ProcessorOptions) {
+    const { applicationId, handlers, deadLetterTopic, limitOf = () => Infinity, log } = options;
     this.#limitOf = limitOf;
     this.#handlers = handlers;
-    this.#deadLetterTopic = deadLetterTopic;
+    const { deadLetterTopicOf } = options;
+    this.#deadLetterTopicOf = (record) => deadLetterTopicOf?.(record) ?? deadLetterTopic;
     this.#onSlow = log === undefined ? undefined : occasionalLog(log, 'a record took long');
     this.tally = new Tally(`0_${partition}`);
     const work = new Work(topology.maxWork);
@@ -162,15 +162,16 @@ export class RecordProcessor {
 
   #fail(record: InputRecord, failure: RecordFailure, outputs: OutputRecord[], refused?: RefusedLetter): void {
     const response = this.#handlers[failure.seam](failure, record);
+    const deadLetterTopic = this.#deadLetterTopicOf(record);
     if (response === 'continue') {
       this.tally.dropped(failure.node, failure.code);
       this.tally.keep();
-    } else if (response === 'deadLetter' && this.#deadLetterTopic !== undefined) {
+    } else if (response === 'deadLetter' && deadLetterTopic !== undefined) {
       this.tally.deadLettered(failure.node, failure.code);
       outputs.push(
         refused === undefined
-          ? deadLetter(this.#deadLetterTopic, record, failure)
-          : smallestDeadLetter(this.#deadLetterTopic, record, failure, refused),
+          ? deadLetter(deadLetterTopic, record, failure)
+          : smallestDeadLetter(deadLetterTopic, record, failure, refused),
       );
     } else {
       const place = `${record.topic}-${record.partition} offset ${record.offset}, operator ${failure.node}`;

@@ -35,6 +35,8 @@ export interface StoreOptions<K, V> {
    * retention plus the age that a source record can reach in its topic, or answers would change. Default: never.
    */
   readonly sweepAfterMs?: number;
+  /** Whether no operator uses the store, but the application's punctuators do. */
+  readonly isPunctuated?: boolean;
 }
 
 /** A declared store. */
@@ -209,13 +211,21 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
       if (nowMs - this.#entries.timestampAt(place) <= sweepAfterMs) return;
       const key = this.#entries.keyAt(place);
       const name = nameOf(key);
-      if (!this.#overlay.has(name)) this.#overlay.set(name, deletion(key, nowMs));
+      if (!this.#overlay.has(name)) this.#overlay.set(name, writeOf(key, undefined, nowMs));
     });
+  }
+
+  /**
+   * Sets or deletes an entry as bytes, with exactly this timestamp, on behalf of no record: it is committed with the next
+   * transaction of the task.
+   */
+  write(key: Buffer, value: Buffer | undefined, timestamp: number): void {
+    this.#overlay.set(nameOf(key), writeOf(key, value, timestamp));
   }
 
   /** Deletes every entry, with tombstones in the overlay. */
   clear(nowMs: number): void {
-    for (const [key] of this.entries()) this.#overlay.set(nameOf(key), deletion(key, nowMs));
+    for (const [key] of this.entries()) this.write(key, undefined, nowMs);
   }
 
   /** Committed entries. */
@@ -317,9 +327,9 @@ function nameOf(key: Buffer): string {
 const noHeaders = {};
 
 /** A write that belongs to no record, so that none takes it back. */
-function deletion(key: Buffer, timestamp: number): Write {
+function writeOf(key: Buffer, value: Buffer | undefined, timestamp: number): Write {
   const none = { origin: undefined, timestampOrigin: undefined, before: undefined };
-  return { key, value: undefined, timestamp, record: 0, isSent: false, ...none };
+  return { key, value, timestamp, record: 0, isSent: false, ...none };
 }
 
 /** The year 10889, because a broker may be configured to accept any timestamp. */

@@ -59,9 +59,14 @@ export class TaskSet {
     return [...this.#tasks.values()].filter(({ isRestored, isDirty }) => isRestored && isDirty);
   }
 
+  /** The tasks whose punctuators have something to do. */
+  get due(): Task[] {
+    return [...this.#tasks.values()].filter(({ isRestored, isDue }) => isRestored && isDue);
+  }
+
   /** Whether there is something to commit. */
   get hasWork(): boolean {
-    return this.hasRecords || this.dirty.length > 0;
+    return this.hasRecords || this.dirty.length > 0 || this.due.length > 0;
   }
 
   /** Up to `limit` records of the task that was served least recently; undefined when no record may be taken. */

@@ -1,7 +1,8 @@
 import { StreamsError } from './errors.ts';
 import type { Fetched, FetchPosition } from '../kafka/fetch.ts';
 import { queuedBytes } from '../kafka/record.ts';
-import type { InputRecord, PartitionOffset, TopicPartition } from './record.ts';
+import type { Punctuator } from './punctuator.ts';
+import type { InputRecord, OutputRecord, PartitionOffset, TopicPartition } from './record.ts';
 import type { RecordProcessor } from './processor.ts';
 import type { StateStore } from './store.ts';
 
@@ -43,6 +44,9 @@ export class Task {
   readonly processor: RecordProcessor;
   /** Whether the stores match the committed positions; until then nothing is taken or accepted. */
   isRestored: boolean;
+  #punctuator: Punctuator | undefined;
+  /** Whether the open transaction holds anything of the punctuator. */
+  #isPunctuated = false;
   readonly #partitions = new Map<string, PartitionState>();
 
   constructor(partition: number, topics: readonly string[], processor: RecordProcessor) {
@@ -62,6 +66,48 @@ export class Task {
         queue: [],
       });
     }
+  }
+
+  /** Gives the task, once it is restored, what it does besides its records. */
+  set punctuator(punctuator: Punctuator | undefined) {
+    this.#punctuator?.close();
+    this.#punctuator = punctuator;
+  }
+
+  /** Whether the punctuator has something to do. */
+  get isDue(): boolean {
+    return this.#punctuator?.isDue === true;
+  }
+
+  /** Lets the punctuator do a part of its work. */
+  punctuate(outputs: OutputRecord[]): void {
+    this.#isPunctuated = true;
+    this.#punctuator?.punctuate({
+      stores: this.stores,
+      forward: (record) => void outputs.push(record),
+      seek: (topic, offset) => this.jump(topic, offset),
+    });
+  }
+
+  /** The next offset to process; the punctuator's limit where no record lies between the two. */
+  position(topic: string): bigint {
+    const { processed, queue } = this.#partition(topic);
+    const [head] = queue;
+    const limit = this.#punctuator?.limit(topic);
+    if (limit === undefined || head === undefined || !this.#isHeld(topic, head.records[head.at]?.offset))
+      return processed;
+    return processed > limit ? processed : limit;
+  }
+
+  /** Whether records may wait because of the punctuator. */
+  get isHeldBack(): boolean {
+    return [...this.#partitions.keys()].some((topic) => this.#isHeld(topic, this.position(topic)));
+  }
+
+  #settlePunctuator(isCommitted: boolean): void {
+    if (!this.#isPunctuated) return;
+    this.#isPunctuated = false;
+    this.#punctuator?.settled(isCommitted);
   }
 
   get stores(): readonly StateStore[] {
@@ -115,7 +161,8 @@ export class Task {
   /** Where to fetch each partition from that has room in its queue. */
   *wanted(): Generator<FetchPosition> {
     for (const { topic, partition, fetched, queuedBytes } of this.#partitions.values())
-      if (queuedBytes < maxQueuedBytes) yield { topic, partition, offset: fetched };
+      if (queuedBytes < maxQueuedBytes && !this.#isHeld(topic, fetched))
+        yield { topic, partition, offset: fetched };
   }
 
   /** The next offset that the task would accept of a topic. */
@@ -128,10 +175,20 @@ export class Task {
     return this.#partition(topic).queue.length === 0;
   }
 
-  /** Whether anything is queued. */
+  /** Whether anything is queued that may be taken. */
   hasWork(): boolean {
-    for (const { queue } of this.#partitions.values()) if (queue.length > 0) return true;
+    for (const [topic, { queue }] of this.#partitions) {
+      const [head] = queue;
+      if (head !== undefined && !this.#isHeld(topic, head.records[head.at]?.offset)) return true;
+    }
     return false;
+  }
+
+  /** Whether the punctuator holds a record back. */
+  #isHeld(topic: string, offset: bigint | undefined): boolean {
+    if (this.#punctuator === undefined || offset === undefined) return false;
+    const limit = this.#punctuator.limit(topic);
+    return limit !== undefined && offset >= limit;
   }
 
   /**
@@ -141,8 +198,8 @@ export class Task {
   take(limit: number): readonly InputRecord[] | undefined {
     for (const [topic, partition] of this.#partitions) {
       const [head] = partition.queue;
-      if (head === undefined) continue;
-      const records = head.records.slice(head.at, head.at + limit);
+      if (head === undefined || this.#isHeld(topic, head.records[head.at]?.offset)) continue;
+      const records = this.#allowed(topic, head.records.slice(head.at, head.at + limit));
       head.at += records.length;
       const next = head.records[head.at];
       if (next === undefined) {
@@ -156,6 +213,12 @@ export class Task {
       return records;
     }
     return undefined;
+  }
+
+  /** Those of some records that the punctuator does not hold back. */
+  #allowed(topic: string, records: readonly InputRecord[]): readonly InputRecord[] {
+    const limit = this.#punctuator?.limit(topic);
+    return limit === undefined ? records : records.filter(({ offset }) => offset < limit);
   }
 
   /** The positions that are not committed yet. */
@@ -188,6 +251,7 @@ export class Task {
   foldIn(offsets: readonly PartitionOffset[]): void {
     for (const { topic, offset } of offsets) this.#partition(topic).committed = offset;
     for (const store of this.stores) store.foldIn();
+    this.#settlePunctuator(true);
   }
 
   /**
@@ -207,6 +271,7 @@ export class Task {
       [...positions].every(([topic, offset]) => committed(topic) === offset);
     if (isAt(expected)) {
       for (const store of this.stores) store.dropOverlay();
+      this.#settlePunctuator(false);
       return 'unchanged';
     }
     for (const { topic, offset } of attempted) expected.set(topic, offset);

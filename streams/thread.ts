@@ -80,6 +80,10 @@ export class StreamThread {
       limits: this.#limits,
       liveness: this.#liveness,
       onRestored: () => this.#onTasksReady(),
+      onWake: () => {
+        this.#fetcher.wake();
+        this.#wake.notify();
+      },
       onFailure: (error) => this.#fail(error),
     });
     this.#resets = new PositionResets(this.#owned.tasks, this.#liveness.progress);
@@ -112,7 +116,10 @@ export class StreamThread {
       isReachable: this.#member.isReachable && this.#fetcher.isReachable,
       unassignedMs: this.#member.unassignedMs,
       isRestoring: this.#owned.isRestoring,
-      isWaiting: (partition) => this.#owned.tasks.get(partition)?.isRestored !== true,
+      isWaiting: (partition) => {
+        const task = this.#owned.tasks.get(partition);
+        return task?.isRestored !== true || task.isHeldBack;
+      },
       fetches: [...this.#fetcher.stalls(limitMs), ...this.#owned.stalls(limitMs)],
     });
   }
@@ -183,11 +190,12 @@ export class StreamThread {
   }
 
   #newMember(): GroupMember {
-    const { connection, applicationId, sessionTimeoutMs, log } = this.#config;
+    const { connection, applicationId, sessionTimeoutMs, memberData, log } = this.#config;
     const protocol = taskProtocol({
       topics: this.#topology.sourceTopics,
       partitions: this.#options.partitions,
       claim: () => this.#owned.claim,
+      memberData,
     });
     return new GroupMember(
       connection,
@@ -243,8 +251,8 @@ export class StreamThread {
   }
 
   async #resetPositions(): Promise<void> {
-    const { log } = this.#config;
-    await this.#resets.run(this.#options.admin, { isCurrent: () => this.#isCurrent, log });
+    const { log, mayReset } = this.#config;
+    await this.#resets.run(this.#options.admin, { isCurrent: () => this.#isCurrent, mayReset, log });
     this.#fetcher.wake();
   }
 
@@ -254,6 +262,8 @@ export class StreamThread {
       this.#liveness.step();
       return this.#join === join && !this.#closing;
     };
+    await this.#config.onJoined();
+    if (!isWanted()) return;
     const positions = await this.#owned.takeOver(join, this.#unsettled, isWanted);
     // A newer assignment has arrived: the next round takes it over.
     if (positions === undefined) return;

@@ -67,7 +67,7 @@ export class Topology {
       throw new StreamsError('INVALID_TOPOLOGY', `operator ${loose.name} leads nowhere: end it with to()`);
     }
     const used = new Set(nodes.flatMap((node) => (node.type === 'processValues' ? node.stores : [])));
-    const idle = stores.find(({ name }) => !used.has(name));
+    const idle = stores.find(({ name, isPunctuated }) => isPunctuated !== true && !used.has(name));
     if (idle !== undefined)
       throw new StreamsError('INVALID_TOPOLOGY', `no operator uses store ${idle.name}: remove it`);
   }

@@ -2,6 +2,7 @@ import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { alertsStore, markFirst } from './alerts.ts';
 import { baselinesStore, withBaseline } from './baseline.ts';
 import { dailyTotals } from './daily-totals.ts';
+import { firstGeneration, generationStore, shadowOf, type Generation } from './generation.ts';
 import { eventHeaders } from './headers.ts';
 import { normalize } from './normalize.ts';
 import { rawPayload } from './raw-payload.ts';
@@ -27,27 +28,34 @@ export interface BiometricsOptions {
   readonly biometricEvent: Serde<BiometricEvent>;
   /** Identifies code, rules and schema in each output's headers. */
   readonly build: string;
+  /** Which recomputation of history this is. Default: the first, which is none. */
+  readonly generation?: Generation;
 }
 
 /** Builds the topology, from raw webhooks to prioritized events. */
-export function biometrics({ topics, rules, biometricEvent, build }: BiometricsOptions): Topology {
+export function biometrics(options: BiometricsOptions): Topology {
+  const { topics, rules, biometricEvent, build, generation = firstGeneration } = options;
   const builder = new StreamsBuilder()
     .addStateStore('points', pointsStore)
     .addStateStore('revisions', revisionsStore)
     .addStateStore('baselines', baselinesStore)
     .addStateStore('alerts', alertsStore);
+  if (generation.shadow !== undefined) builder.addStateStore('generation', generationStore);
   builder
     .stream('raw', Object.values(topics.raw), { key: serdes.utf8, value: rawPayload })
     .flatMapValues('normalize', normalize(topics))
     .processValues('daily-totals', dailyTotals, { stores: ['points'] })
-    .processValues('newest-revision', newestRevision(topics), { stores: ['revisions'] })
+    .processValues('newest-revision', newestRevision(topics, generation), { stores: ['revisions'] })
     .processValues('baseline', withBaseline, { stores: ['baselines'] })
     .mapValues('triggers', analyze(rules))
     .processValues('alerts', markFirst, { stores: ['alerts', 'revisions'] })
-    .to('route', (_, event) => topics.priority[event.priority], {
+    .to('route', (_, event) => shadowOf(generation, event.raw) ?? topics.priority[event.priority], {
       value: biometricEvent,
       headers: eventHeaders(build),
-      topics: Object.values(topics.priority),
+      topics: [
+        ...Object.values(topics.priority),
+        ...(generation.shadow === undefined ? [] : [generation.shadow]),
+      ],
     });
   return builder.build({ maxWork: maxRecordWork });
 }

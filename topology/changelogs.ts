@@ -1,6 +1,7 @@
 import { biometrics } from './biometrics.ts';
 import type { TopicSpec } from '../kafka/topics.ts';
 import { changelogSpecs as specsOf, writeOnly } from '../streams/index.ts';
+import { firstGeneration, generationId, shadowTopic } from './generation.ts';
 import { defaultRules } from './triggers.ts';
 import { topicNames } from '../schemas/topics.ts';
 import { vendorNames } from '../vendors/index.ts';
@@ -13,13 +14,34 @@ export function applicationIdOf(config: {
   return `${config.TOPIC_PREFIX}${config.APPLICATION_ID}`;
 }
 
-/** The changelog topics of the biometric topology's stores. */
-export function changelogSpecs(applicationId: string): TopicSpec[] {
+/**
+ * The changelog topics of the biometric topology's stores, and for a generation above 0 its shadow topic.
+ * @param applicationId - of generation 0.
+ */
+export function changelogSpecs(applicationId: string, generation = 0): TopicSpec[] {
+  const shadow = generation === 0 ? undefined : shadowTopic(applicationId, generation);
   const topology = biometrics({
     topics: topicNames('', vendorNames),
     rules: defaultRules,
     biometricEvent: writeOnly(() => null),
     build: '',
+    generation: { ...firstGeneration, number: generation, shadow },
   });
-  return specsOf(topology, applicationId);
+  const specs = specsOf(topology, generationId(applicationId, generation));
+  return shadow === undefined ? specs : [...specs, shadowSpec(shadow)];
+}
+
+/** Holds what a candidate makes of history, dead letters among it, until its generation is discarded. */
+function shadowSpec(name: string): TopicSpec {
+  return {
+    name,
+    config: {
+      'cleanup.policy': 'delete',
+      'compression.type': 'producer',
+      'max.message.bytes': String(16 * 1024 * 1024),
+      'message.timestamp.type': 'CreateTime',
+      'message.timestamp.after.max.ms': '9223372036854775807',
+      'retention.ms': '-1',
+    },
+  };
 }

@@ -13,10 +13,21 @@ import {
 /** Names the topology's consumer group and changelogs. */
 export const applicationVariables = {
   APPLICATION_ID: variable<string>({
-    schema: is.name,
+    // The end names a generation.
+    schema: is.name.refine((name) => !/-g\d+$/.test(name), { error: 'must not end in -g and a number' }),
     default: 'biometric-bridge',
     description:
       'consumer group of the topology, and first part of its transactional ids and changelog names',
+  }),
+} as const;
+
+/** Which generation a topology process is, and `bridge topics` makes topics for. */
+export const generationVariables = {
+  GENERATION: variable<number>({
+    schema: is.integer(0, 1_000_000),
+    default: 0,
+    description:
+      'which recomputation of history this is: 0 for the first, the live one plus 1 for a candidate (docs/reprocessing.md)',
   }),
 } as const;
 
@@ -26,6 +37,7 @@ export const topologyVariables = {
   ...registryVariables,
   ...processVariables,
   ...applicationVariables,
+  ...generationVariables,
   INSTANCE_ID: variable<string>({
     schema: is.name,
     default: () => randomUUID(),

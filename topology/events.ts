@@ -20,6 +20,8 @@ export interface Version {
   /** The reading's contentHash(). */
   readonly content: string;
   readonly supersedes: Superseded | null;
+  /** Which recomputation of history makes it. */
+  readonly generation: number;
 }
 
 /** The newest version of a resource, on its way to becoming an event. */
@@ -35,7 +37,7 @@ export function toEvent(
   version: Version,
   { topic, partition, offset }: RecordContext,
 ): BiometricEvent {
-  const { vendor, receivedAt, revision, content, supersedes } = version;
+  const { vendor, receivedAt, revision, content, supersedes, generation } = version;
   const { source, user_id, kind, timestamp, local_date, resource_id, deleted } = reading;
   return {
     event_id: nameUuid('event', vendor, user_id, resource_id, String(revision), content),
@@ -60,8 +62,7 @@ export function toEvent(
     revision,
     deleted,
     supersedes,
-    // Every process is of generation 0 until history can be recomputed next to it.
-    generation: 0,
+    generation,
     received_at: receivedAt,
     raw: { topic, partition, offset: Number(offset) },
   };
@@ -72,8 +73,11 @@ export function toEvent(
  * that depends on when it arrived. Versions with one hash have the same content. All deletions have the same hash.
  */
 export function contentHash(reading: Reading): string {
-  return sha256(reading.deleted ? '{"deleted":true}' : contentText(reading));
+  return reading.deleted ? deletionHash : sha256(contentText(reading));
 }
+
+/** The content hash of all deletions. */
+export const deletionHash = sha256('{"deleted":true}');
 
 /**
  * Hashes what a version of a resource comes to, as 16 hex digits: its content, its triggers but for `first`, and its priority,

@@ -9,6 +9,9 @@ import type { SchemaRegistry } from '../schemas/registry.ts';
 import { biometrics } from './biometrics.ts';
 import { applicationIdOf } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
+import { firstGeneration, generationId, shadowOf, type Generation } from './generation.ts';
+import type { GenerationSupport } from './generation-state.ts';
+import { GenerationTask } from './generation-task.ts';
 import { buildId } from './headers.ts';
 import { kafkaConnection } from '../process/config.ts';
 import {
@@ -34,41 +37,69 @@ export interface InstanceSettings {
   readonly reset: boolean;
 }
 
+/** The parts of a process that outlive a run of its topology, which a promotion may end and an abort begin again. */
+export interface InstanceParts {
+  readonly log: Logger;
+  readonly metrics: StreamsMetrics;
+  readonly options?: Partial<StreamsOptions>;
+  /** Called after each join: closes the instance if it must not run any more. */
+  readonly onJoined?: () => Promise<void>;
+  /** Of a generation above 0. */
+  readonly support?: GenerationSupport;
+}
+
 /** The bridge's topology on a cluster, not started yet. */
 export function biometricStreams(
   { config, schemaIds, rules, reset }: InstanceSettings,
-  parts: { log: Logger; registry: Registry; options?: Partial<StreamsOptions> },
+  { log, metrics, options, onJoined, support }: InstanceParts,
 ): KafkaStreams {
-  const { log, registry, options } = parts;
-  countDroppedLines(registry);
   const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
-  const topology = deployedTopology(topics, { rules, schemaIds });
+  const generation = support?.generation ?? firstGeneration;
+  const topology = deployedTopology(topics, { rules, schemaIds, generation });
   const streams = new KafkaStreams(topology, {
     connection: kafkaConnection(config),
-    applicationId: applicationIdOf(config),
+    applicationId: generationId(applicationIdOf(config), generation.number),
     instanceId: config.INSTANCE_ID,
     deadLetterTopic: topics.deadLetters,
     commitIntervalMs: config.COMMIT_INTERVAL_MS,
     stallMs: config.STALL_MS,
     reset,
     log,
-    metrics: withDeadLetterLog(promMetrics(registry), log),
+    metrics,
+    ...(onJoined === undefined ? {} : { onJoined, memberData: retirable }),
+    ...(support === undefined
+      ? {}
+      : {
+          punctuator: (context) => new GenerationTask(context, support),
+          deadLetterTopicOf: (record) => shadowOf(generation, record),
+          mayReset: () => support.generation.promotion !== undefined,
+        }),
     ...options,
   });
   streams.onState((state) => log.info({ state }, 'state'));
   return streams;
 }
 
+/** Tells a promotion that this member follows the control topic and leaves by itself. */
+export const retirable = { isRetirable: true } as const;
+
+/** The metrics of a process. */
+export function instanceMetrics(registry: Registry, log: Logger): StreamsMetrics {
+  countDroppedLines(registry);
+  return withDeadLetterLog(promMetrics(registry), log);
+}
+
 /** The topology of this build as a deployment runs it. */
 export function deployedTopology(
   topics: TopicNames<VendorName>,
-  { rules, schemaIds }: Pick<InstanceSettings, 'rules' | 'schemaIds'>,
+  options: Pick<InstanceSettings, 'rules' | 'schemaIds'> & { readonly generation?: Generation },
 ): Topology {
-  const build = deployedBuild({ rules, schemaIds });
-  return biometrics({ topics, rules, biometricEvent: eventSerde(schemaIds), build });
+  const { schemaIds, rules, generation = firstGeneration } = options;
+  const build = deployedBuild(options);
+  return biometrics({ topics, rules, biometricEvent: eventSerde(schemaIds), build, generation });
 }
 
-/** What this build names itself in the headers of its outputs. */
+/** What the header `build` of this build's outputs says. */
 export function deployedBuild({ rules, schemaIds }: Pick<InstanceSettings, 'rules' | 'schemaIds'>): string {
   return buildId({ version: version(), rules, schemaId: schemaIds.HIGH });
 }

@@ -1,11 +1,14 @@
 import { Registry } from 'prom-client';
 import { startAdmin } from '../process/admin.ts';
 import type { Logger } from '../process/log.ts';
-import { startService, type Running } from '../process/lifecycle.ts';
+import { startService, type Running, type Service } from '../process/lifecycle.ts';
+import { createDecoder } from '../schemas/codec.ts';
 import { schemaRegistry } from '../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from './changelogs.ts';
 import type { TopologyConfig } from './config.ts';
-import { biometricStreams, lookUpSchemas } from './instance.ts';
+import { ControlWatch, controlTopic } from './control.ts';
+import { GenerationProcess } from './generation-process.ts';
+import { instanceMetrics, lookUpSchemas } from './instance.ts';
 import { kafkaClient } from '../kafka/client.ts';
 import { warnOfShortOffsetRetention } from '../kafka/offset-retention.ts';
 import { StreamsError, type StreamsOptions } from '../streams/index.ts';
@@ -20,6 +23,8 @@ import { vendorNames, type VendorName } from '../vendors/index.ts';
 export interface StartOptions {
   /** Delete state that has no offsets, instead of refusing to start. */
   readonly reset?: boolean;
+  /** Start a candidate without the state of the live generation, which it then does not correct. */
+  readonly unseeded?: boolean;
   /** For tests, which shorten time-outs and hook into commits. */
   readonly streams?: Partial<StreamsOptions>;
 }
@@ -29,7 +34,10 @@ export interface RunningTopology extends Running {
   readonly adminPort: number;
 }
 
-/** Starts the topology process: checks rules, schemas and topics, then joins the group. */
+/**
+ * Starts the topology process: checks rules, schemas and topics, then joins the group of its generation. Where a later one is
+ * live it stays idle instead.
+ */
 export function startTopology(
   config: TopologyConfig,
   log: Logger,
@@ -39,13 +47,19 @@ export function startTopology(
     const rules =
       config.TRIGGER_RULES_FILE === undefined ? defaultRules : readRules(config.TRIGGER_RULES_FILE);
     const topics = topicNames(config.TOPIC_PREFIX, vendorNames);
-    const schemaIds = await lookUpSchemas(schemaRegistry(config), topics);
+    const registry = schemaRegistry(config);
+    const schemaIds = await lookUpSchemas(registry, topics);
+    const control = await watchGenerations(config, log, service);
     await checkPartitions(config, topics, log);
-    const settings = { config, schemaIds, rules, reset: options.reset ?? false };
     const metrics = new Registry();
-    const streams = biometricStreams(settings, {
+    const process = new GenerationProcess({
+      settings: { config, schemaIds, rules, reset: options.reset ?? false },
+      isUnseeded: options.unseeded ?? false,
+      decoder: createDecoder((id) => registry.typeById(id)),
+      control,
       log,
-      registry: metrics,
+      metrics: instanceMetrics(metrics, log),
+      onFailed: (error) => service.fail(configurationFault(error) ?? error),
       ...(options.streams === undefined ? {} : { options: options.streams }),
     });
     const admin = await startAdmin({
@@ -53,18 +67,47 @@ export function startTopology(
       host: config.ADMIN_HOST,
       metrics,
       probes: {
-        live: () => stallReport(streams.stalls()),
-        ready: () => (streams.state === 'RUNNING' ? 'ok' : `state ${streams.state}`),
+        live: () => stallReport(process.stalls()),
+        ready: () => process.readiness(),
       },
     });
     service.onStop(() => admin.close());
     log.info({ port: admin.port }, 'admin port');
-    streams.failed.catch((error: unknown) => service.fail(configurationFault(error) ?? error));
     // The streams bound their own stop.
-    service.onStop(() => streams.close(), 60_000);
-    await streams.start();
+    service.onStop(() => process.close(), 60_000);
+    await process.start();
     return { adminPort: admin.port };
   });
+}
+
+/** Follows the control topic; a deployment that never created it has generation 0 only. */
+async function watchGenerations(
+  config: TopologyConfig,
+  log: Logger,
+  service: Service,
+): Promise<ControlWatch | undefined> {
+  const applicationId = applicationIdOf(config);
+  const control = await ControlWatch.open(kafkaConnection(config), {
+    applicationId,
+    clientId: `${applicationId}-generations`,
+    log,
+  });
+  if (control !== undefined) service.onStop(() => control.close());
+  if (control === undefined && config.GENERATION > 0)
+    throw new ConfigError([
+      `GENERATION: ${controlTopic(applicationId)} does not exist, so that no generation can be promoted: run \`bridge topics\``,
+    ]);
+  const live = control?.state.live ?? 0;
+  if (config.GENERATION > live + 1)
+    throw new ConfigError([
+      `GENERATION: generation ${live} is live, so that only ${live + 1} can be its candidate`,
+    ]);
+  if (control === undefined)
+    log.warn(
+      { topic: controlTopic(applicationId) },
+      'no control topic: run `bridge topics` before a promotion',
+    );
+  return control;
 }
 
 /** A failure that only another INSTANCE_ID fixes, as the fault of the variable that it is. */
@@ -84,7 +127,7 @@ async function checkPartitions(
     ...Object.values(topics.raw),
     ...Object.values(topics.priority),
     topics.deadLetters,
-    ...changelogSpecs(applicationIdOf(config)).map(({ name }) => name),
+    ...changelogSpecs(applicationIdOf(config), config.GENERATION).map(({ name }) => name),
   ];
   await checkTopicsOf(kafka, all, config.TOPIC_PARTITIONS, (admin) =>
     warnOfShortOffsetRetention(admin, retentionMs, log),

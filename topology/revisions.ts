@@ -13,6 +13,7 @@ import {
 import {
   contentOf,
   countVersions,
+  emptyRowBytes,
   findVersion,
   isVersionRemembered,
   noVersions,
@@ -30,6 +31,7 @@ import {
   writeVersion,
   type StoredVersion,
 } from './version-rows.ts';
+import { firstGeneration, type Generation } from './generation.ts';
 import type { Seeded, Start } from './seed.ts';
 import type { Reading } from '../vendors/reading.ts';
 import { drop, type Dropped, type KeyValueStore, type RecordContext, type Serde } from '../streams/index.ts';
@@ -72,6 +74,7 @@ export const revisionsStore = {
  */
 export function newestRevision(
   topics: TopicNames<VendorName>,
+  generation: Generation = firstGeneration,
 ): (
   reading: Reading,
   record: RecordContext,
@@ -90,15 +93,18 @@ export function newestRevision(
     const isVendors = reading.revision !== null;
     const content = contentHash(reading);
     const shortContent = content.slice(0, 2 * hashBytes);
-    const revision =
-      known === undefined
+    const last = known === undefined ? undefined : readVersion(known.table, known.at);
+    const compared =
+      last === undefined
         ? given
-        : revisionBehind(readVersion(known.table, known.at), {
+        : revisionBehind(last, {
             given,
             isVendors,
             content: shortContent,
             isNews: !isRetry(record) || isDayTotal(vendor, reading),
           });
+    const isResent = compared === 'unchanged' && last !== undefined && isSeeded(last, record, generation);
+    const revision = isResent ? last.revision : compared;
     const supersedes = known === undefined ? null : readTold(known.table, known.at);
     const place =
       known === undefined ? withRow(revisions, bucket, resource, receivedAt) : { key: bucket.key, ...known };
@@ -110,15 +116,16 @@ export function newestRevision(
         ? place.table
         : writeVersion(place.table, at, {
             revision,
-            given: isVendors ? given : revision,
+            given: isVendors ? given : isResent ? last.given : revision,
             content: shortContent,
             offset,
           });
     revisions.put(key, table);
     if (typeof revision === 'string') return drop(revision);
-    last = { revisions, vendor, user: reading.user_id, resource, key, table, at };
+    placed = { revisions, vendor, user: reading.user_id, resource, key, table, at };
     const appendedAt = retriedAtOf(record) ?? receivedAt;
-    const version = { vendor, receivedAt, appendedAt, revision, content, supersedes };
+    const { number } = generation;
+    const version = { vendor, receivedAt, appendedAt, revision, content, supersedes, generation: number };
     return [{ event: toEvent(reading, version, record), sleep: reading.sleep }];
   };
 }
@@ -170,6 +177,15 @@ export function storedVersionOffset(
 
 const noKey = Buffer.alloc(0);
 
+/**
+ * Whether the last version lies before the start of a recomputation, so that nothing holds its body. The first record that says
+ * the same again stands for it, so that a change of rules can correct it.
+ */
+function isSeeded(last: StoredVersion, record: RecordContext, generation: Generation): boolean {
+  const start = generation.startOf(record.topic, record.partition);
+  return start !== undefined && last.offset < start.offset && generation.isHistory(record);
+}
+
 /** A version, compared with the last one of its resource. */
 interface Compared {
   /** Its revision as the vendor gave it, or `received_at`, epoch ms. */
@@ -207,8 +223,8 @@ function isDayTotal(vendor: VendorName, { kind }: Reading): boolean {
 export function noteEmitted(revisions: Revisions, event: BiometricEvent): void {
   const resource = shortHash(event.resource_id);
   const { device_type: vendor, user_id: user, event_id, priority, triggers } = event;
-  const place = last;
-  last = undefined;
+  const place = placed;
+  placed = undefined;
   const isIt =
     place?.resource === resource &&
     place.user === user &&
@@ -231,7 +247,8 @@ function alertsOf(triggers: readonly Trigger[]): readonly string[] {
 const none: readonly string[] = [];
 
 /** The row that newestRevision() has just put, until noteEmitted() has used it, which then need not read it. */
-let last: (PlacedRow & { revisions: Revisions; vendor: string; user: string; resource: Buffer }) | undefined;
+let placed:
+  (PlacedRow & { revisions: Revisions; vendor: string; user: string; resource: Buffer }) | undefined;
 
 function storedRow(revisions: Revisions, vendor: string, user: string, resource: Buffer): PlacedRow {
   const { key, table } = renewedBucket(revisions, vendor, user, resource);
@@ -241,14 +258,48 @@ function storedRow(revisions: Revisions, vendor: string, user: string, resource:
   return { key, table, at };
 }
 
+/**
+ * The row of a resource for those who do not process a record: undefined when there is none. Renews nothing that
+ * the store's current timestamp does not.
+ * @param resource - its shortHash().
+ */
+export function findRow(
+  revisions: Revisions,
+  { vendor, user }: Pick<UserKey, 'vendor' | 'user'>,
+  resource: Buffer,
+): PlacedRow | undefined {
+  const { key, table } = renewedBucket(revisions, vendor, user, resource);
+  const at = table === undefined ? -1 : findVersion(table, resource);
+  return table === undefined || at === -1 ? undefined : { key, table, at };
+}
+
+/** Inserts a row as another table holds it, of a resource that has none. @param touchedAtMs - when it was touched last. */
+export function insertRow(
+  revisions: Revisions,
+  { vendor, user }: Pick<UserKey, 'vendor' | 'user'>,
+  row: Buffer,
+  touchedAtMs: number,
+): void {
+  const bucket = renewedBucket(revisions, vendor, user, row.subarray(0, hashBytes));
+  const { key, table } = withRow(revisions, bucket, row.subarray(0, hashBytes), touchedAtMs);
+  // The last row is the one that withRow() has made, without anything behind it.
+  revisions.put(key, Buffer.concat([table.subarray(0, table.length - emptyRowBytes), row]));
+}
+
+/** The rows of an entry; none of a branch. */
+export function rowsOf(value: Buffer): Buffer[] {
+  const table = revisionsStore.value.deserialize(value);
+  return table[0] === branch[0] ? [] : versionsOf(table);
+}
+
 /** The position of a row. Nothing else writes to the table. */
-interface Row {
+export interface Row {
   readonly table: Buffer;
   readonly at: number;
 }
 
 /** A row and the bucket that it is in. */
-interface PlacedRow extends Row {
+export interface PlacedRow extends Row {
   readonly key: UserKey;
 }
 

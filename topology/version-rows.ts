@@ -44,6 +44,8 @@ const givenAt = 45;
 const offsetAt = 51;
 const alertsAt = 59;
 const leastRowBytes = 60;
+/** Bytes of a row of which only the resource is set. */
+export const emptyRowBytes = leastRowBytes;
 const layoutVersion = 4;
 const bytesBefore: ReadonlyMap<number | undefined, number> = new Map([
   [1, 45],
@@ -265,6 +267,24 @@ export function writeTold(table: Buffer, at: number, outcome: string, told: Told
     writeUuid(next, alert, place);
     place += uuidBytes;
   }
+  return next;
+}
+
+/** The outcome hash of a version that a build before put. */
+export const unknownOutcome = '0'.repeat(2 * hashBytes);
+/** The outcome hash of a version that this generation does not have, because it makes nothing of the version's record. */
+export const noOutcome = 'f'.repeat(2 * hashBytes);
+
+/** A copy of the table in which readers have no event of a row's resource. */
+export function withoutTold(table: Buffer, at: number): Buffer {
+  const { version } = readOutcomes(table, at);
+  const own = version === contentOf(table, at) ? '' : version;
+  const newEnd = at + leastRowBytes + own.length / 2;
+  const next = withOtherEnd(table, endOf(table, at), newEnd);
+  next.fill(0, at + eventIdAt, at + priorityAt);
+  next[at + priorityAt] = own === '' ? 0 : hasOutcome;
+  next[at + alertsAt] = 0;
+  next.write(own, at + leastRowBytes, 'hex');
   return next;
 }
 

@@ -87,6 +87,12 @@ const designed: Readonly<Record<string, Record<string, string>>> = {
   'biometric-events.dlq': { ...kept, ...anyTimestamp, 'max.message.bytes': '16777216' },
   'biometric-bridge-alerts-changelog': changelog,
   'biometric-bridge-baselines-changelog': changelog,
+  'biometric-bridge-generations': {
+    'cleanup.policy': 'compact',
+    'max.message.bytes': '1048576',
+    'message.timestamp.type': 'CreateTime',
+    'min.insync.replicas': '1',
+  },
   'biometric-bridge-points-changelog': changelog,
   'biometric-bridge-revisions-changelog': changelog,
   'coach.dlq': readerDeadLetters,

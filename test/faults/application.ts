@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from '../../topology/changelogs.ts';
+import { controlSpec } from '../../topology/control.ts';
 import { topicResource } from '../../kafka/client.ts';
 import { createTopics } from '../../kafka/topics.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
@@ -75,10 +76,14 @@ export class Application {
     const cluster = await Cluster.open(t);
     const application = new Application(t, cluster, options);
     const { names, partitions, applicationId } = application;
-    await createTopics(cluster.admin, [...topicSpecs(names), ...changelogSpecs(applicationId)], {
-      partitions,
-      replicationFactor: Number(application.env['TOPIC_REPLICATION_FACTOR']),
-    });
+    await createTopics(
+      cluster.admin,
+      [...topicSpecs(names), ...changelogSpecs(applicationId), controlSpec(applicationId)],
+      {
+        partitions,
+        replicationFactor: Number(application.env['TOPIC_REPLICATION_FACTOR']),
+      },
+    );
     const { register = registerContract } = options;
     await register({ SCHEMA_REGISTRY_URL: registryUrl() }, cluster.prefix);
     return application;

@@ -9,6 +9,7 @@ import { runUntilSignal } from '../../process/run.ts';
 import { topologyVariables } from '../../topology/config.ts';
 import { startTopology } from '../../topology/main.ts';
 import type { CommitStep } from '../../streams/index.ts';
+import { plant, type Plant } from './plant.ts';
 
 /** When a worker kills itself. */
 export interface Crash {
@@ -26,9 +27,16 @@ export interface WorkerSettings {
   readonly crash?: Crash;
   /** After which step of a commit SIGUSR2 stops it. Default `changelogs`, when outputs and changelogs are in the log. */
   readonly sleepAfter?: CommitStep;
+  /** A fault of its normalizers, as a build before might have had it. */
+  readonly plant?: Plant;
 }
 
-const { env, crash, sleepAfter = 'changelogs' } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
+const {
+  env,
+  crash,
+  sleepAfter = 'changelogs',
+  plant: planted,
+} = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
 
 const log = pino(
   { level: 'info' },
@@ -42,6 +50,8 @@ const log = pino(
     },
   },
 );
+
+if (planted !== undefined) plant(planted);
 
 let sleepy = false;
 process.on('SIGUSR2', () => {

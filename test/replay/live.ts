@@ -13,6 +13,8 @@ import type { DayPoints } from '../../vendors/day-points.ts';
 import type { VendorName } from '../../vendors/index.ts';
 import type { Reading } from '../../vendors/reading.ts';
 import type { DifferenceLine } from '../../replay/diff-counts.ts';
+import { replayVariables, type ReplayConfig } from '../../replay/deployment.ts';
+import { readConfig } from '../../process/config.ts';
 import { bridgeProgram } from '../bridge-program.ts';
 import { Application, registryUrl } from '../faults/application.ts';
 import type { Appended } from '../streams/broker/cluster.ts';
@@ -25,6 +27,8 @@ export interface Webhook {
   readonly body: string | Buffer;
   /** Epoch ms. Default: now. */
   readonly receivedAt?: number;
+  /** Default `plain`; documents in an envelope come with `collector`. */
+  readonly scheme?: string;
 }
 
 /** What the normalizer of the live side says instead. */
@@ -70,27 +74,29 @@ export class Live {
   async append(webhooks: readonly Webhook[]): Promise<string[]> {
     const { cluster, names, partitions } = this.application;
     const places: string[] = [];
-    const records = webhooks.map(({ device, user, body, receivedAt = Date.now() }): Appended => {
-      const key = Buffer.from(user);
-      const topic = names.raw[device];
-      const partition = keyPartition(key, partitions);
-      const name = `${topic}:${partition}`;
-      const offset = this.#ends.get(name) ?? 0;
-      this.#ends.set(name, offset + 1);
-      places.push(`${name}:${offset}`);
-      return {
-        topic,
-        partition,
-        key,
-        value: Buffer.from(body),
-        timestamp: receivedAt,
-        headers: {
-          [rawHeader.receivedAt]: Buffer.from(String(receivedAt)),
-          [rawHeader.contentType]: Buffer.from('application/json'),
-          [rawHeader.scheme]: Buffer.from('plain'),
-        },
-      };
-    });
+    const records = webhooks.map(
+      ({ device, user, body, receivedAt = Date.now(), scheme = 'plain' }): Appended => {
+        const key = Buffer.from(user);
+        const topic = names.raw[device];
+        const partition = keyPartition(key, partitions);
+        const name = `${topic}:${partition}`;
+        const offset = this.#ends.get(name) ?? 0;
+        this.#ends.set(name, offset + 1);
+        places.push(`${name}:${offset}`);
+        return {
+          topic,
+          partition,
+          key,
+          value: Buffer.from(body),
+          timestamp: receivedAt,
+          headers: {
+            [rawHeader.receivedAt]: Buffer.from(String(receivedAt)),
+            [rawHeader.contentType]: Buffer.from('application/json'),
+            [rawHeader.scheme]: Buffer.from(scheme),
+          },
+        };
+      },
+    );
     await cluster.append(records);
     return places;
   }
@@ -108,12 +114,34 @@ export class Live {
     await soon('the end of the live side', streams.close());
   }
 
-  /** Deletes the beginning of a raw partition. */
-  async deleteBefore(device: VendorName, partition: number, offset: number): Promise<void> {
+  /** Deletes the beginning of a partition. */
+  async deleteBefore(topic: string, offset: number, partition = 0): Promise<void> {
     await this.application.cluster.admin.deleteTopicRecords({
-      topic: this.application.names.raw[device],
+      topic,
       partitions: [{ partition, offset: String(offset) }],
     });
+  }
+
+  /**
+   * Begins a transaction in an output topic, which who reads to its end has to wait for. Answers how to abort it.
+   */
+  async openTransaction(topic: string): Promise<() => Promise<void>> {
+    const { cluster } = this.application;
+    const producer = cluster.kafka.producer({
+      transactionalId: `${cluster.prefix}open`,
+      maxInFlightRequests: 1,
+      idempotent: true,
+    });
+    await producer.connect();
+    cluster.after(() => producer.disconnect());
+    const transaction = await producer.transaction();
+    await transaction.send({ topic, messages: [{ partition: 0, value: Buffer.from('open') }] });
+    return () => transaction.abort();
+  }
+
+  /** The variables of the deployment, for what runs in this process. */
+  get config(): ReplayConfig {
+    return readConfig(replayVariables, this.application.env);
   }
 
   /** Runs `bridge replay diff`, with one thread at a time unless options say otherwise. */

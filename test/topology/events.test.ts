@@ -27,6 +27,7 @@ function make(changes: Partial<Reading> = {}, version: Partial<Version> = {}): B
       revision: 1,
       content,
       supersedes: null,
+      generation: 0,
       ...version,
     },
     rawRecord('oura'),

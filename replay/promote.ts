@@ -1,0 +1,253 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ControlWriter, type LiveRecord } from '../topology/control.ts';
+import { Interrupted, RefusedCommand } from './exit.ts';
+import type { Generations, TaskProgress } from './generations.ts';
+
+/** How a candidate is made live. */
+export interface PromoteOptions {
+  readonly generation: number;
+  /** That every reader compares generations: older ones would take a correction for an old version. */
+  readonly isReadersReady: boolean;
+  /** How long the live instances may take to leave. */
+  readonly waitMs: number;
+  readonly announce: boolean;
+  readonly removeUnreadable: boolean;
+  /** Told of each step. */
+  readonly onStep: (text: string) => void;
+  readonly signal: AbortSignal;
+  /** For fault tests: called after each step. */
+  readonly afterStep?: (step: PromoteStep) => void | Promise<void>;
+}
+
+export type PromoteStep = 'checked' | 'fenced' | 'closing' | 'empty' | 'cut' | 'live' | 'deleted';
+
+/** A candidate that is further behind would hold up readers for as long as it needs to catch up. */
+const maxLag = 10_000n;
+const askEveryMs = 250;
+
+/**
+ * Makes a candidate live, in steps of which each can be repeated: the live instances leave, their committed offsets become the
+ * cut, and the candidate publishes from there on.
+ * @throws RefusedCommand when a precondition is not met; nothing was changed then, or the promotion was given up again.
+ */
+export async function promote(generations: Generations, options: PromoteOptions): Promise<void> {
+  const { generation, onStep, signal, afterStep = () => undefined } = options;
+  const { control } = generations;
+  const before = await control.refresh();
+  if (before.live === generation) {
+    onStep(`generation ${generation} is live already`);
+    return;
+  }
+  await checkPreconditions(generations, options, before.live);
+  await afterStep('checked');
+  const writer = await ControlWriter.open(generations.connection, generations);
+  try {
+    await afterStep('fenced');
+    // What another writer wrote before it was fenced.
+    const state = await control.refresh();
+    if (state.live !== before.live)
+      throw new RefusedCommand(`another promotion was faster: generation ${state.live} is live`);
+    if (state.closing !== generation)
+      await writer.write({ type: 'closing', generation, from: state.live, at: Date.now() });
+    onStep(
+      `generation ${state.live} is closing: its instances finish what they have begun and leave the group`,
+    );
+    await afterStep('closing');
+    await untilEmpty(generations, writer, options);
+    await afterStep('empty');
+    const cut = await readCut(generations, state.live, signal);
+    await afterStep('cut');
+    const build = await generations.buildOf(generation);
+    const record: LiveRecord = {
+      type: 'live',
+      generation,
+      from: state.live,
+      at: Date.now(),
+      cut,
+      build,
+      announce: options.announce,
+      removeUnreadable: options.removeUnreadable,
+    };
+    await writer.write(record);
+    onStep(`generation ${generation} is live: it publishes from the cut on, and corrects what came before`);
+    await afterStep('live');
+    // A belt against builds that know no control topic: their next commit is refused.
+    await generations.admin
+      .deleteGroups([generations.groupOf(state.live)])
+      .catch(() =>
+        onStep(`the group ${generations.groupOf(state.live)} could not be deleted: discard does it`),
+      );
+    await afterStep('deleted');
+  } finally {
+    await writer.close();
+  }
+}
+
+/** Gives a promotion up that has begun: the live instances go on. */
+export async function abortPromotion(generations: Generations, generation: number): Promise<void> {
+  const writer = await ControlWriter.open(generations.connection, generations);
+  try {
+    const { live, closing } = await generations.control.refresh();
+    if (live >= generation)
+      throw new RefusedCommand(`generation ${generation} is live: the way back is another generation`);
+    if (closing !== generation)
+      throw new RefusedCommand(
+        `no promotion of generation ${generation} has begun: there is nothing to give up`,
+      );
+    await writer.write({ type: 'aborted', generation, at: Date.now() });
+  } finally {
+    await writer.close();
+  }
+}
+
+async function checkPreconditions(
+  generations: Generations,
+  { generation, isReadersReady }: PromoteOptions,
+  live: number,
+): Promise<void> {
+  const refuse = (text: string): never => {
+    throw new RefusedCommand(text);
+  };
+  if (generation !== live + 1) refuse(`generation ${live} is live, so that only ${live + 1} can be promoted`);
+  if (!isReadersReady)
+    refuse(
+      'readers of contract version 1 would ignore or repeat corrections: upgrade all of them first, then say --readers-ready',
+    );
+  if (!(await generations.exists(generation)))
+    refuse(
+      `generation ${generation} has no topics: run \`GENERATION=${generation} bridge topics\` and its candidate`,
+    );
+  const tasks = await generations.tasks(generation);
+  const unseeded = tasks.filter(({ seed }) => seed?.done !== true).map(({ partition }) => `0_${partition}`);
+  if (unseeded.length > 0)
+    refuse(`the candidate has not seeded ${unseeded.join(', ')} yet: start it, or wait`);
+  const candidate = await generations.members(generation);
+  if (candidate.members.length === 0)
+    refuse(`no instance of generation ${generation} runs: readers would get nothing until one does`);
+  const { members } = await generations.members(live);
+  checkMembers(members);
+  const [theirs, ours] = await Promise.all([generations.committed(live), generations.committed(generation)]);
+  if (theirs.size === 0 && (await generations.hasState(live)))
+    refuse(
+      `group ${generations.groupOf(live)} has no offsets, but its changelogs hold state: there is no cut`,
+    );
+  let lag = 0n;
+  for (const [partition, offset] of theirs) {
+    const behind = offset - (ours.get(partition) ?? 0n);
+    if (behind > 0n) lag += behind;
+  }
+  if (lag > maxLag)
+    refuse(`the candidate is ${lag} records behind: readers would wait for them; let it catch up`);
+}
+
+function checkMembers(members: Awaited<ReturnType<Generations['members']>>['members']): void {
+  const older = members.filter(({ isRetirable }) => !isRetirable);
+  if (older.length === 0) return;
+  const hosts = older.map(({ host, memberId }) => `${memberId} at ${host}`).join(', ');
+  throw new RefusedCommand(
+    `instances run that do not follow the control topic: ${hosts}; stop them, and restart those of this build that were ` +
+      'started before `bridge topics` had created it',
+  );
+}
+
+async function untilEmpty(
+  generations: Generations,
+  writer: ControlWriter,
+  { generation, waitMs, signal, onStep }: PromoteOptions,
+): Promise<void> {
+  const live = generation - 1;
+  const giveUp = async (reason: string): Promise<never> => {
+    await writer.write({ type: 'aborted', generation, at: Date.now() });
+    throw new RefusedCommand(`${reason}; the promotion was given up, generation ${live} goes on`);
+  };
+  const deadline = performance.now() + waitMs;
+  for (;;) {
+    if (signal.aborted) throw new Interrupted();
+    const { state, members } = await generations.members(live);
+    if (state === 'Empty' || state === 'Dead') {
+      onStep(`the group ${generations.groupOf(live)} is empty`);
+      return;
+    }
+    try {
+      checkMembers(members);
+    } catch (error) {
+      await giveUp(error instanceof Error ? error.message : 'an instance does not leave');
+    }
+    if (performance.now() > deadline)
+      await giveUp(
+        `after ${Math.round(waitMs / 1_000)} s these instances are still in the group ${generations.groupOf(live)}: ` +
+          members.map(({ memberId, host }) => `${memberId} at ${host}`).join(', '),
+      );
+    await sleep(askEveryMs);
+  }
+}
+
+/** The offsets up to which the generation has published; of a partition without any, 0. */
+async function readCut(
+  generations: Generations,
+  live: number,
+  signal: AbortSignal,
+): Promise<Record<string, string>> {
+  const offsets = await generations.stable(live, signal);
+  if (signal.aborted) throw new Interrupted();
+  if (offsets.size === 0 && (await generations.hasState(live)))
+    throw new RefusedCommand(
+      `group ${generations.groupOf(live)} has no offsets, but its changelogs hold state: there is no cut. Give the promotion up with --abort`,
+    );
+  const cut: Record<string, string> = {};
+  for (const topic of generations.rawTopics)
+    for (let partition = 0; partition < generations.partitions; partition += 1) {
+      const name = `${topic}-${partition}`;
+      cut[name] = String(offsets.get(name) ?? 0n);
+    }
+  return cut;
+}
+
+/** Whether a generation that was promoted has nothing left to do besides its records. */
+export function isSettled(tasks: readonly TaskProgress[]): boolean {
+  return tasks.every(({ hasTakenOver, corrections }) => hasTakenOver && corrections?.done === true);
+}
+
+/** The corrections of all tasks together. */
+export function correctionsOf(tasks: readonly TaskProgress[]): {
+  changed: number;
+  added: number;
+  removed: number;
+  unreadable: number;
+} {
+  const all = { changed: 0, added: 0, removed: 0, unreadable: 0 };
+  for (const { corrections } of tasks) {
+    all.changed += corrections?.changed ?? 0;
+    all.added += corrections?.added ?? 0;
+    all.removed += corrections?.removed ?? 0;
+    all.unreadable += corrections?.unreadable ?? 0;
+  }
+  return all;
+}
+
+/** Deletes the group, the changelogs and the shadow of a generation that is live no more, or of a candidate that will not be. */
+export async function discard(generations: Generations, generation: number): Promise<readonly string[]> {
+  const writer = await ControlWriter.open(generations.connection, generations);
+  try {
+    const { live, closing } = await generations.control.refresh();
+    if (generation === live) throw new RefusedCommand(`generation ${generation} is live`);
+    if (closing !== undefined)
+      throw new RefusedCommand(
+        `a promotion of generation ${closing} is under way: finish it, or give it up with --abort`,
+      );
+    if (generation > live + 1) throw new RefusedCommand(`there is no generation ${generation}`);
+    const { members } = await generations.members(generation);
+    if (members.length > 0)
+      throw new RefusedCommand(
+        `instances of generation ${generation} run: ${members.map(({ memberId, host }) => `${memberId} at ${host}`).join(', ')}; stop them first`,
+      );
+    const existing = new Set(await generations.admin.listTopics());
+    const topics = generations.topicsOf(generation).filter((topic) => existing.has(topic));
+    if (topics.length > 0) await generations.admin.deleteTopics({ topics });
+    await generations.admin.deleteGroups([generations.groupOf(generation)]).catch(() => undefined);
+    if (generation < live) await writer.write({ type: 'discarded', generation, at: Date.now() });
+    return topics;
+  } finally {
+    await writer.close();
+  }
+}

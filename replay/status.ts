@@ -1,0 +1,77 @@
+import { dayMs } from '../vendors/instant.ts';
+import type { Generations } from './generations.ts';
+import { correctionsOf, isSettled } from './promote.ts';
+
+/** What `bridge replay status` says. */
+export interface Status {
+  readonly live: number;
+  readonly closing: number | null;
+  /** When the live generation became that, epoch ms; null for generation 0. */
+  readonly since: number | null;
+  /** What the live generation had to correct; null for generation 0. */
+  readonly corrections: (ReturnType<typeof correctionsOf> & { readonly done: boolean }) | null;
+  readonly candidate: CandidateStatus | null;
+  /** Generations that are live no more and whose topics still exist. */
+  readonly to_discard: readonly { readonly generation: number; readonly overdue: boolean }[];
+}
+
+interface CandidateStatus {
+  readonly generation: number;
+  readonly instances: number;
+  readonly seeded_tasks: number;
+  readonly tasks: number;
+  readonly unseeded: boolean;
+  /** Records that the live generation has processed and the candidate has not. */
+  readonly lag: number;
+  readonly build: string;
+  /** Resources by how they compare with what readers were told; exact once `lag` is 0 and nothing arrives. */
+  readonly differences: Awaited<ReturnType<Generations['differences']>>;
+}
+
+const overdueMs = 7 * dayMs;
+
+/** Reads what the control topic, the groups and the changelogs say. */
+export async function readStatus(generations: Generations, nowMs = Date.now()): Promise<Status> {
+  const { live, closing, promotions, discarded } = await generations.control.refresh();
+  const promotion = promotions.get(live);
+  const corrected = live === 0 ? undefined : await generations.tasks(live);
+  const toDiscard: { generation: number; overdue: boolean }[] = [];
+  for (let generation = 0; generation < live; generation += 1) {
+    if (discarded.has(generation) || !(await generations.exists(generation))) continue;
+    const over = promotions.get(generation + 1)?.at ?? nowMs;
+    toDiscard.push({ generation, overdue: nowMs - over > overdueMs });
+  }
+  return {
+    live,
+    closing: closing ?? null,
+    since: promotion?.at ?? null,
+    corrections: corrected === undefined ? null : { ...correctionsOf(corrected), done: isSettled(corrected) },
+    candidate: (await generations.exists(live + 1)) ? await candidateStatus(generations, live + 1) : null,
+    to_discard: toDiscard,
+  };
+}
+
+async function candidateStatus(generations: Generations, generation: number): Promise<CandidateStatus> {
+  const [tasks, { members }, live, ours, build] = await Promise.all([
+    generations.tasks(generation),
+    generations.members(generation),
+    generations.committed(generation - 1),
+    generations.committed(generation),
+    generations.buildOf(generation),
+  ]);
+  let lag = 0n;
+  for (const [partition, offset] of live) {
+    const behind = offset - (ours.get(partition) ?? 0n);
+    if (behind > 0n) lag += behind;
+  }
+  return {
+    generation,
+    instances: members.length,
+    seeded_tasks: tasks.filter(({ seed }) => seed?.done === true).length,
+    tasks: tasks.length,
+    unseeded: tasks.some(({ seed }) => seed?.unseeded === true),
+    lag: Number(lag),
+    build,
+    differences: await generations.differences(generation),
+  };
+}

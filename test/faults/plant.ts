@@ -1,0 +1,32 @@
+/** Faults that a build before may have had, planted into the normalizers of a process. */
+
+import { vendors, type VendorName } from '../../vendors/index.ts';
+import { isDropped, isPartly, isRejected, reject } from '../../vendors/outcome.ts';
+import type { Normalize } from '../../vendors/vendor.ts';
+
+/**
+ * `tenfold`: oura's HRV in another unit. `silent`: nothing is made of whoop's webhooks. `unreadable`: a third of terra's
+ * users cannot be read.
+ */
+export type Plant = 'tenfold' | 'silent' | 'unreadable';
+
+/** Replaces the normalizer of one vendor in this process. */
+export function plant(fault: Plant): void {
+  if (fault === 'tenfold')
+    replace('oura', (normalize) => (payload, record) => {
+      const answer = normalize(payload, record);
+      if (isDropped(answer) || isRejected(answer) || isPartly(answer)) return answer;
+      return answer.map((one) => ('hrv' in one && one.hrv !== null ? { ...one, hrv: one.hrv * 10 } : one));
+    });
+  if (fault === 'silent') replace('whoop', () => () => []);
+  if (fault === 'unreadable')
+    replace('terra', (normalize) => (payload, record) => {
+      const user = Number(/\d+$/.exec(record.key ?? '')?.[0] ?? 0);
+      return user % 12 < 4 ? reject('PLANTED', 'the planted fault') : normalize(payload, record);
+    });
+}
+
+function replace(vendor: VendorName, by: (normalize: Normalize) => Normalize): void {
+  const mutable = vendors[vendor] as { normalize: Normalize };
+  mutable.normalize = by(mutable.normalize);
+}

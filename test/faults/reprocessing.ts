@@ -1,0 +1,206 @@
+/** A deployment that goes through generations: candidates, promotions, and what readers have in the end. */
+import assert from 'node:assert/strict';
+import { createTopics } from '../../kafka/topics.ts';
+import { readConfig } from '../../process/config.ts';
+import type { BiometricEvent } from '../../schemas/biometric-event.ts';
+import { createDecoder, schemaIdOf } from '../../schemas/codec.ts';
+import { schemaRegistry } from '../../schemas/registry.ts';
+import { topicSpecs } from '../../schemas/topics.ts';
+import { compareVersions } from '../../schemas/version-order.ts';
+import type { InputRecord } from '../../streams/index.ts';
+import { Generations, generationsVariables } from '../../replay/generations.ts';
+import { isSettled, promote, type PromoteOptions } from '../../replay/promote.ts';
+import { readStatus, type Status } from '../../replay/status.ts';
+import { changelogSpecs } from '../../topology/changelogs.ts';
+import { silentLog } from '../streams/log.ts';
+import { until } from '../streams/until.ts';
+import { registryUrl, type Application } from './application.ts';
+import { deployedTopology, recompute } from './audit-expected.ts';
+import type { WorkerProcess } from './worker-process.ts';
+import type { WorkerSettings } from './topology-worker.ts';
+
+/** Creates the topics of a generation. */
+export async function prepare(application: Application, generation: number): Promise<void> {
+  await createTopics(application.cluster.admin, changelogSpecs(application.applicationId, generation), {
+    partitions: application.partitions,
+    replicationFactor: Number(application.env['TOPIC_REPLICATION_FACTOR']),
+  });
+}
+
+/** Starts an instance of a generation. */
+export function instance(
+  application: Application,
+  generation: number,
+  id: string,
+  settings: Omit<WorkerSettings, 'env'> & { env?: WorkerSettings['env'] } = {},
+): WorkerProcess {
+  const env = { ...settings.env, GENERATION: String(generation) };
+  return application.worker(`${id}-of-${generation}`, { ...settings, env });
+}
+
+/** What `bridge replay` knows of the deployment; closed with the test. */
+export async function openGenerations(application: Application): Promise<Generations> {
+  const generations = await Generations.open(readConfig(generationsVariables, application.env), silentLog);
+  application.cluster.after(() => generations.close());
+  return generations;
+}
+
+/** Waits until the candidate is seeded and about as far as the live generation, under load; answers its status. */
+export async function caughtUp(
+  generations: Generations,
+  candidate: WorkerProcess,
+  timeoutMs = 60_000,
+): Promise<Status> {
+  let last: Status | undefined;
+  const ask = async (): Promise<Status | undefined> => {
+    last = await readStatus(generations);
+    const { candidate: one } = last;
+    return one !== null && one.seeded_tasks === one.tasks && one.lag < 500 ? last : undefined;
+  };
+  return until('the candidate to catch up', ask, timeoutMs, 250).catch((error: unknown) => {
+    throw new Error(`${JSON.stringify(last)}\n${candidate.log.slice(-3_000)}`, { cause: error });
+  });
+}
+
+/** Promotes as `bridge replay promote` does by default. */
+export function promoteTo(
+  generations: Generations,
+  generation: number,
+  options: Partial<PromoteOptions> = {},
+): Promise<void> {
+  return promote(generations, {
+    generation,
+    isReadersReady: true,
+    waitMs: 60_000,
+    announce: true,
+    removeUnreadable: false,
+    onStep: () => undefined,
+    signal: new AbortController().signal,
+    ...options,
+  });
+}
+
+/** Waits until every task has taken over and corrected what it had to. */
+export async function settled(
+  generations: Generations,
+  generation: number,
+  timeoutMs = 60_000,
+): Promise<void> {
+  await until(
+    `the corrections of generation ${generation}`,
+    async () => isSettled(await generations.tasks(generation)) || undefined,
+    timeoutMs,
+    250,
+  );
+}
+
+/** An event as a reader gets it. */
+export interface Read {
+  readonly event: BiometricEvent;
+  readonly record: InputRecord;
+}
+
+/** Everything in the priority topics, partition by partition. */
+export async function readEvents(application: Application): Promise<Read[]> {
+  const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() });
+  const decoder = createDecoder((id) => registry.typeById(id));
+  const records = await application.cluster.read(Object.values(application.names.priority));
+  const events: Read[] = [];
+  for (const record of records) {
+    assert.ok(record.value !== null);
+    await decoder.prepare(schemaIdOf(record.value));
+    events.push({ record, event: decoder.decode(record.value) });
+  }
+  return events;
+}
+
+function resourceOf({ device_type, user_id, resource_id }: BiometricEvent): string {
+  return JSON.stringify([device_type, user_id, resource_id]);
+}
+
+/** The newest version of each resource, in the order in which every reader compares. */
+export function newest(events: Iterable<BiometricEvent>): Map<string, BiometricEvent> {
+  const versions = new Map<string, BiometricEvent>();
+  for (const event of events) {
+    const before = versions.get(resourceOf(event));
+    if (before === undefined || compareVersions(event, before) > 0) versions.set(resourceOf(event), event);
+  }
+  return versions;
+}
+
+/** What a run of the present build, which never had a fault, makes of all raw records. */
+export async function faultless(application: Application): Promise<Map<string, BiometricEvent>> {
+  const { names, partitions, cluster } = application;
+  const registry = schemaRegistry({ SCHEMA_REGISTRY_URL: registryUrl() });
+  const raw = await cluster.read(application.rawTopics);
+  const driver = await recompute(await deployedTopology(registry, names, () => false), raw, {
+    partitions,
+    deadLetterTopic: names.deadLetters,
+    topics: topicSpecs(names),
+  });
+  const decoder = createDecoder((id) => registry.typeById(id));
+  const events: BiometricEvent[] = [];
+  for (const topic of Object.values(names.priority))
+    for (const { value } of driver.output(topic)) {
+      assert.ok(value !== null);
+      await decoder.prepare(schemaIdOf(value));
+      events.push(decoder.decode(value));
+    }
+  return newest(events);
+}
+
+/** An event without what may differ between a corrected history and one that needed no correction. */
+function comparable(event: BiometricEvent): unknown {
+  const triggers = event.triggers.map((trigger) => ({ ...trigger, first: false }));
+  return { ...event, triggers, generation: 0, supersedes: null };
+}
+
+export interface Compared {
+  readonly resources: number;
+  readonly corrections: Readonly<Record<string, number>>;
+  readonly announced: number;
+  readonly withdrawn: number;
+}
+
+/**
+ * Checks that readers have, of every resource, what a run without the fault would have given them; that no alert was announced
+ * twice; and that each announced alert is raised by a newest version, or named by one that supersedes it.
+ */
+export function compareWithFaultless(
+  read: readonly Read[],
+  expected: ReadonlyMap<string, BiometricEvent>,
+): Compared {
+  const have = newest(read.map(({ event }) => event));
+  const faults: string[] = [];
+  for (const [name, event] of have) {
+    const wanted = expected.get(name);
+    if (wanted === undefined && event.deleted && event.generation > 0) continue;
+    if (JSON.stringify(comparable(event)) !== JSON.stringify(wanted && comparable(wanted)))
+      faults.push(`${placeOf(event)} of generation ${event.generation} is not as expected`);
+  }
+  for (const [name, event] of expected) if (!have.has(name)) faults.push(`${placeOf(event)} is missing`);
+  const announced = new Map<string, number>();
+  const withdrawn = new Set<string>();
+  for (const { event } of read) {
+    for (const { alert_id, first } of event.triggers)
+      if (first) announced.set(alert_id, (announced.get(alert_id) ?? 0) + 1);
+    for (const alert of event.supersedes?.alert_ids ?? []) withdrawn.add(alert);
+  }
+  const standing = new Set([...have.values()].flatMap(({ triggers }) => triggers.map((one) => one.alert_id)));
+  for (const [alert, times] of announced) {
+    if (times > 1) faults.push(`an alert was announced ${times} times`);
+    if (!standing.has(alert) && !withdrawn.has(alert))
+      faults.push('an alert stands though its version is gone');
+  }
+  assert.deepEqual(faults.slice(0, 5), [], `${faults.length} faults`);
+  const corrections: Record<string, number> = {};
+  for (const { record } of read) {
+    const kind = record.headers['correction']?.toString();
+    if (kind !== undefined) corrections[kind] = (corrections[kind] ?? 0) + 1;
+  }
+  return { resources: have.size, corrections, announced: announced.size, withdrawn: withdrawn.size };
+}
+
+function placeOf({ raw: { topic, partition, offset } }: BiometricEvent): string {
+  return `${topic}:${partition}:${offset}`;
+}

@@ -1,0 +1,108 @@
+/** What the tasks of a generation above 0 share, and what each has to remember. */
+import type { BiometricEvent } from '../schemas/biometric-event.ts';
+import type { Decoder } from '../schemas/codec.ts';
+import type { TopicNames } from '../schemas/topics.ts';
+import type { Serde, StateStore, StreamsLog } from '../streams/index.ts';
+import type { VendorName } from '../vendors/index.ts';
+import type { LaterGeneration } from './generation.ts';
+import type { HistoryReader } from './history.ts';
+import type { Start, Starts } from './seed.ts';
+
+/** What the tasks of a generation above 0 share. */
+export interface GenerationSupport extends HistoryReader {
+  readonly generation: LaterGeneration;
+  /** The application id of generation 0. */
+  readonly applicationId: string;
+  readonly topics: TopicNames<VendorName>;
+  readonly biometricEvent: Serde<BiometricEvent>;
+  readonly decoder: Decoder;
+  readonly build: string;
+  readonly log: StreamsLog;
+  /** Starts without the state of the generation before, which then is not corrected. */
+  readonly isUnseeded: boolean;
+  /** The next offset that the live group has committed, a moment ago; undefined where none is known. */
+  liveOffset(topic: string, partition: number): bigint | undefined;
+  /** Where the recomputation of a partition is to start, by vendor. */
+  starts(partition: number): Promise<Starts>;
+  /** Calls `wake` when a limit or the control topic has changed. @returns what ends that. */
+  subscribe(wake: () => void): () => void;
+  /** Runs work one after the other: a partition's whole state is in memory meanwhile. */
+  inTurn<T>(work: () => Promise<T>): Promise<T>;
+}
+
+/** What a task remembers of its seed. */
+export interface SeedState {
+  readonly done: boolean;
+  /** By vendor; offsets as text. */
+  readonly starts: Readonly<Record<string, { readonly offset: string; readonly epochMs: number }>>;
+  /** Rows of a build before, of which it is not known whether they lie before the start. */
+  readonly uncertain: number;
+  readonly unseeded: boolean;
+}
+
+/** What a task remembers of its corrections, and tells those who ask. */
+export interface CorrectionState {
+  readonly done: boolean;
+  /** The next offset of the shadow topic. */
+  readonly position: string;
+  readonly changed: number;
+  readonly added: number;
+  readonly removed: number;
+  /** Versions that readers keep, because their records cannot be read any more. */
+  readonly unreadable: number;
+}
+
+export const noCorrections: CorrectionState = {
+  done: false,
+  position: '0',
+  changed: 0,
+  added: 0,
+  removed: 0,
+  unreadable: 0,
+};
+
+export function storeOf(stores: readonly StateStore[], name: string): StateStore {
+  const store = stores.find((one) => one.name === name);
+  if (store === undefined) throw new Error(`the topology has no store ${name}`);
+  return store;
+}
+
+/** What a task notes under each key of the store `generation`. */
+export interface TaskStates {
+  readonly seed: SeedState;
+  readonly takeover: { readonly done: true };
+  readonly corrections: CorrectionState;
+}
+
+/** What the task has noted, also in the open transaction; undefined while it has nothing. */
+export function readState<K extends keyof TaskStates>(
+  stores: readonly StateStore[],
+  key: K,
+): TaskStates[K] | undefined {
+  const value = storeOf(stores, 'generation').get(key) as Buffer | undefined;
+  return value === undefined ? undefined : (JSON.parse(value.toString()) as TaskStates[K]);
+}
+
+export function writeState<K extends keyof TaskStates>(
+  stores: readonly StateStore[],
+  key: K,
+  state: TaskStates[K],
+): void {
+  storeOf(stores, 'generation').write(Buffer.from(key), Buffer.from(JSON.stringify(state)), Date.now());
+}
+
+export function textOf(starts: Starts): SeedState['starts'] {
+  return Object.fromEntries(
+    [...starts].map(([vendor, { offset, epochMs }]) => [vendor, { offset: String(offset), epochMs }]),
+  );
+}
+
+/** The starts that a task has noted. */
+export function startsOf({ starts }: SeedState): Starts {
+  return new Map(
+    Object.entries(starts).map(([vendor, { offset, epochMs }]): [string, Start] => [
+      vendor,
+      { offset: BigInt(offset), epochMs },
+    ]),
+  );
+}

@@ -1,0 +1,298 @@
+/**
+ * What a promotion does to the state of a task. Two kinds of state are mixed in it: what the raw log says, which the new
+ * generation has computed, and what readers have been told, which is a fact about the past and is taken over from the
+ * generation that told them.
+ */
+import type { BiometricEvent, Trigger } from '../schemas/biometric-event.ts';
+import type { KeyValueStore } from '../streams/index.ts';
+import { hashBytes, shortHash, userKey, writeUuid, uuidBytes, type UserKey } from './packed.ts';
+import { deletionHash, outcomeHash } from './events.ts';
+import { nameUuid } from './identity.ts';
+import { findRow, insertRow, rowsOf, type Revisions, type Row } from './revisions.ts';
+import {
+  contentOf,
+  findVersion,
+  noOutcome,
+  noVersions,
+  readOutcomes,
+  readTold,
+  readVersion,
+  touchedAt,
+  unknownOutcome,
+  versionOffset,
+  withoutTold,
+  writeTold,
+  writeVersion,
+} from './version-rows.ts';
+
+/** The owner of a resource. */
+type Owner = Pick<UserKey, 'vendor' | 'user'>;
+
+/** The store `alerts`. */
+export type Alerts = KeyValueStore<UserKey, Buffer | null>;
+
+/** An entry of a store, as its changelog has it. */
+export interface Entry {
+  readonly key: Buffer;
+  readonly value: Buffer;
+  readonly timestamp: number;
+}
+
+/**
+ * Takes the published columns of one row of the live generation over. A resource that only the live generation has is to be
+ * removed if its version's record was recomputed.
+ * @param row - of the live generation; its outcome may be unknown, because a build before wrote it.
+ * @param startOffset - where the recomputation of its raw partition started.
+ */
+export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): void {
+  const live = Buffer.concat([noVersions, row]);
+  const told = readTold(live, 1);
+  if (told === null) return;
+  const { told: toldOutcome } = readOutcomes(live, 1);
+  const place = findRow(revisions, owner, row.subarray(0, hashBytes));
+  if (place === undefined) {
+    const isGone = versionOffset(row) >= startOffset;
+    const kept = isGone ? writeTold(live, 1, noOutcome, { ...told, outcome: toldOutcome }) : live;
+    insertRow(revisions, owner, kept.subarray(1), touchedAt(row));
+    return;
+  }
+  const { key, table, at } = place;
+  const ours = readOutcomes(table, at);
+  const outcome = toldOutcome === unknownOutcome ? guessedOutcome(place, live) : toldOutcome;
+  const before = readTold(table, at);
+  if (ours.told === outcome && before !== null && isSame(before, told)) return;
+  revisions.put(key, writeTold(table, at, ours.version, { ...told, outcome }));
+}
+
+/** An event whose outcome no build noted has that of ours where content, priority and alerts are the same. */
+function guessedOutcome({ table, at }: Row, live: Buffer): string {
+  const [ours, theirs] = [readTold(table, at), readTold(live, 1)];
+  const isEqual =
+    contentOf(table, at) === contentOf(live, 1) &&
+    ours !== null &&
+    theirs !== null &&
+    isSame({ ...ours, event_id: '' }, { ...theirs, event_id: '' });
+  return isEqual ? readOutcomes(table, at).version : unknownOutcome;
+}
+
+function isSame(a: NonNullable<ReturnType<typeof readTold>>, b: typeof a): boolean {
+  return a.event_id === b.event_id && a.priority === b.priority && a.alert_ids.join() === b.alert_ids.join();
+}
+
+/** Notes that readers have nothing of the resources of an entry that the live generation does not know. */
+export function forgetUntold(
+  revisions: Revisions,
+  entry: Pick<Entry, 'key' | 'value'>,
+  isKnown: (owner: Owner, resource: Buffer) => boolean,
+): void {
+  const { vendor, user, part } = userKey.deserialize(entry.key);
+  let table: Buffer | undefined;
+  for (const row of rowsOf(entry.value)) {
+    const resource = row.subarray(0, hashBytes);
+    if (isKnown({ vendor, user }, resource)) continue;
+    table ??= revisions.get({ vendor, user, part });
+    const at = table === undefined ? -1 : findVersion(table, resource);
+    if (table !== undefined && at !== -1 && readTold(table, at) !== null) table = withoutTold(table, at);
+  }
+  if (table !== undefined) revisions.put({ vendor, user, part }, table);
+}
+
+/** Resources by how a candidate compares with what readers were told. */
+export interface Differences {
+  readonly changed: number;
+  readonly added: number;
+  readonly removed: number;
+  readonly same: number;
+  /** Different, but of a version whose record was not recomputed, so that no correction can be made. */
+  readonly before_start: number;
+}
+
+/**
+ * Compares what a candidate's versions come to with what readers were told, in the entries of one partition of both stores
+ * `revisions`.
+ * @param processed - the offsets between which the candidate has processed a vendor's partition; what the live generation has
+ *   made of later records is left out.
+ */
+export function countDifferences(
+  live: ReadonlyMap<string, Pick<Entry, 'key' | 'value'>>,
+  ours: ReadonlyMap<string, Pick<Entry, 'key' | 'value'>>,
+  processed: { readonly startOf: (vendor: string) => bigint; readonly endOf: (vendor: string) => bigint },
+): Differences {
+  const { startOf, endOf } = processed;
+  const counts = { changed: 0, added: 0, removed: 0, same: 0, before_start: 0 };
+  const told = new Map<string, Buffer>();
+  for (const { key, value } of live.values()) {
+    const owner = userKey.deserialize(key);
+    for (const row of rowsOf(value)) told.set(resourceName(owner, row), row);
+  }
+  for (const { key, value } of ours.values()) {
+    const owner = userKey.deserialize(key);
+    for (const row of rowsOf(value)) {
+      const name = resourceName(owner, row);
+      const before = told.get(name);
+      told.delete(name);
+      if (before !== undefined && versionOffset(before) >= endOf(owner.vendor)) continue;
+      const table = Buffer.concat([noVersions, row]);
+      const outcome = before === undefined ? undefined : toldOutcomeOf(before, { table, at: 1 });
+      if (outcome === readOutcomes(table, 1).version) counts.same += 1;
+      else if (versionOffset(row) < startOf(owner.vendor)) counts.before_start += 1;
+      else if (before === undefined) counts.added += 1;
+      else counts.changed += 1;
+    }
+  }
+  for (const [name, row] of told) {
+    const vendor = name.slice(0, name.indexOf('\0'));
+    const offset = versionOffset(row);
+    if (offset >= startOf(vendor) && offset < endOf(vendor)) counts.removed += 1;
+  }
+  return counts;
+}
+
+/** What readers were told by a row, compared with a row of ours. */
+function toldOutcomeOf(row: Buffer, ours: Row): string {
+  const live = Buffer.concat([noVersions, row]);
+  const { told } = readOutcomes(live, 1);
+  return told === unknownOutcome ? guessedOutcome(ours, live) : told;
+}
+
+/** A name of a resource within a partition. */
+export function resourceName({ vendor, user }: Owner, row: Buffer): string {
+  return `${vendor}\0${user}\0${row.toString('latin1', 0, hashBytes)}`;
+}
+
+/** How corrections are made. */
+export interface CorrectionRules {
+  /** When the generation became live, epoch ms. */
+  readonly atMs: number;
+  /** Whether a correction may announce an alert that readers have not been told of. */
+  readonly announces: boolean;
+}
+
+/** Alerts of events that were received longer before the promotion are no news. */
+const announcedMs = 48 * 3_600_000;
+
+/**
+ * The event that corrects what readers have of a resource, if an event of the shadow topic still stands for it and comes to
+ * something else; undefined if it does not. Notes that readers have it.
+ * @param event - what the recomputation made of a record before the cut.
+ */
+export function corrected(
+  event: BiometricEvent,
+  { revisions, alerts }: { readonly revisions: Revisions; readonly alerts: Alerts },
+  rules: CorrectionRules,
+): { readonly event: BiometricEvent; readonly correction: 'changed' | 'added' } | undefined {
+  const owner = { vendor: event.device_type, user: event.user_id };
+  const place = findRow(revisions, owner, shortHash(event.resource_id));
+  if (place === undefined) return undefined;
+  const { key, table, at } = place;
+  const { offset, revision } = readVersion(table, at);
+  if (offset !== BigInt(event.raw.offset) || revision !== event.revision) return undefined;
+  const { version, told: toldOutcome } = readOutcomes(table, at);
+  const supersedes = readTold(table, at);
+  if (supersedes !== null && version === toldOutcome) return undefined;
+  const mayAnnounce = rules.announces && rules.atMs - event.received_at <= announcedMs;
+  const triggers = event.triggers.map((trigger) => ({
+    ...trigger,
+    first: mayAnnounce && isFirst(alerts, owner, trigger),
+  }));
+  const { event_id, priority } = event;
+  const alert_ids = [...new Set(triggers.map(({ alert_id }) => alert_id))];
+  revisions.put(key, writeTold(table, at, version, { event_id, priority, alert_ids, outcome: version }));
+  return {
+    event: { ...event, supersedes, triggers },
+    correction: supersedes === null ? 'added' : 'changed',
+  };
+}
+
+/** Whether an alert was not raised before; it is from now on. */
+function isFirst(alerts: Alerts, { vendor, user }: Owner, { alert_id }: Trigger): boolean {
+  const part = Buffer.allocUnsafe(uuidBytes);
+  writeUuid(part, alert_id, 0);
+  const key: UserKey = { vendor, user, part };
+  const first = alerts.get(key) === undefined;
+  alerts.put(key, Buffer.alloc(0));
+  return first;
+}
+
+/** A version that readers have and this generation does not. */
+export interface Unsupported {
+  readonly owner: Owner;
+  readonly resource: Buffer;
+  /** Of its raw record. */
+  readonly offset: bigint;
+  /** The event that readers have. */
+  readonly eventId: string;
+}
+
+/** The versions of an entry that are to be removed. */
+export function unsupportedOf({ key, value }: Pick<Entry, 'key' | 'value'>): Unsupported[] {
+  const { vendor, user } = userKey.deserialize(key);
+  return rowsOf(value).flatMap((row) => {
+    const table = Buffer.concat([noVersions, row]);
+    const told = readTold(table, 1);
+    return told === null || readOutcomes(table, 1).version !== noOutcome
+      ? []
+      : [
+          {
+            owner: { vendor, user },
+            resource: Buffer.from(row.subarray(0, hashBytes)),
+            offset: versionOffset(row),
+            eventId: told.event_id,
+          },
+        ];
+  });
+}
+
+/** A removal has the lowest revision of its generation, so that any version to come is newer. */
+const removedRevision = 1;
+
+/**
+ * The event that removes a version which readers have and this generation does not; undefined once another version stands for
+ * the resource. Notes that readers have it.
+ * @param published - the event that readers have.
+ */
+export function removed(
+  published: BiometricEvent,
+  revisions: Revisions,
+  generation: number,
+): BiometricEvent | undefined {
+  const { device_type: vendor, user_id: user, resource_id } = published;
+  const place = findRow(revisions, { vendor, user }, shortHash(resource_id));
+  if (place === undefined) return undefined;
+  const supersedes = readTold(place.table, place.at);
+  const isGone = readOutcomes(place.table, place.at).version === noOutcome;
+  if (!isGone || supersedes?.event_id !== published.event_id) return undefined;
+  const content = deletionHash;
+  const event: BiometricEvent = {
+    ...published,
+    ...deletion,
+    event_id: nameUuid('event', vendor, user, resource_id, String(removedRevision), content),
+    baseline: null,
+    triggers: [],
+    priority: 'NORMAL',
+    revision: removedRevision,
+    supersedes,
+    generation,
+  };
+  const shortContent = content.slice(0, 2 * hashBytes);
+  const version = { revision: removedRevision, given: removedRevision, content: shortContent };
+  const offset = BigInt(published.raw.offset);
+  const table = writeVersion(place.table, place.at, { ...version, offset });
+  const outcome = outcomeHash(shortContent, event);
+  const told = { event_id: event.event_id, priority: event.priority, alert_ids: [], outcome };
+  revisions.put(place.key, writeTold(table, place.at, outcome, told));
+  return event;
+}
+
+/** The measurements of an event that says that there are none. */
+const deletion = {
+  deleted: true,
+  hrv: null,
+  hrv_sdnn: null,
+  sleep_score: null,
+  recovery_score: null,
+  stress_level: null,
+  resting_heart_rate: null,
+  activity_data: {},
+  flags: [],
+} as const;
