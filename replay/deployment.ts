@@ -9,7 +9,7 @@ import { schemaRegistry } from '../schemas/registry.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../schemas/topics.ts';
 import { Recomputation, type Topology } from '../streams/index.ts';
 import { applicationIdOf } from '../topology/changelogs.ts';
-import { ControlWatch } from '../topology/control.ts';
+import { ControlWatch, generationsOf, type Generations } from '../topology/control.ts';
 import { firstGeneration, generationId } from '../topology/generation.ts';
 import { applicationVariables, topologyVariables } from '../topology/config.ts';
 import { deployedBuild, deployedTopology, lookUpSchemas } from '../topology/instance.ts';
@@ -42,6 +42,8 @@ export class Deployment {
   readonly partitions: number;
   /** Which generation is live: its group and its state are read. */
   readonly generation: number;
+  /** The offsets, by partition name, behind which its own outputs stand; before them it has published corrections. */
+  readonly cut: ReadonlyMap<string, bigint>;
   /** The group whose outputs stand in the priority topics, and the first part of its changelogs' names. */
   readonly applicationId: string;
   readonly rules: readonly TriggerRule[];
@@ -68,6 +70,7 @@ export class Deployment {
       | 'rawRefs'
       | 'topics'
       | 'generation'
+      | 'cut'
     >,
   ) {
     ({
@@ -81,6 +84,7 @@ export class Deployment {
       rawRefs: this.rawRefs,
       topics: this.topics,
       generation: this.generation,
+      cut: this.cut,
     } = parts);
     this.partitions = config.TOPIC_PARTITIONS;
     this.applicationId = generationId(applicationIdOf(config), this.generation);
@@ -102,7 +106,7 @@ export class Deployment {
     const used = rules ?? (file === undefined ? defaultRules : readRules(file));
     const connection = kafkaConnection(config);
     const admin = kafkaClient(connection, { clientId, log }).admin();
-    let generation: number;
+    let generations: Generations;
     try {
       await admin.connect();
       const all = [...Object.values(topics.raw), ...Object.values(topics.priority), topics.deadLetters];
@@ -112,12 +116,14 @@ export class Deployment {
         clientId,
         log,
       });
-      generation = control?.state.live ?? 0;
+      generations = control?.state ?? generationsOf([]);
       await control?.close();
     } catch (error) {
       await admin.disconnect();
       throw error;
     }
+    const { live: generation, promotions } = generations;
+    const cut = Object.entries(promotions.get(generation)?.cut ?? {});
     return new Deployment(config, {
       connection,
       admin,
@@ -134,6 +140,7 @@ export class Deployment {
       rawRefs: createRawRefReader((id) => registry.typeById(id)),
       topics,
       generation,
+      cut: new Map(cut.map(([name, offset]) => [name, BigInt(offset)])),
     });
   }
 

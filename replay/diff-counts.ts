@@ -22,6 +22,8 @@ export const apartClasses = [
   'incomplete_day',
   /** Added, or perhaps published once and deleted by retention since. */
   'not_comparable',
+  /** A dead letter alone, come or gone, of before the last promotion, which leaves dead letters as they are. */
+  'before_promotion',
   'baseline_only',
   'other_reason',
 ] as const;

@@ -18,6 +18,7 @@ const titles: Readonly<Record<DifferenceClass, string>> = {
   superseded: 'in versions that newer ones have replaced',
   incomplete_day: 'in HealthKit days that began before the records',
   not_comparable: 'added, or published once and deleted since',
+  before_promotion: 'dead letters alone, of before the last promotion',
   baseline_only: 'in nothing but the baseline',
   other_reason: 'dead-lettered for another reason',
 };

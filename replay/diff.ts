@@ -1,5 +1,6 @@
 /** What this build would say of the raw records of one partition, against what has been published of them. */
 import type { LogRecord } from '../kafka/record-batch.ts';
+import { partitionName } from '../kafka/topic-partition.ts';
 import { DecodeError, UnknownSchemaId } from '../schemas/codec.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { headerText, receivedAtOf, type RecordHeaders } from '../schemas/raw-record.ts';
@@ -236,13 +237,17 @@ class Comparison {
     const { start } = this.#part;
     if (every.length > 0 && every.every((event) => isOfIncompleteDay(event, start))) return 'incomplete_day';
     if (kind === 'added' && this.#parts.published.mayBeDeleted(record.timestamp)) return 'not_comparable';
-    if (every.length === 0) return kind;
+    if (every.length === 0) return this.#isBeforeCut(record) ? 'before_promotion' : kind;
     const live = await (this.#live ??= LiveVersions.read(
       this.#deployment,
       this.#part.raw,
       this.#parts.options.user,
     ));
     return every.every((event) => (live.offsetOf(event) ?? -1n) > record.offset) ? 'superseded' : kind;
+  }
+
+  #isBeforeCut({ topic, partition, offset }: LogRecord): boolean {
+    return offset < (this.#deployment.cut.get(partitionName({ topic, partition })) ?? 0n);
   }
 
   #note(record: LogRecord, difference: Difference, name: DifferenceClass): void {

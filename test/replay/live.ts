@@ -70,6 +70,11 @@ export class Live {
     return new Live(await Application.create(t, { partitions }));
   }
 
+  /** Of a deployment that something else fills and runs. */
+  static of(application: Application): Live {
+    return new Live(application);
+  }
+
   /** Appends webhooks as the ingress does; answers `topic:partition:offset` of each. */
   async append(webhooks: readonly Webhook[]): Promise<string[]> {
     const { cluster, names, partitions } = this.application;
