@@ -53,29 +53,24 @@ function sameBuffer(one: Buffer | null, other: Buffer | null): boolean {
 }
 
 /**
- * The fields in which events differ, but for the generation, which a recomputation does not have. `triggers.first` stands for
- * triggers that differ in nothing else, and that only in alerts that the recomputation has not seen before.
+ * The fields in which events differ, but for the generation. Triggers that differ in nothing but whether their alerts have been
+ * raised before are called `triggers.first` where only the recomputation sees them for the first time, else `triggers.repeated`.
  */
 export function differingFields(expected: BiometricEvent, found: BiometricEvent): string[] {
   const names = (Object.keys(expected) as (keyof BiometricEvent)[]).filter(
     (name) =>
       name !== 'generation' && expected[name] !== found[name] && text(expected[name]) !== text(found[name]),
   );
-  return names.map((name) =>
-    name === 'triggers' && areSeenBefore(expected.triggers, found.triggers) ? 'triggers.first' : name,
-  );
+  return names.map((name) => (name === 'triggers' ? triggersField(expected.triggers, found.triggers) : name));
 }
 
-function areSeenBefore(expected: readonly Trigger[], found: readonly Trigger[]): boolean {
-  return (
-    expected.length === found.length &&
-    expected.every((one, at) => {
-      const other = found[at];
-      if (other === undefined || text({ ...one, first: false }) !== text({ ...other, first: false }))
-        return false;
-      return one.first || !other.first;
-    })
-  );
+function triggersField(expected: readonly Trigger[], found: readonly Trigger[]): string {
+  const others = (triggers: readonly Trigger[]): string =>
+    text(triggers.map((one) => ({ ...one, first: false })));
+  if (others(expected) !== others(found)) return 'triggers';
+  return expected.every(({ first }, at) => first || found[at]?.first === false)
+    ? 'triggers.first'
+    : 'triggers.repeated';
 }
 
 function text(value: unknown): string {

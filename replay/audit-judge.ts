@@ -75,7 +75,8 @@ export const doubts = {
   uncertain_state: 'a build before wrote the state that the recomputation begins with, without raw offsets',
   outputs_deleted: 'retention may have deleted the output',
   earlier_nights: 'nights before the log are part of the baseline',
-  earlier_alerts: 'the alert may have been raised before the log begins',
+  earlier_alerts: 'the alert may have been raised before the log begins, or by another build',
+  corrected: 'a later generation has corrected the event',
 } as const;
 
 export type Doubt = keyof typeof doubts;
@@ -307,17 +308,21 @@ class Case {
     const found = this.#withoutDuplicates(live);
     const left = new Set(found);
     const missing: One[] = [];
+    const corrected = new Set(others.corrections.map(({ event }) => event.resource_id));
     for (const [one, match] of pairs(expected, found)) {
       if (match === undefined) missing.push(one);
       else {
         left.delete(match);
-        this.#comparePair(one, match);
+        this.#comparePair(one, match, corrected.has(one.event.resource_id));
       }
     }
-    for (const one of left) this.#judgeAdditional(one);
-    const corrected = new Set(others.corrections.map(({ event }) => event.resource_id));
+    for (const one of left) this.#judgeAdditional(one, corrected.has(one.event.resource_id));
     const unaccounted = missing.filter(({ event }) => !corrected.has(event.resource_id));
     for (const one of unaccounted) this.#note(one, false);
+    // A correction by this build is what the next version names before it.
+    for (const [one, match] of pairs(expected, others.corrections))
+      if (match !== undefined)
+        this.#note(one, !differingFields(one.event, match.event).some((field) => stored.has(field)));
     // A dead letter in the place of events is judged with the dead letters.
     if (others.isOther || others.isDeadLettered) return;
     this.#judgeMissing(unaccounted, live.length > 0);
@@ -346,9 +351,10 @@ class Case {
     this.#except('lost', `${events} of it ${hasOthers ? 'besides others ' : ''}should stand in ${topics}`);
   }
 
-  #judgeAdditional(one: One): void {
+  #judgeAdditional(one: One, isCorrected: boolean): void {
     this.#note(one, false);
     if (this.#isOther(one)) this.#uncompared ??= 'other_build';
+    else if (isCorrected) this.#uncompared ??= 'corrected';
     else {
       const doubt = this.#doubtOf(one.event);
       if (doubt === undefined)
@@ -357,7 +363,7 @@ class Case {
     }
   }
 
-  #comparePair(expected: One, found: One): void {
+  #comparePair(expected: One, found: One, isCorrected: boolean): void {
     const { event } = found;
     const fields = differingFields(expected.event, event);
     this.#note(found, !fields.some((field) => stored.has(field)));
@@ -370,7 +376,7 @@ class Case {
       this.#compareAround(expected, found);
       return;
     }
-    const doubt = this.#doubtOfFields(expected.event, fields);
+    const doubt = isCorrected ? 'corrected' : this.#doubtOfFields(expected.event, fields);
     if (doubt !== undefined) {
       this.#uncompared ??= doubt;
       return;
@@ -432,6 +438,7 @@ class Case {
       if (doubt === 'predecessor' && ofVersions.has(field)) why = doubt;
       else if (isByNights && ofNights.has(field)) why = 'earlier_nights';
       else if (isUnsure && field === 'triggers.first') why = 'earlier_alerts';
+      else if (isUnsureUser(user_id) && field === 'triggers.repeated') why = 'earlier_alerts';
       if (why === undefined) return undefined;
       reason ??= why;
     }
@@ -485,7 +492,13 @@ const ofAnyBuild: ReadonlySet<ExceptionKind> = new Set(['duplicate', 'letter_dif
 const ofVersions: ReadonlySet<string> = new Set(['event_id', 'revision', 'supersedes']);
 const stored: ReadonlySet<string> = new Set(['event_id', 'revision', 'priority', 'triggers']);
 /** Rules may compare with the baseline. */
-const ofNights: ReadonlySet<string> = new Set(['baseline', 'triggers', 'triggers.first', 'priority']);
+const ofNights: ReadonlySet<string> = new Set([
+  'baseline',
+  'triggers',
+  'triggers.first',
+  'triggers.repeated',
+  'priority',
+]);
 
 /** Each expected event with the one that was published: that of the same version, else the next one of its resource. */
 function pairs(expected: readonly One[], found: readonly One[]): [One, One | undefined][] {

@@ -287,6 +287,16 @@ test('a correction stands next to what it corrects; a second one of its generati
   assert.equal(verdictOf(case_.judged([live, correction, correction])), 'exceptions/duplicate: duplicate');
 });
 
+test('what a later generation has corrected is not compared, and its correction is what comes before the next version', async () => {
+  const case_ = await planted();
+  const live = only(case_.evidence.published);
+  const wrong = withEvent(case_, live, { hrv: 10, event_id: '00000000-0000-0000-0000-000000000000' });
+  const correction = { ...live, generation: 1, correction: 'changed' };
+  const judgement = case_.judged([wrong, correction]);
+  assert.equal(verdictOf(judgement), 'events/corrected (corrected)');
+  assert.equal(judgement.subjects.at(-1)?.isSure, true);
+});
+
 test('a correction accounts for a record that the generation before has dropped', async () => {
   const case_ = await planted();
   const correction = { ...only(case_.evidence.published), generation: 1, correction: 'added' };
@@ -347,6 +357,20 @@ test('in a log without its beginning, nights and alerts may lie before it', asyn
   const again = withEvent(case_, live, { triggers: triggers.map((one) => ({ ...one, first: false })) });
   assert.equal(verdictOf(case_.judged([again], { start })), 'events/published (earlier_alerts)');
   assert.equal(verdictOf(case_.judged([again])), 'exceptions/different: different');
+  const before = reading({ hrv_data: { rmssd: 20 } });
+  const repeated = await planted(reading({ hrv_data: { rmssd: 21 } }), { before: [before] });
+  const told = only(repeated.evidence.published);
+  const { triggers: known } = repeated.partition.event(told);
+  assert.deepEqual(
+    known.map(({ first }) => first),
+    [false],
+  );
+  const anew = withEvent(repeated, told, { triggers: known.map((one) => ({ ...one, first: true })) });
+  assert.equal(verdictOf(repeated.judged([anew], { start })), 'exceptions/different: different');
+  assert.equal(
+    verdictOf(repeated.judged([anew], { isUnsureUser: () => true })),
+    'events/published (earlier_alerts)',
+  );
 });
 
 test('a day whose records lie on both sides of the beginning is not compared, and a later one is', async () => {

@@ -184,3 +184,12 @@ export function runAudit(
     );
   });
 }
+
+/** The sum of the ends of all devices. */
+export function endsOf({ devices }: Printed): Readonly<Record<string, number>> {
+  const sums: Record<string, number> = {};
+  for (const { ends } of Object.values(devices))
+    for (const [end, counts] of Object.entries(ends))
+      for (const of of Object.values(counts)) sums[end] = (sums[end] ?? 0) + of;
+  return sums;
+}
