@@ -403,8 +403,8 @@ test('what follows on an exception is in doubt, until a version is again the one
   assert.deepEqual(judged([one]).subjects, [{ user, resource, isSure: true }]);
 });
 
-test('a record of 5,000 events that lacks its last has lost one', async () => {
-  const data = Array.from({ length: 5_000 }, (_, at) =>
+test('a record of 1,000 events that lacks its last has lost one', async () => {
+  const data = Array.from({ length: 1_000 }, (_, at) =>
     hrvPoint(
       new Date(Date.UTC(2025, 6, 1) + at * 1_000).toISOString().replace('T', ' ').slice(0, 19) + ' +0000',
       41,
@@ -412,7 +412,7 @@ test('a record of 5,000 events that lacks its last has lost one', async () => {
   );
   const body = hae([{ name: 'heart_rate_variability', units: 'ms', data }]);
   const case_ = await planted(body, { vendor: 'healthkit' });
-  assert.equal(case_.evidence.published.length, 5_000);
+  assert.equal(case_.evidence.published.length, 1_000);
   const judgement = case_.judged(case_.evidence.published.slice(0, -1));
   assert.equal(verdictOf(judgement), 'exceptions/lost: lost');
 });
