@@ -40,7 +40,7 @@ test('a day with a promotion in it has no exceptions', timeout, async (t) => {
   const rules = [{ ...critical, below: 35 }, { ...high, atLeast: 35 }, ...others];
   writeFileSync(file, JSON.stringify(rules));
   const generations = await openGenerations(application);
-  const traffic = application.traffic({ rate: 300, users: 60 });
+  const traffic = application.traffic({ rate: 100, users: 60 });
   const old = instance(application, 0, 'a', { env: { TRIGGER_RULES_FILE: file } });
   await old.running();
   await application.progress(500);
