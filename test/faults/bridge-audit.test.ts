@@ -9,7 +9,7 @@ import { until } from '../streams/until.ts';
 import { Application } from './application.ts';
 import { caughtUp, instance, openGenerations, prepare, promoteTo, settled } from './reprocessing.ts';
 
-const timeout = { timeout: 240_000 };
+const timeout = { timeout: 420_000 };
 
 test('a run whose instances are killed has no exceptions', timeout, async (t) => {
   const application = await Application.create(t);
