@@ -38,6 +38,10 @@ export const commands: Readonly<Record<string, Listed>> = {
     summary: 'Tell what came of one raw record, and whether its signature still verifies.',
     load: () => import('./trace.ts'),
   },
+  audit: {
+    summary: 'Prove from the topics that each raw record ended in one accounted way.',
+    load: () => import('./audit.ts'),
+  },
   explain: {
     summary: 'Show what the topology makes of a payload, and why.',
     load: () => import('./explain.ts'),

@@ -1,7 +1,6 @@
 import { closeSync, fchmodSync, fstatSync, openSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError } from 'commander';
-import type { DifferenceLine } from '../replay/diff-counts.ts';
 import { diffJson, diffText } from '../replay/diff-report.ts';
 import { runDiff } from '../replay/diff-run.ts';
 import { counted } from '../replay/diff-counts.ts';
@@ -90,8 +89,8 @@ async function diff(options: Options): Promise<number> {
   });
 }
 
-/** Opens a file for differences. @throws RefusedCommand when it is there and holds something. */
-function openOut(file: string): { write(line: DifferenceLine): void; close(): void } {
+/** Opens a file for JSON lines. @throws RefusedCommand when it is there and holds something. */
+export function openOut(file: string): { write(line: object): void; close(): void } {
   const mode = 0o600;
   let descriptor: number;
   try {
@@ -124,7 +123,7 @@ function rulesOf(file: string): readonly TriggerRule[] {
   }
 }
 
-function devicesOf(text: string): readonly VendorName[] {
+export function devicesOf(text: string): readonly VendorName[] {
   const names = text.split(',').map((name) => name.trim());
   const unknown = names.filter((name) => !(vendorNames as readonly string[]).includes(name));
   if (unknown.length > 0)
@@ -132,7 +131,7 @@ function devicesOf(text: string): readonly VendorName[] {
   return vendorNames.filter((name) => names.includes(name));
 }
 
-function instantOf(text: string): number {
+export function instantOf(text: string): number {
   const isDate = /^\d{4}-\d\d-\d\d([Tt ].*([Zz]|[+-]\d\d:?\d\d))?$/.test(text);
   const instant = isDate ? parseInstant(text) : null;
   if (instant === null)
@@ -140,7 +139,7 @@ function instantOf(text: string): number {
   return instant.epochMs;
 }
 
-function countOf(text: string): number {
+export function countOf(text: string): number {
   const count = Number(text);
   if (!/^\d{1,3}$/.test(text) || count < 1)
     throw new InvalidArgumentError('write a whole number from 1 to 999');

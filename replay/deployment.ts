@@ -12,7 +12,7 @@ import { applicationIdOf } from '../topology/changelogs.ts';
 import { ControlWatch, generationsOf, type Generations } from '../topology/control.ts';
 import { firstGeneration, generationId } from '../topology/generation.ts';
 import { applicationVariables, topologyVariables } from '../topology/config.ts';
-import { deployedTopology, lookUpSchemas } from '../topology/instance.ts';
+import { deployedBuild, deployedTopology, lookUpSchemas } from '../topology/instance.ts';
 import { defaultRules, readRules, type TriggerRule } from '../topology/triggers.ts';
 import { committedOffsets, rangeOf, startsIn } from '../topology/history.ts';
 import type { Start } from '../topology/start.ts';
@@ -49,6 +49,8 @@ export class Deployment {
   readonly rules: readonly TriggerRule[];
   /** Of this build, under the rules of the environment. */
   readonly topology: Topology;
+  /** What this build names itself in the headers of its outputs. */
+  readonly build: string;
   /** Decodes events of any version of the contract; prepare() the schema's id first. */
   readonly decoder: Decoder;
   /** Finds the raw records of events; prepare() the schema's id first. */
@@ -63,6 +65,7 @@ export class Deployment {
       | 'scanner'
       | 'rules'
       | 'topology'
+      | 'build'
       | 'decoder'
       | 'rawRefs'
       | 'topics'
@@ -76,6 +79,7 @@ export class Deployment {
       scanner: this.scanner,
       rules: this.rules,
       topology: this.topology,
+      build: this.build,
       decoder: this.decoder,
       rawRefs: this.rawRefs,
       topics: this.topics,
@@ -131,6 +135,7 @@ export class Deployment {
         schemaIds,
         generation: { ...firstGeneration, number: generation },
       }),
+      build: deployedBuild({ rules: used, schemaIds }),
       decoder: createDecoder((id) => registry.typeById(id)),
       rawRefs: createRawRefReader((id) => registry.typeById(id)),
       topics,

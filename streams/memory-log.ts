@@ -4,6 +4,7 @@ import type { TopicSpec } from '../kafka/topics.ts';
 import { oneOf } from './random.ts';
 import {
   partitionName,
+  recordBytes,
   unwritable,
   type Headers,
   type InputRecord,
@@ -136,7 +137,9 @@ export function refusalOf(
 ): string | undefined {
   const reason = unwritable(record);
   if (reason !== undefined) return reason;
-  if (encodedBatchBytes(record) > limitIn(config)) return 'MESSAGE_TOO_LARGE';
+  const limit = limitIn(config);
+  // The exact size is asked for only where it decides.
+  if (recordBytes(record) > limit && encodedBatchBytes(record) > limit) return 'MESSAGE_TOO_LARGE';
   const aheadMs = Number(config['message.timestamp.after.max.ms'] ?? defaultAheadMs);
   if (record.timestamp - nowMs > aheadMs) return 'INVALID_TIMESTAMP';
   const isCompacted = config['cleanup.policy']?.split(',').includes('compact') ?? false;

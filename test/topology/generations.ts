@@ -307,7 +307,7 @@ export class GenerationsDriver {
     const scanner = {
       scan: (range: LogRange) => {
         let records: LogRecord[] | undefined = this.#log(range.topic)
-          .map((record, at) => ({ ...record, offset: BigInt(at) }) as LogRecord)
+          .map((record, at) => ({ ...record, offset: BigInt(at) }))
           .slice(Number(range.offset), Number(range.end));
         return {
           range,
@@ -388,7 +388,7 @@ export function checkReaders(read: readonly BiometricEvent[], expected: readonly
       const before = versions[at - 1];
       const alerts = before && [...new Set(before.triggers.map((trigger) => trigger.alert_id))];
       const named = before && { event_id: before.event_id, priority: before.priority, alert_ids: alerts };
-      assert.deepEqual(supersedes as unknown, named ?? null, `${name}, version ${at}`);
+      assert.deepEqual(supersedes, named ?? null, `${name}, version ${at}`);
       for (const { alert_id, first } of triggers)
         if (first) announced.set(alert_id, (announced.get(alert_id) ?? 0) + 1);
       for (const alert of supersedes?.alert_ids ?? [])
