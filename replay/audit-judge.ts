@@ -7,7 +7,7 @@ import { DecodeError } from '../schemas/codec.ts';
 import { headerText } from '../schemas/raw-record.ts';
 import type { TopicNames } from '../schemas/topics.ts';
 import { errorHeader, type InputRecord, type OutputRecord, type Recomputed } from '../streams/index.ts';
-import { isIncompleteDay, type Start } from '../topology/seed.ts';
+import { isIncompleteDay, type Start } from '../topology/start.ts';
 import type { VendorName } from '../vendors/index.ts';
 import { dayMs } from '../vendors/instant.ts';
 import { differingFields, sameBytes, sameHeaders } from './audit-compare.ts';

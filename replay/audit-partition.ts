@@ -4,7 +4,7 @@ import type { LogRecord } from '../kafka/record-batch.ts';
 import { UnknownSchemaId } from '../schemas/codec.ts';
 import { receivedAtOf } from '../schemas/raw-record.ts';
 import type { Recomputation } from '../streams/index.ts';
-import type { Start } from '../topology/seed.ts';
+import type { Start } from '../topology/start.ts';
 import {
   addFigures,
   count,

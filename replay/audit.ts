@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import type { KafkaLog } from '../kafka/client.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
-import type { Start } from '../topology/seed.ts';
+import type { Start } from '../topology/start.ts';
 import type { VendorName } from '../vendors/index.ts';
 import {
   addFigures,
