@@ -8,16 +8,26 @@ import {
   type TopicDifference,
 } from '../kafka/topic-settings.ts';
 import { checkTopics, createTopics, TopicError, type TopicSpec } from '../kafka/topics.ts';
-import { is, kafkaVariables, kafkaConnection, type Config } from '../process/config.ts';
+import { is, kafkaVariables, kafkaConnection, variable, type Config } from '../process/config.ts';
 import { readerTopicSpecs, retentionMs, topicNames, topicSpecs } from '../schemas/topics.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables, generationVariables } from '../topology/config.ts';
-import { controlSpec } from '../topology/control.ts';
+import { controlSpec, ControlWatch } from '../topology/control.ts';
 import { vendorNames } from '../vendors/index.ts';
 import type { Command } from './command.ts';
 import { configured } from './environment.ts';
 
-const variables = { ...kafkaVariables, ...applicationVariables, ...generationVariables };
+const variables = {
+  ...kafkaVariables,
+  ...applicationVariables,
+  GENERATION: variable<number | undefined>({
+    ...generationVariables.GENERATION,
+    default: undefined,
+    description: 'the generation whose changelogs are meant; by default the one that is live',
+  }),
+};
+
+const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 
 interface Options {
   readonly check?: true;
@@ -57,16 +67,17 @@ function readerName(text: string): string {
 
 async function run(options: Options): Promise<number> {
   const config = configured(variables);
-  const specs = specsOf(config, options.reader);
-  const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
+  const log = silent;
   const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topics', log }).admin();
   try {
     await admin.connect();
+    const generation = config.GENERATION ?? (await liveGeneration(config));
+    const specs = specsOf(config, { generation, reader: options.reader });
     const warn = (_: object, message: string): void => void process.stderr.write(`warning: ${message}\n`);
     await warnOfShortOffsetRetention(admin, retentionMs, { ...log, warn });
     return await createOrCompare(admin, config, specs, options);
   } catch (error) {
-    if (error instanceof TopicError) throw error;
+    if (error instanceof TopicError || error instanceof InvalidArgumentError) throw error;
     const reason = error instanceof Error ? error.message : 'unknown failure';
     throw new Error(`Kafka at ${config.KAFKA_BOOTSTRAP_SERVERS.join(', ')} failed: ${reason}`, {
       cause: error,
@@ -76,11 +87,25 @@ async function run(options: Options): Promise<number> {
   }
 }
 
+/** The generation that the control topic names; the first where there is none yet. */
+async function liveGeneration(config: Config<typeof variables>): Promise<number> {
+  const control = await ControlWatch.open(kafkaConnection(config), {
+    applicationId: applicationIdOf(config),
+    clientId: 'bridge-topics',
+    log: silent,
+  });
+  await control?.close();
+  return control?.state.live ?? 0;
+}
+
 /** @throws InvalidArgumentError when a topic of the reader is one of the bridge's own. */
-function specsOf(config: Config<typeof variables>, reader: string | undefined): TopicSpec[] {
+function specsOf(
+  config: Config<typeof variables>,
+  { generation, reader }: { generation: number; reader: string | undefined },
+): TopicSpec[] {
   const own = [
     ...topicSpecs(topicNames(config.TOPIC_PREFIX, vendorNames)),
-    ...changelogSpecs(applicationIdOf(config), config.GENERATION),
+    ...changelogSpecs(applicationIdOf(config), generation),
     controlSpec(applicationIdOf(config)),
   ];
   const readers = reader === undefined ? [] : readerTopicSpecs(config.TOPIC_PREFIX, reader);

@@ -76,7 +76,13 @@ export async function promote(generations: Generations, options: PromoteOptions)
       removeUnreadable: options.removeUnreadable,
     };
     await writer.write(record);
-    onStep(`generation ${generation} is live: it publishes from the cut on, and corrects what came before`);
+    const isUnseeded = (await generations.tasks(generation)).some(({ seed }) => seed?.unseeded === true);
+    onStep(
+      `generation ${generation} is live: it publishes from the cut on, and ` +
+        (isUnseeded
+          ? 'corrects nothing, because it began without the live state'
+          : 'corrects what came before'),
+    );
     await afterStep('live');
     await deleteGroup(generations, state.live, onStep);
     await afterStep('deleted');
