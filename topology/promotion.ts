@@ -11,7 +11,6 @@ import { nameUuid } from './identity.ts';
 import { findRow, insertRow, rowsOf, type Revisions, type Row } from './revisions.ts';
 import {
   contentOf,
-  findVersion,
   noOutcome,
   noVersions,
   readOutcomes,

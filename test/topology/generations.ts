@@ -125,7 +125,10 @@ export class GenerationsDriver {
 
   /** Lets retention delete the beginning of a raw topic. */
   deleteBefore(device: VendorName, offset: number): void {
-    this.#lows.set(topics.raw[device], BigInt(offset));
+    const topic = topics.raw[device];
+    const committed = this.#stages[this.#live]?.driver.committed(topic) ?? 0n;
+    // The live generation has processed what is deleted.
+    this.#lows.set(topic, committed < offset ? committed : BigInt(offset));
   }
 
   /** Starts the next generation, as a candidate. */
@@ -212,7 +215,7 @@ export class GenerationsDriver {
     };
   }
 
-  /** Has the live generation take over, and stops before its first correction. */
+  /** Has the live generation take over, and stops before its first correction while no record waits behind the cut. */
   async takeOver(): Promise<void> {
     const { driver } = this.#stages[this.#live]!;
     for (let turns = 0; this.state('takeover') === undefined; turns += 1) {
@@ -220,12 +223,11 @@ export class GenerationsDriver {
       if (driver.hasWork) await driver.process();
       else await new Promise((resolve) => setImmediate(resolve));
     }
-    assert.notEqual(this.state('corrections')?.done, true);
   }
 
-  /** Has the live generation process what was appended last, and nothing else. */
-  async processOne(): Promise<void> {
-    await this.#stages[this.#live]!.driver.process({ limit: 1 });
+  /** Has the live generation process a number of records, and nothing behind them. */
+  async processSome(limit: number): Promise<void> {
+    await this.#stages[this.#live]!.driver.process({ limit });
   }
 
   /** The process of a generation dies and starts again. */
@@ -353,7 +355,7 @@ export function versionsOf(events: readonly BiometricEvent[]): Map<string, Biome
 }
 
 /** What a version comes to, whichever generation made it, and whatever came before. */
-function outcomeOf(event: BiometricEvent | undefined): unknown {
+export function outcomeOf(event: BiometricEvent | undefined): unknown {
   if (event === undefined || event.deleted) return 'gone';
   const { hrv, activity_data, sleep_score, recovery_score, timestamp, priority, raw } = event;
   const triggers = event.triggers.map((trigger) => ({ ...trigger, first: false }));
