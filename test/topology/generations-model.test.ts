@@ -185,8 +185,11 @@ test('a promotion of the same build corrects nothing, wherever the raw topics be
     const driver = new GenerationsDriver(build);
     driver.append(...take(source, 60));
     await driver.settle(seed);
-    for (const device of ['oura', 'whoop', 'healthkit'] as const)
-      driver.deleteBefore(device, Math.floor(random() * 12));
+    // Rows of a build before do not say which alerts were raised by what the log has lost.
+    if (random() < 0.3) driver.downgrade(oneOf(random, [1, 3] as const));
+    else
+      for (const device of ['oura', 'whoop', 'healthkit'] as const)
+        driver.deleteBefore(device, Math.floor(random() * 12));
     driver.candidate(build);
     driver.append(...take(source, 10));
     await driver.processSome(5);

@@ -492,3 +492,43 @@ test('a candidate without state of before corrects nothing', async () => {
   assert.equal(versions?.at(-1)?.hrv, 21);
   assert.equal(versions?.at(-1)?.supersedes?.event_id, versions?.at(-2)?.event_id);
 });
+
+for (const layout of [1, 3] as const)
+  test(`state of layout ${layout}, without outcomes, offsets and alerts, corrects nothing that is the same`, async () => {
+    for (const start of [0, 2]) {
+      const driver = new GenerationsDriver();
+      driver.append(
+        reading(20),
+        reading(35, { slot: 1 }),
+        reading(60, { slot: 2 }),
+        reading(22),
+        reading(22),
+      );
+      driver.append(recovery('12:00', 20), recovery('09:00', 60), steps(100));
+      await driver.settle();
+      const before = driver.read();
+      driver.downgrade(layout);
+      driver.deleteBefore('oura', start);
+      driver.candidate();
+      await driver.settle();
+      const { changed, added, removed } = await driver.differences();
+      assert.deepEqual({ changed, added, removed }, { changed: 0, added: 0, removed: 0 });
+      await promoted(driver);
+      assert.deepEqual(driver.corrections, none);
+      assert.deepEqual(driver.read(), before);
+      // Which alerts the event before raised is known from what was recomputed.
+      driver.append(reading(90));
+      await driver.settle();
+      checkReaders(events(driver), await driver.faultless());
+    }
+  });
+
+test('state of a layout before is corrected where its content differs', async () => {
+  const driver = new GenerationsDriver({ plant: tenfold });
+  driver.append(reading(20), reading(60, { slot: 1 }), steps(100));
+  await driver.settle();
+  driver.downgrade(3);
+  driver.candidate();
+  await promoted(driver);
+  assert.deepEqual(driver.corrections, { ...none, changed: 2 });
+});

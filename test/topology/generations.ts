@@ -33,6 +33,7 @@ import { GenerationTask } from '../../topology/generation-task.ts';
 import { changelogEntries, startsIn, type HistoryReader } from '../../topology/history.ts';
 import { eventSerde } from '../../topology/instance.ts';
 import { countDifferences, type Differences } from '../../topology/promotion.ts';
+import { versionsOf as versionsOfTable } from '../../topology/version-rows.ts';
 import { defaultRules, type TriggerRule } from '../../topology/triggers.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
 import { silentLog } from '../streams/log.ts';
@@ -109,6 +110,7 @@ export class GenerationsDriver {
   /** Where the raw topics begin. */
   readonly #lows = new Map<string, bigint>();
   #live = 0;
+  #layout: 1 | 3 | undefined;
 
   constructor(build: Build = {}) {
     this.#stages.push({ driver: driverOf(build), generation: undefined });
@@ -129,6 +131,11 @@ export class GenerationsDriver {
     const committed = this.#stages[this.#live]?.driver.committed(topic) ?? 0n;
     // The live generation has processed what is deleted.
     this.#lows.set(topic, committed < offset ? committed : BigInt(offset));
+  }
+
+  /** Has the first generation's state be read as a build before has written it. */
+  downgrade(layout: 1 | 3): void {
+    this.#layout = layout;
   }
 
   /** Starts the next generation, as a candidate. */
@@ -324,6 +331,24 @@ export class GenerationsDriver {
     return { admin: admin as unknown as Admin, scanner: scanner as unknown as LogScanner };
   }
 
+  /** A value of the first generation's changelog in the layout of a build before. */
+  #older(topic: string, value: Buffer | null): Buffer | null {
+    // One byte is a branch of buckets, which has no layout.
+    if (this.#layout === undefined || value === null || value.length < 2) return value;
+    if (topic.endsWith('-baselines-changelog') && this.#layout === 1) {
+      const rows = Array.from({ length: (value.length - 1) / 44 }, (_, n) => value.subarray(1 + n * 44));
+      return Buffer.concat([Buffer.of(1), ...rows.map((row) => row.subarray(0, 26))]);
+    }
+    if (!topic.endsWith('-revisions-changelog')) return value;
+    const rows = versionsOfTable(value).map((row) => {
+      const older = Buffer.from(row.subarray(0, this.#layout === 1 ? 45 : 51));
+      // Without the flags that only the present layout knows.
+      older[38] = (older[38] ?? 0) & 3;
+      return older;
+    });
+    return Buffer.concat([Buffer.of(this.#layout), ...rows]);
+  }
+
   /** The committed records of a topic of any generation. */
   #log(topic: string): readonly OutputRecord<Headers>[] {
     if (rawTopics.includes(topic)) return this.#stages[0]!.driver.output(topic);
@@ -331,7 +356,9 @@ export class GenerationsDriver {
       if (topic === generation?.shadow) return driver.output(topic);
       const prefix = changelogOf(number, '').replace(/changelog$/, '');
       if (topic.startsWith(prefix) && (number > 0 || !/^test-driver-g\d/.test(topic)))
-        return driver.output(topic.replace(prefix, changelogOf(0, '').replace(/changelog$/, '')));
+        return driver
+          .output(topic.replace(prefix, changelogOf(0, '').replace(/changelog$/, '')))
+          .map((record) => (number === 0 ? { ...record, value: this.#older(topic, record.value) } : record));
     }
     return this.#stages.flatMap(({ driver }) => driver.output(topic));
   }
