@@ -315,7 +315,7 @@ export class GenerationsDriver {
     const scanner = {
       scan: (range: LogRange) => {
         let records: LogRecord[] | undefined = this.#log(range.topic)
-          .map((record, at) => ({ ...record, offset: BigInt(at) }) as LogRecord)
+          .map((record, at) => ({ ...record, offset: BigInt(at) }))
           .slice(Number(range.offset), Number(range.end));
         return {
           range,
@@ -381,21 +381,14 @@ export function versionsOf(events: readonly BiometricEvent[]): Map<string, Biome
   return versions;
 }
 
-/** What a version comes to, whichever generation made it, and whatever came before. */
+const none: readonly BiometricEvent[] = [];
+
+/** What a version comes to, whichever generation and record made it, and whatever came before. */
 export function outcomeOf(event: BiometricEvent | undefined): unknown {
   if (event === undefined || event.deleted) return 'gone';
-  const { hrv, activity_data, sleep_score, recovery_score, timestamp, priority, raw } = event;
+  const { hrv, activity_data, sleep_score, recovery_score, timestamp, priority } = event;
   const triggers = event.triggers.map((trigger) => ({ ...trigger, first: false }));
-  return {
-    hrv,
-    activity_data,
-    sleep_score,
-    recovery_score,
-    timestamp,
-    priority,
-    triggers,
-    offset: raw.offset,
-  };
+  return { hrv, activity_data, sleep_score, recovery_score, timestamp, priority, triggers };
 }
 
 /**
@@ -409,18 +402,20 @@ export function checkReaders(read: readonly BiometricEvent[], expected: readonly
   const withdrawn = new Set<string>();
   const standing = new Set<string>();
   for (const name of new Set([...have.keys(), ...wanted.keys()])) {
-    const versions: BiometricEvent[] = have.get(name) ?? [];
+    const versions = have.get(name) ?? none;
     assert.deepEqual(outcomeOf(versions.at(-1)), outcomeOf(wanted.get(name)?.at(-1)), name);
     for (const { alert_id } of versions.at(-1)?.triggers ?? []) standing.add(alert_id);
     for (const [at, { supersedes, triggers }] of versions.entries()) {
       const before = versions[at - 1];
       const alerts = before && [...new Set(before.triggers.map(({ alert_id }) => alert_id))];
       const named = before && { event_id: before.event_id, priority: before.priority, alert_ids: alerts };
+      const takenBack = (supersedes?.alert_ids ?? []).filter(
+        (alert) => !triggers.some(({ alert_id }) => alert_id === alert),
+      );
+      for (const alert of takenBack) withdrawn.add(alert);
       assert.deepEqual(supersedes, named ?? null, `${name}, version ${at}`);
       for (const { alert_id, first } of triggers)
         if (first) announced.set(alert_id, (announced.get(alert_id) ?? 0) + 1);
-      for (const alert of supersedes?.alert_ids ?? [])
-        if (!triggers.some(({ alert_id }) => alert_id === alert)) withdrawn.add(alert);
     }
   }
   for (const [alert, times] of announced) {

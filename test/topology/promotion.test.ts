@@ -111,8 +111,8 @@ test('of a resource that both have, readers were told what the live generation t
   takeOverRow(revisions, owner, row({ offset: 3n, content: hash(6), told }), 0n);
   const state = stateOf(revisions);
   assert.deepEqual(state?.told, { event_id: id(1), priority: 'HIGH', alert_ids: [id(7)] });
-  assert.deepEqual(state?.outcomes, { version: hash(5), told: hash(8) });
-  assert.equal(state?.offset, 10n);
+  assert.deepEqual(state.outcomes, { version: hash(5), told: hash(8) });
+  assert.equal(state.offset, 10n);
 });
 
 test('a row that is the same already is not written again', () => {
@@ -137,10 +137,10 @@ test('a resource that only the live generation has is to be removed from the sta
     takeOverRow(revisions, owner, row({ offset }), 10n);
     const state = stateOf(revisions);
     assert.deepEqual(state?.outcomes, { version: outcome, told: hash(5) });
-    assert.equal(state?.revision, revision);
-    assert.equal(state?.given, revision);
-    assert.equal(state?.offset, offset);
-    assert.equal(state?.told?.event_id, id(1));
+    assert.equal(state.revision, revision);
+    assert.equal(state.given, revision);
+    assert.equal(state.offset, offset);
+    assert.equal(state.told?.event_id, id(1));
   }
 });
 
@@ -180,8 +180,8 @@ test('an unknown outcome is that of ours where content and priority are, and the
     takeOverRow(revisions, owner, row({ ...live, ...changes } as RowOptions), 0n);
     const state = stateOf(revisions);
     assert.equal(state?.outcomes.told, told);
-    assert.deepEqual(state?.told?.alert_ids, alerts);
-    assert.equal(state?.told?.event_id, id(1));
+    assert.deepEqual(state.told?.alert_ids, alerts);
+    assert.equal(state.told.event_id, id(1));
   }
 });
 
