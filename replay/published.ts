@@ -305,15 +305,15 @@ interface Run {
   last: bigint;
 }
 
-/** Finds corrections, which stand far behind what they correct. Without generations there are none. */
+/** Finds corrections, which stand far behind what they correct. Before the first promotion there are none. */
 async function correctionsIn(
   source: Source,
   ranges: readonly { topic: string; partition: number; offset: bigint; end: bigint }[],
 ): Promise<{ runs: readonly Run[]; removals: ReadonlyMap<bigint, readonly Published[]> }> {
-  const { admin, applicationId, scanner } = source.deployment;
+  const { generation, scanner } = source.deployment;
   const runs = new Map<string, Run>();
   const removals = new Map<bigint, Published[]>();
-  if (!(await admin.listTopics()).includes(`${applicationId}-generations`)) return { runs: [], removals };
+  if (generation === 0) return { runs: [], removals };
   await Promise.all(
     ranges.map(async (range) => {
       const scan = scanner.scan(range);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { memory, NeurosClient } from '../../consumers/neuros/index.ts';
 import { sinkVariables, startSink } from '../../consumers/postgres/main.ts';
 import { createTopics } from '../../kafka/topics.ts';
@@ -48,7 +48,7 @@ function traffic(count: number): Webhook[] {
 }
 
 /** What a sink and a NEUROS client have of a deployment. */
-async function readersOf(t: TestContext, { application }: Live) {
+async function readersOf({ application }: Live) {
   const { cluster, env, names, partitions } = application;
   const database = await testDatabase({ migrated: false });
   const sink = await startSink(
@@ -80,11 +80,10 @@ async function readersOf(t: TestContext, { application }: Live) {
   });
   await client.start();
   cluster.after(() => client.close());
-  t.diagnostic('readers run');
   return async () => {
-    const topics = Object.values(names.priority);
-    for (const group of [`${cluster.prefix}postgres-sink`, 'neuros'])
-      await cluster.drained(topics, group === 'neuros' ? `${cluster.prefix}neuros` : group, 60_000);
+    await cluster.drained(Object.values(names.priority), `${cluster.prefix}postgres-sink`, 60_000);
+    for (const [priority, topic] of Object.entries(names.priority))
+      await cluster.drained([topic], `${cluster.prefix}neuros-${priority.toLowerCase()}`, 60_000);
     const rows = await database.rows(
       `SELECT device_type, user_id, resource_id, event_id, revision, priority, hrv, hrv_sdnn, sleep_score, recovery_score,
          stress_level, resting_heart_rate, activity_data, flags, deleted, timestamp, local_date
@@ -100,14 +99,14 @@ test(
   async (t) => {
     const webhooks = traffic(600);
     const never = await Live.create(t);
-    const neverHas = await readersOf(t, never);
+    const neverHas = await readersOf(never);
     await never.append(webhooks);
     await never.run();
     const expected = await neverHas();
 
     const live = await Live.create(t);
     const { application } = live;
-    const has = await readersOf(t, live);
+    const has = await readersOf(live);
     const generations = await openGenerations(application);
     await live.append(webhooks);
     const old = instance(application, 0, 'a', { plant: 'tenfold' });
