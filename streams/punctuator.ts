@@ -39,7 +39,7 @@ export interface PunctuatorContext {
   readonly partition: number;
   /** The task's stores, restored: what is committed. */
   readonly stores: readonly StateStore[];
-  /** The next offset to process of a source topic: the limit itself where no record lies between. */
+  /** Up to where everything of a source topic is committed: the limit itself where no record lies between. */
   position(topic: string): bigint;
   /** Has the thread look at `isDue` and `limit` again. */
   wake(): void;

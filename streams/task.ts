@@ -99,19 +99,22 @@ export class Task {
     });
   }
 
-  /** The next offset to process; the punctuator's limit where no record lies between the two. */
+  /** Up to where everything is committed; the punctuator's limit where no record lies between. */
   position(topic: string): bigint {
-    const { processed, queue } = this.#partition(topic);
+    const { processed, committed = 0n, queue } = this.#partition(topic);
+    if (processed !== committed) return committed;
     const [head] = queue;
     const limit = this.#punctuator?.limit(topic);
     if (limit === undefined || head === undefined || !this.isHeld(topic, head.records[head.at]?.offset))
-      return processed;
-    return processed > limit ? processed : limit;
+      return committed;
+    return committed > limit ? committed : limit;
   }
 
   /** Whether the next record of a topic waits because of the punctuator. */
   isHeldBack(topic: string): boolean {
-    return this.isHeld(topic, this.position(topic));
+    const { processed, queue } = this.#partition(topic);
+    const [head] = queue;
+    return this.isHeld(topic, head?.records[head.at]?.offset ?? processed);
   }
 
   #settlePunctuator(isCommitted: boolean): void {

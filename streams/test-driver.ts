@@ -140,14 +140,14 @@ export class TopologyTestDriver {
     const { limit = Infinity, random } = options;
     for (let processed = 0; ;) {
       if (this.#failure !== undefined) throw this.#failure;
-      const isDue = this.#tasks.due.length > 0;
-      const records = await this.#transact(options, limit - processed);
-      if (records === undefined) continue;
+      const attempt = await this.#transact(options, limit - processed);
+      if (attempt === undefined) continue;
+      const { records, tasks } = attempt;
       processed += records;
       const [waiting] = processed < limit ? this.#waiting() : [];
       if (waiting === undefined) return processed;
       const name = partitionName(waiting);
-      if (records === 0 && !isDue)
+      if (tasks.size === 0)
         throw new StreamsError(
           'INVARIANT',
           `${name} stands still: no task takes offset ${waiting.processed}`,
@@ -237,11 +237,12 @@ export class TopologyTestDriver {
     return found === undefined ? [] : [...found.entries()];
   }
 
-  /** One transaction; answers how many records it took in, undefined when something was refused. */
-  async #transact(options: ProcessOptions, limit: number): Promise<number | undefined> {
+  /** One transaction; undefined when something was refused. */
+  async #transact(options: ProcessOptions, limit: number): Promise<Attempt | undefined> {
     const { random, elapsedMs, crashAfter, failAfter } = options;
     let left = limit;
-    for (const { fetched, processed } of this.#positions()) left -= Number(fetched - processed);
+    for (const { topic, partition, fetched, processed } of this.#positions())
+      if (this.#tasks.get(partition)?.isHeld(topic, processed) !== true) left -= Number(fetched - processed);
     const fetch = (): void => {
       while (left > 0) {
         const answer = this.#log.fetch(this.#tasks.wanted().positions, left, random);
@@ -274,7 +275,7 @@ export class TopologyTestDriver {
     }
     this.#refusals.onCommit(attempt.committing);
     for (const { processor } of attempt.tasks) processor.tally.report(this.#listener);
-    return attempt.records;
+    return attempt;
   }
 
   #refuse(error: RefusedError, attempt: Attempt): undefined {
