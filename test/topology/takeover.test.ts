@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { StateStore } from '../../streams/store.ts';
+import { StateStore, type StoreSpec } from '../../streams/store.ts';
 import { shortHash } from '../../topology/packed.ts';
 import { forgetUntold, takeOverRow } from '../../topology/promotion.ts';
 import { findRow, insertRow, revisionsStore, type Revisions } from '../../topology/revisions.ts';
@@ -31,7 +31,7 @@ function row(content: string, outcome: string, priority: 'HIGH' | 'NORMAL'): Buf
 }
 
 function stored(): Revisions {
-  const revisions = new StateStore({ name: 'revisions', ...revisionsStore }, 'changelog', 0);
+  const revisions = new StateStore({ name: 'revisions', ...revisionsStore } as StoreSpec, 'changelog', 0);
   revisions.onRecord(1_000);
   insertRow(revisions as unknown as Revisions, owner, row(ours, ours, 'HIGH'), 1_000);
   return revisions as unknown as Revisions;
