@@ -108,7 +108,6 @@ describe('a promotion', () => {
       const isOver = (await generations.control.refresh()).live === 1;
       assert.equal(await killedAfter(application, step), isOver ? null : 'SIGKILL', step);
       const { live, closing } = await readStatus(generations);
-      report(t, { at: `${step} ${Math.round(performance.now())}` });
       assert.equal(live, step === 'live' || step === 'deleted' ? 1 : 0, step);
       assert.equal(closing, ['closing', 'empty', 'cut'].includes(step) ? 1 : null, step);
     }
