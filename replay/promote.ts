@@ -281,6 +281,10 @@ export async function discard(generations: Generations, generation: number): Pro
         `a promotion of generation ${closing} is under way: finish it, or give it up with --abort`,
       );
     if (generation > live + 1) throw new RefusedCommand(`there is no generation ${generation}`);
+    if (generation === live - 1 && !isSettled(await generations.tasks(live)))
+      throw new RefusedCommand(
+        `generation ${live} has not taken over yet what readers have, or not corrected all of it: wait until \`bridge replay status\` says so`,
+      );
     const { members } = await generations.members(generation);
     if (members.length > 0)
       throw new RefusedCommand(

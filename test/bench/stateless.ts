@@ -61,7 +61,15 @@ export function statelessTopology(
       const revision = reading.revision ?? receivedAt;
       return toEvent(
         reading,
-        { vendor: device, receivedAt, appendedAt: receivedAt, revision, content: '', supersedes: null, generation: 0 },
+        {
+          vendor: device,
+          receivedAt,
+          appendedAt: receivedAt,
+          revision,
+          content: '',
+          supersedes: null,
+          generation: 0,
+        },
         record,
       );
     })

@@ -44,80 +44,91 @@ async function isIdle(worker: WorkerProcess): Promise<void> {
   assert.ok(worker.isAlive);
 }
 
-describe('an instance of the generation before', { timeout }, () => {
-  test('that starts late, behind the closing or once another is live, stays idle; given up, the old ones go on', async (t) => {
-    const application = await Application.create(t, { partitions: 2 });
-    const generations = await openGenerations(application);
-    const traffic = application.traffic({ rate: 200, users: 60 });
-    const old = instance(application, 0, 'a', { plant: 'tenfold' });
-    await old.running();
-    await application.progress(400);
-    await prepare(application, 1);
-    const candidate = instance(application, 1, 'a');
-    await caughtUp(generations, candidate);
-    let late: WorkerProcess | undefined;
-    const given = promoteTo(generations, 1, {
-      afterStep: async (step) => {
-        if (step !== 'cut') return;
-        late = instance(application, 0, 'late', { plant: 'tenfold' });
-        await Promise.all([isIdle(late), isIdle(old)]);
-        assert.deepEqual(late.lines, [], 'it has not even joined');
-        throw new Error('suspended for ever');
-      },
-    });
-    await assert.rejects(given, /suspended for ever/);
-    await assert.rejects(discard(generations, 1), /under way/);
-    await abortPromotion(generations, 1);
-    await Promise.all([old.running(), late?.running()]);
-    await application.progress(400);
-    await assert.rejects(discard(generations, 1), /instances of generation 1 run/);
-    await promoteTo(generations, 1);
-    const later = instance(application, 0, 'later', { plant: 'tenfold' });
-    await Promise.all([isIdle(old), isIdle(later)]);
-    assert.deepEqual(later.lines, []);
-    await settled(generations, 1);
-    await assert.rejects(discard(generations, 1), /is live/);
-    await discard(generations, 0);
-    assert.deepEqual((await readStatus(generations)).to_discard, []);
-    const last = instance(application, 0, 'last');
-    await isIdle(last);
-    await traffic.stop();
-    await application.cluster.drained(application.rawTopics, generations.groupOf(1), 60_000);
-    const compared = compareWithFaultless(await readEvents(application), await faultless(application));
-    report(t, { ...compared });
-    for (const one of [candidate, old, later, last]) await one.stop();
-    await late?.stop();
-  });
-
-  for (const step of ['outputs', 'changelogs', 'offsets'] as const)
-    test(`that sleeps across the cut after the step ${step} of a commit commits nothing when it wakes`, async (t) => {
+describe('an instance of the generation before', () => {
+  test(
+    'that starts late, behind the closing or once another is live, stays idle; given up, the old ones go on',
+    { timeout },
+    async (t) => {
       const application = await Application.create(t, { partitions: 2 });
       const generations = await openGenerations(application);
       const traffic = application.traffic({ rate: 200, users: 60 });
-      const old = instance(application, 0, 'a', { plant: 'tenfold', sleepAfter: step });
+      const old = instance(application, 0, 'a', { plant: 'tenfold' });
       await old.running();
       await application.progress(400);
       await prepare(application, 1);
       const candidate = instance(application, 1, 'a');
       await caughtUp(generations, candidate);
-      await old.sleep();
-      await promoteTo(generations, 1);
+      let late: WorkerProcess | undefined;
+      const given = promoteTo(generations, 1, {
+        afterStep: async (step) => {
+          if (step !== 'cut') return;
+          late = instance(application, 0, 'late', { plant: 'tenfold' });
+          await Promise.all([isIdle(late), isIdle(old)]);
+          assert.deepEqual(late.lines, [], 'it has not even joined');
+          throw new Error('suspended for ever');
+        },
+      });
+      await assert.rejects(given, /suspended for ever/);
+      await assert.rejects(discard(generations, 1), /under way/);
+      await abortPromotion(generations, 1);
+      await Promise.all([old.running(), late?.running()]);
+      await application.progress(400);
+      await assert.rejects(discard(generations, 1), /instances of generation 1 run/);
+      await promoteTo(generations, 1, {
+        afterStep: (step) =>
+          step === 'live' ? assert.rejects(discard(generations, 0), /taken over/) : undefined,
+      });
+      const later = instance(application, 0, 'later', { plant: 'tenfold' });
+      await Promise.all([isIdle(old), isIdle(later)]);
+      assert.deepEqual(later.lines, []);
       await settled(generations, 1);
-      const committed = await application.committed();
-      old.signal('SIGCONT');
-      await isIdle(old);
-      assert.deepEqual(await application.committed(), committed, 'its group has got nothing more');
       await traffic.stop();
       await application.cluster.drained(application.rawTopics, generations.groupOf(1), 60_000);
       const compared = compareWithFaultless(await readEvents(application), await faultless(application));
-      report(t, { step, ...compared });
-      await candidate.stop();
-      await old.stop();
-    });
+      report(t, { ...compared });
+      await assert.rejects(discard(generations, 1), /is live/);
+      await discard(generations, 0);
+      assert.deepEqual((await readStatus(generations)).to_discard, []);
+      const last = instance(application, 0, 'last');
+      await isIdle(last);
+      for (const one of [candidate, old, later, last]) await one.stop();
+      await late?.stop();
+    },
+  );
+
+  for (const step of ['outputs', 'changelogs', 'offsets'] as const)
+    test(
+      `that sleeps across the cut after the step ${step} of a commit commits nothing when it wakes`,
+      { timeout },
+      async (t) => {
+        const application = await Application.create(t, { partitions: 2 });
+        const generations = await openGenerations(application);
+        const traffic = application.traffic({ rate: 200, users: 60 });
+        const old = instance(application, 0, 'a', { plant: 'tenfold', sleepAfter: step });
+        await old.running();
+        await application.progress(400);
+        await prepare(application, 1);
+        const candidate = instance(application, 1, 'a');
+        await caughtUp(generations, candidate);
+        await old.sleep();
+        await promoteTo(generations, 1);
+        await settled(generations, 1);
+        const committed = await application.committed();
+        old.signal('SIGCONT');
+        await isIdle(old);
+        assert.deepEqual(await application.committed(), committed, 'its group has got nothing more');
+        await traffic.stop();
+        await application.cluster.drained(application.rawTopics, generations.groupOf(1), 60_000);
+        const compared = compareWithFaultless(await readEvents(application), await faultless(application));
+        report(t, { step, ...compared });
+        await candidate.stop();
+        await old.stop();
+      },
+    );
 
   test(
     'of a release without generations is named by the promotion, which refuses to begin',
-    { skip: releaseMissing() },
+    { skip: releaseMissing(), timeout },
     async (t) => {
       const folder = await checkOutRelease();
       const application = await Application.create(t, { partitions: 2 });

@@ -31,46 +31,50 @@ function deaths(random: () => number, phase: Phase): Crash[] {
   }));
 }
 
-describe('a candidate that is killed', { timeout }, () => {
-  test('while it seeds begins again, and what the log no longer tells is as the live generation has it', async (t) => {
-    const random = seeded(t, 'seed');
-    const application = await Application.create(t, { partitions: 2 });
-    const { cluster, rawTopics } = application;
-    const generations = await openGenerations(application);
-    const traffic = application.traffic({ rate: 200, users: 60 });
-    const old = instance(application, 0, 'a');
-    await old.running();
-    await application.progress(500);
-    // What retention deletes.
-    const raw = await cluster.read(rawTopics);
-    for (const topic of rawTopics) {
-      const partitions = [...((await application.committed()) ?? [])]
-        .filter(([name]) => name.startsWith(`${topic}-`))
-        .map(([name, offset]) => ({
-          partition: Number(name.slice(topic.length + 1)),
-          offset: String(offset / 2n),
-        }));
-      if (partitions.length > 0) await cluster.admin.deleteTopicRecords({ topic, partitions });
-    }
-    await prepare(application, 1);
-    const crashes = deaths(random, 'seed');
-    for (const crash of crashes)
-      assert.equal(await instance(application, 1, 'a', { crash }).ended(), 'SIGKILL');
-    const candidate = instance(application, 1, 'a');
-    await caughtUp(generations, candidate);
-    await promoteTo(generations, 1);
-    await settled(generations, 1);
-    await traffic.stop();
-    await cluster.drained(rawTopics, generations.groupOf(1), 60_000);
-    const compared = compareWithFaultless(await readEvents(application), await faultless(application, raw));
-    report(t, { crashes, ...compared });
-    assert.deepEqual(compared.corrections, {}, 'nothing has changed');
-    await candidate.stop();
-    await old.stop();
-  });
+describe('a candidate that is killed', () => {
+  test(
+    'while it seeds begins again, and what the log no longer tells is as the live generation has it',
+    { timeout },
+    async (t) => {
+      const random = seeded(t, 'seed');
+      const application = await Application.create(t, { partitions: 2 });
+      const { cluster, rawTopics } = application;
+      const generations = await openGenerations(application);
+      const traffic = application.traffic({ rate: 200, users: 60 });
+      const old = instance(application, 0, 'a');
+      await old.running();
+      await application.progress(500);
+      // What retention deletes.
+      const raw = await cluster.read(rawTopics);
+      for (const topic of rawTopics) {
+        const partitions = [...((await application.committed()) ?? [])]
+          .filter(([name]) => name.startsWith(`${topic}-`))
+          .map(([name, offset]) => ({
+            partition: Number(name.slice(topic.length + 1)),
+            offset: String(offset / 2n),
+          }));
+        if (partitions.length > 0) await cluster.admin.deleteTopicRecords({ topic, partitions });
+      }
+      await prepare(application, 1);
+      const crashes = deaths(random, 'seed');
+      for (const crash of crashes)
+        assert.equal(await instance(application, 1, 'a', { crash }).ended(), 'SIGKILL');
+      const candidate = instance(application, 1, 'a');
+      await caughtUp(generations, candidate);
+      await promoteTo(generations, 1);
+      await settled(generations, 1);
+      await traffic.stop();
+      await cluster.drained(rawTopics, generations.groupOf(1), 60_000);
+      const compared = compareWithFaultless(await readEvents(application), await faultless(application, raw));
+      report(t, { crashes, ...compared });
+      assert.deepEqual(compared.corrections, {}, 'nothing has changed');
+      await candidate.stop();
+      await old.stop();
+    },
+  );
 
   for (const phase of ['takeover', 'corrections'] as const)
-    test(`in its ${phase} goes on where it was`, async (t) => {
+    test(`in its ${phase} goes on where it was`, { timeout }, async (t) => {
       const random = seeded(t, phase);
       const application = await Application.create(t, { partitions: 2 });
       const generations = await openGenerations(application);
@@ -103,7 +107,7 @@ describe('a candidate that is killed', { timeout }, () => {
       await old.stop();
     });
 
-  test('at random, before and after it became live, loses and repeats nothing', async (t) => {
+  test('at random, before and after it became live, loses and repeats nothing', { timeout }, async (t) => {
     const random = seeded(t, 'random');
     const application = await Application.create(t, { partitions: 2 });
     const generations = await openGenerations(application);

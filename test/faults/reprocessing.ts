@@ -20,8 +20,12 @@ import type { WorkerProcess } from './worker-process.ts';
 import type { WorkerSettings } from './topology-worker.ts';
 
 /** Creates the topics of a generation. */
-export async function prepare(application: Application, generation: number): Promise<void> {
-  await createTopics(application.cluster.admin, changelogSpecs(application.applicationId, generation), {
+export async function prepare(
+  application: Application,
+  generation: number,
+  admin = application.cluster.admin,
+): Promise<void> {
+  await createTopics(admin, changelogSpecs(application.applicationId, generation), {
     partitions: application.partitions,
     replicationFactor: Number(application.env['TOPIC_REPLICATION_FACTOR']),
   });

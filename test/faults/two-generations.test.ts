@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readStatus } from '../../replay/status.ts';
 import { defaultRules } from '../../topology/triggers.ts';
 import { Application } from './application.ts';
@@ -23,10 +24,12 @@ import type { WorkerProcess } from './worker-process.ts';
 
 /** How long a reader may wait for events at a promotion. */
 const longestPauseMs = 5_000;
+/** How often the status is asked for: each answer reads two changelogs. */
+const askEveryMs = 1_000;
 
 test(
   'a fault, its correction and a change of rules, by two instances each that take tasks from one another',
-  { timeout: 300_000 },
+  { timeout: 280_000 },
   async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'rules-'));
     t.after(() => rmSync(folder, { recursive: true }));
@@ -47,16 +50,18 @@ test(
     };
     // The status is asked for all the time.
     const over = new AbortController();
+    t.after(() => over.abort());
     let asked = 0;
     const asking = (async () => {
       while (!over.signal.aborted) {
         await readStatus(generations);
         asked += 1;
+        await sleep(askEveryMs);
       }
     })();
     asking.catch(() => undefined);
     await Promise.all(['a', 'b'].map((id) => start(0, id, { plant: 'tenfold' }).running()));
-    await application.progress(600);
+    await application.progress(400);
     const pauses: number[] = [];
     for (const [generation, settings] of [
       [1, { env: { TRIGGER_RULES_FILE: rules } }],
@@ -79,6 +84,7 @@ test(
       await settled(generations, generation);
       await reader.caughtUp();
       pauses.push((await reader.stop()).longest_gap_ms);
+      report(t, { generation, pauses });
     }
     over.abort();
     await asking;

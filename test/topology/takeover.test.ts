@@ -31,11 +31,7 @@ function row(content: string, outcome: string, priority: 'HIGH' | 'NORMAL'): Buf
 }
 
 function stored(): Revisions {
-  const revisions = new StateStore(
-    { name: 'revisions', ...revisionsStore } as unknown as StoreSpec,
-    'changelog',
-    0,
-  );
+  const revisions = new StateStore({ name: 'revisions', ...revisionsStore } as StoreSpec, 'changelog', 0);
   revisions.onRecord(1_000);
   insertRow(revisions as unknown as Revisions, owner, row(ours, ours, 'HIGH'), 1_000);
   return revisions as unknown as Revisions;
