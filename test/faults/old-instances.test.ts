@@ -5,7 +5,8 @@ import { abortPromotion, discard } from '../../replay/promote.ts';
 import { RefusedCommand } from '../../replay/exit.ts';
 import { readStatus } from '../../replay/status.ts';
 import { until } from '../streams/until.ts';
-import { Application } from './application.ts';
+import { Application, registerContract, registryUrl } from './application.ts';
+import { contractOf } from './contract-readers.ts';
 import { checkOutRelease, releaseMissing } from './release-before.ts';
 import {
   caughtUp,
@@ -131,7 +132,9 @@ describe('an instance of the generation before', () => {
     { skip: releaseMissing(), timeout },
     async (t) => {
       const folder = await checkOutRelease();
-      const application = await Application.create(t, { partitions: 2 });
+      const { register } = await contractOf(folder);
+      const application = await Application.create(t, { partitions: 2, register });
+      await registerContract({ SCHEMA_REGISTRY_URL: registryUrl() }, application.cluster.prefix);
       const generations = await openGenerations(application);
       application.traffic({ rate: 100, users: 60 });
       const old = application.worker('old', {}, folder);
