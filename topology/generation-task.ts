@@ -242,11 +242,7 @@ export class GenerationTask implements Punctuator {
         partition,
       );
     const seed = readState(stores, 'seed');
-    // Where the layout cannot be read, what readers were told of a resource is not known: nothing is corrected then.
-    const [alerts, revisions] = await Promise.all([
-      live('alerts'),
-      seed?.unseeded === true ? new Map<string, Entry>() : live('revisions'),
-    ]);
+    const [alerts, revisions] = await Promise.all([live('alerts'), live('revisions')]);
     const starts = seed === undefined ? undefined : startsOf(seed);
     const isUnseeded = seed?.unseeded === true;
     return function* steps(task) {
@@ -264,12 +260,18 @@ export class GenerationTask implements Punctuator {
         yield name.length;
       }
       const known = new Set<string>();
+      let isKnownInPart = false;
       for (const { key, value, timestamp } of revisions.values()) {
         const owner = userKey.deserialize(key);
         const startOffset = starts?.get(owner.vendor)?.offset ?? 0n;
         const store = storeOf(task().stores, 'revisions');
         store.onRecord(timestamp);
         let isChanged = false;
+        // Where the layout cannot be read, what readers were told of its resources is not known.
+        if (isUnseeded && !isReadableEntry(value)) {
+          isKnownInPart = true;
+          continue;
+        }
         for (const row of rowsOf(value)) {
           const taken = takeOverRow(store as Revisions, owner, row, startOffset);
           if (taken !== 'untold') known.add(resourceName(owner, row));
@@ -280,7 +282,7 @@ export class GenerationTask implements Punctuator {
       const isKnown = (owner: Parameters<typeof resourceName>[0], resource: Buffer): boolean =>
         known.has(resourceName(owner, resource));
       // As they were before the steps above, which may have divided buckets since.
-      const entries = isUnseeded ? [] : [...storeOf(task().stores, 'revisions').entries()];
+      const entries = isKnownInPart ? [] : [...storeOf(task().stores, 'revisions').entries()];
       for (const [key, value, timestamp] of entries) {
         const store = storeOf(task().stores, 'revisions');
         store.onRecord(timestamp);
@@ -297,3 +299,12 @@ export class GenerationTask implements Punctuator {
 }
 
 const seededStores = ['points', 'revisions', 'baselines'] as const;
+
+function isReadableEntry(value: Buffer): boolean {
+  try {
+    rowsOf(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
