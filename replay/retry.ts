@@ -324,7 +324,11 @@ const errorHeaders = errorHeader.topic.slice(0, errorHeader.topic.lastIndexOf('.
 /** The record of a letter with the headers that it had, retry headers among them. */
 function asWritten(record: LogRecord): LogRecord {
   const { topic, partition, offset, timestamp, key, value } = record;
-  const headers = Object.entries(record.headers).filter(([name]) => !name.startsWith(errorHeaders));
+  // A promotion says in headers of its own that it has removed the events of the record.
+  const isPromoted = record.headers['correction'] !== undefined;
+  const added = (name: string): boolean =>
+    name.startsWith(errorHeaders) || (isPromoted && ['correction', 'generation'].includes(name));
+  const headers = Object.entries(record.headers).filter(([name]) => !added(name));
   return { topic, partition, offset, timestamp, key, value, headers: Object.fromEntries(headers) };
 }
 

@@ -61,7 +61,7 @@ export class PositionResets {
       this.#requested.delete(partitionName({ topic, partition }));
       // A leader that has only just been elected may have refused a position that the log has.
       if (task === undefined || next === undefined || (next >= low && next <= high)) continue;
-      if (!mayReset({ topic, partition }))
+      if (!mayReset({ topic, partition, offset: next }))
         throw new StreamsError(
           'START_AGAIN',
           `${partitionName({ topic, partition })} has no offset ${next} any more, its log begins at ${low}: what was computed ` +

@@ -1,4 +1,4 @@
-import type { OutputRecord, TopicPartition } from './record.ts';
+import type { OutputRecord, PartitionOffset } from './record.ts';
 import type { StateStore } from './store.ts';
 
 /**
@@ -51,4 +51,4 @@ export interface PunctuatorContext {
 export type CreatePunctuator = (context: PunctuatorContext) => Punctuator;
 
 /** Whether records that retention has deleted may be passed over: by default yes. */
-export type MayReset = (position: TopicPartition) => boolean;
+export type MayReset = (position: PartitionOffset) => boolean;

@@ -94,7 +94,8 @@ export class Corrections {
         const { deadLetters: topic } = this.#support.topics;
         const { partition } = this.#context;
         const { key, value, headers, timestamp } = record;
-        task.forward({ topic, partition, key, value, headers, timestamp });
+        const why = { correction: 'removed', generation: String(generation.number) };
+        task.forward({ topic, partition, key, value, headers: { ...headers, ...why }, timestamp });
         continue;
       }
       const made = corrected(event, stores, rules);

@@ -72,7 +72,8 @@ export function biometricStreams(
       : {
           punctuator: (context) => new GenerationTask(context, support),
           deadLetterTopicOf: (record) => shadowOf(generation, record),
-          mayReset: () => support.generation.promotion !== undefined,
+          // Below the cut every record counts.
+          mayReset: (position) => !generation.isHistory(position),
         }),
     ...options,
   });
