@@ -4,7 +4,7 @@ import { asDelivery } from '../../cli/explain.ts';
 import { keyPartition } from '../../kafka/client.ts';
 import { deliveries } from '../../local/traffic/deliveries.ts';
 import { drop } from '../../streams/index.ts';
-import { vendorNames } from '../../vendors/index.ts';
+import { byVendor, vendorNames } from '../../vendors/index.ts';
 import { Application } from '../faults/application.ts';
 import type { Appended } from '../streams/broker/cluster.ts';
 import { rawRecord, webhookCases } from '../topology/cases.ts';
@@ -16,7 +16,7 @@ const timeout = { timeout: 180_000 };
 /** Sample traffic of all vendors as the ingress appends it, and one record of each kind of the topology's table. */
 function mixedTraffic({ names, partitions }: Application, count: number): Appended[] {
   const startMs = Date.now();
-  const secrets = { oura: 'a', whoop: 'b', terra: 'c', healthkit: 'd' };
+  const secrets = byVendor((vendor) => vendor);
   const sample = deliveries({ seed: 7, startMs, secrets });
   const records = webhookCases.map((one) => rawRecord(one, (device) => names.raw[device])) as Appended[];
   while (records.length < count) {
