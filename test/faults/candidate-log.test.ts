@@ -81,7 +81,7 @@ describe('a candidate', () => {
       const application = await Application.create(t, { partitions: 4 });
       const generations = await openGenerations(application);
       const traffic = application.traffic({ rate: 200, users: 60 });
-      const old = instance(application, 0, 'a', { plant: 'silent' });
+      const old = instance(application, 0, 'a', { plant: ['silent'] });
       await old.running();
       await application.progress(400);
       await prepare(application, 1);

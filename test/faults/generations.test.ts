@@ -109,7 +109,7 @@ test(
     const has = await readersOf(live);
     const generations = await openGenerations(application);
     await live.append(webhooks);
-    const old = instance(application, 0, 'a', { plant: 'tenfold' });
+    const old = instance(application, 0, 'a', { plant: ['tenfold'] });
     await old.running();
     await application.drained();
     const planted = [...(await faultless(application)).values()]

@@ -19,7 +19,7 @@ import {
   readEvents,
   settled,
 } from './reprocessing.ts';
-import { report } from './settings.ts';
+import { faultSeed, report, rounds } from './settings.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
 const timeout = 300_000;
@@ -45,6 +45,10 @@ async function isIdle(worker: WorkerProcess): Promise<void> {
   assert.ok(worker.isAlive);
 }
 
+/** As many steps as there are rounds; which come first follows from the seed. */
+const steps = ['outputs', 'changelogs', 'offsets'] as const;
+const sleepsAfter = steps.filter((_, at) => (at + faultSeed) % steps.length < rounds(1));
+
 describe('an instance of the generation before', () => {
   test(
     'that starts late, behind the closing or once another is live, stays idle; given up, the old ones go on',
@@ -53,7 +57,7 @@ describe('an instance of the generation before', () => {
       const application = await Application.create(t, { partitions: 2 });
       const generations = await openGenerations(application);
       const traffic = application.traffic({ rate: 200, users: 60 });
-      const old = instance(application, 0, 'a', { plant: 'tenfold' });
+      const old = instance(application, 0, 'a', { plant: ['tenfold'] });
       await old.running();
       await application.progress(400);
       await prepare(application, 1);
@@ -63,7 +67,7 @@ describe('an instance of the generation before', () => {
       const given = promoteTo(generations, 1, {
         afterStep: async (step) => {
           if (step !== 'cut') return;
-          late = instance(application, 0, 'late', { plant: 'tenfold' });
+          late = instance(application, 0, 'late', { plant: ['tenfold'] });
           await Promise.all([isIdle(late), isIdle(old)]);
           assert.deepEqual(late.lines, [], 'it has not even joined');
           throw new Error('suspended for ever');
@@ -79,7 +83,7 @@ describe('an instance of the generation before', () => {
         afterStep: (step) =>
           step === 'live' ? assert.rejects(discard(generations, 0), /taken over/) : undefined,
       });
-      const later = instance(application, 0, 'later', { plant: 'tenfold' });
+      const later = instance(application, 0, 'later', { plant: ['tenfold'] });
       await Promise.all([isIdle(old), isIdle(later)]);
       assert.deepEqual(later.lines, []);
       await settled(generations, 1);
@@ -97,7 +101,7 @@ describe('an instance of the generation before', () => {
     },
   );
 
-  for (const step of ['outputs', 'changelogs', 'offsets'] as const)
+  for (const step of sleepsAfter)
     test(
       `that sleeps across the cut after the step ${step} of a commit commits nothing when it wakes`,
       { timeout },
@@ -105,7 +109,7 @@ describe('an instance of the generation before', () => {
         const application = await Application.create(t, { partitions: 2 });
         const generations = await openGenerations(application);
         const traffic = application.traffic({ rate: 200, users: 60 });
-        const old = instance(application, 0, 'a', { plant: 'tenfold', sleepAfter: step });
+        const old = instance(application, 0, 'a', { plant: ['tenfold'], sleepAfter: step });
         await old.running();
         await application.progress(400);
         await prepare(application, 1);

@@ -10,6 +10,9 @@ import type { Normalize } from '../../vendors/vendor.ts';
  */
 export type Plant = 'tenfold' | 'silent' | 'unreadable';
 
+/** All of them: each is another vendor's. */
+export const plants: readonly Plant[] = ['tenfold', 'silent', 'unreadable'];
+
 /** Replaces the normalizer of one vendor in this process. */
 export function plant(fault: Plant): void {
   if (fault === 'tenfold')

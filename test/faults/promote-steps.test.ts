@@ -49,7 +49,7 @@ async function deployed(t: TestContext): Promise<Deployment> {
   const application = await Application.create(t, { partitions: 2 });
   const generations = await openGenerations(application);
   const traffic = application.traffic({ rate: 200, users: 60 });
-  const old = ['a'].map((id) => instance(application, 0, id, { plant: 'tenfold' }));
+  const old = ['a'].map((id) => instance(application, 0, id, { plant: ['tenfold'] }));
   await Promise.all(old.map((one) => one.running()));
   await application.progress(400);
   await prepare(application, 1);

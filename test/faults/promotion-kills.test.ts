@@ -79,7 +79,7 @@ describe('a candidate that is killed', () => {
       const application = await Application.create(t, { partitions: 2 });
       const generations = await openGenerations(application);
       const traffic = application.traffic({ rate: 200, users: 60 });
-      const old = instance(application, 0, 'a', { plant: 'tenfold' });
+      const old = instance(application, 0, 'a', { plant: ['tenfold'] });
       await old.running();
       await application.progress(500);
       await prepare(application, 1);
@@ -112,7 +112,7 @@ describe('a candidate that is killed', () => {
     const application = await Application.create(t, { partitions: 2 });
     const generations = await openGenerations(application);
     const traffic = application.traffic({ rate: 200, users: 60 });
-    const old = instance(application, 0, 'a', { plant: 'tenfold' });
+    const old = instance(application, 0, 'a', { plant: ['tenfold'] });
     await old.running();
     await application.progress(500);
     await prepare(application, 1);

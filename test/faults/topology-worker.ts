@@ -35,7 +35,7 @@ export interface WorkerSettings {
   /** After which step of a commit SIGUSR2 stops it. Default `changelogs`, when outputs and changelogs are in the log. */
   readonly sleepAfter?: CommitStep;
   /** A fault of its normalizers, as a build before might have had it. */
-  readonly plant?: Plant;
+  readonly plant?: readonly Plant[];
 }
 
 const {
@@ -58,7 +58,7 @@ const log = pino(
   },
 );
 
-if (planted !== undefined) plant(planted);
+for (const fault of planted ?? []) plant(fault);
 
 let sleepy = false;
 process.on('SIGUSR2', () => {

@@ -60,7 +60,7 @@ test(
       }
     })();
     asking.catch(() => undefined);
-    await Promise.all(['a', 'b'].map((id) => start(0, id, { plant: 'tenfold' }).running()));
+    await Promise.all(['a', 'b'].map((id) => start(0, id, { plant: ['tenfold'] }).running()));
     await application.progress(400);
     const pauses: number[] = [];
     for (const [generation, settings] of [
