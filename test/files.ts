@@ -13,6 +13,10 @@ const slowest = [
   'local/stack.test.ts',
   'edge/outage.test.ts',
   'local/three-brokers.test.ts',
+  'faults/promotion-kills.test.ts',
+  'faults/contract-rollout.test.ts',
+  'faults/three-brokers.test.ts',
+  'faults/rolling-upgrade.test.ts',
 ];
 
 const reasonLines = 12;

@@ -46,7 +46,7 @@ Runs every fault test, or the files whose name contains one of the arguments, ea
     includes: (file) => file.startsWith('faults/'),
     concurrency: 2,
     fileDeadlineMs: (rounds) => rounds * 2 * 60_000 + 8 * 60_000,
-    deadlineMs: (rounds) => rounds * 3 * 60_000 + 12 * 60_000,
+    deadlineMs: (rounds) => rounds * 6 * 60_000 + 24 * 60_000,
     env: (rounds, seed) => ({ FAULT_ROUNDS: String(rounds), FAULT_SEED: seed ?? String(faultSeed) }),
   },
   edge: {
