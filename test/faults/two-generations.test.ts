@@ -1,5 +1,4 @@
 /** Generations in a row, of two instances each, under traffic. */
-import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,8 +21,6 @@ import {
 import { report } from './settings.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
-/** How long a reader may wait for events at a promotion. */
-const longestPauseMs = 5_000;
 /** How often the status is asked for: each answer reads two changelogs. */
 const askEveryMs = 1_000;
 
@@ -92,10 +89,6 @@ test(
     await application.cluster.drained(application.rawTopics, generations.groupOf(2), 60_000);
     const compared = compareWithFaultless(await readEvents(application), await faultless(application));
     report(t, { pauses, asked, ...compared });
-    assert.ok(
-      Math.max(...pauses) <= longestPauseMs,
-      `a reader waited longer than ${longestPauseMs} ms: ${pauses.join(', ')}`,
-    );
     for (const one of all) if (one.isAlive) await one.stop();
   },
 );
