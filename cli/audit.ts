@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError, Option } from 'commander';
+import { silentLog } from '../kafka/client.ts';
 import type { AuditException } from '../replay/audit-figures.ts';
 import { auditJson, auditText, exceptionsIn } from '../replay/audit-report.ts';
 import { audit } from '../replay/audit.ts';
@@ -10,7 +11,8 @@ import { dayMs } from '../vendors/instant.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 import type { Command } from './command.ts';
 import { configured } from './environment.ts';
-import { countOf, devicesOf, instantOf, openOut } from './replay.ts';
+import { interruptible } from './interrupt.ts';
+import { countOf, devicesOf, instantOf, openOut } from './options.ts';
 
 const description = `Prove from the topics alone that each raw record that was accepted has ended in exactly one accounted way: in events, each once and in the right priority topic, in a dead letter, in both where it could be read in part, or in a drop that the audit computes again. Reads only, joins no group, and runs while the live system does.
 
@@ -58,25 +60,23 @@ async function run(options: Options): Promise<number> {
   if (fromMs >= toMs) throw new InvalidArgumentError('--from must be earlier than --to');
   const config = configured(replayVariables);
   const out = options.out === undefined ? undefined : openOut(options.out);
-  const abort = new AbortController();
-  const end = (): void => abort.abort();
-  process.once('SIGINT', end);
-  process.once('SIGTERM', end);
   const progress = progressBar('audit', 0);
   const exceptions: AuditException[] = [];
   try {
-    const result = await audit(config, {
-      scope: { fromMs, toMs, nowMs, pendingAfterMs: options.pendingAfter },
-      vendors,
-      parallel: options.parallel,
-      log: { debug: () => undefined, warn: () => undefined, error: () => undefined },
-      signal: abort.signal,
-      onException: (exception) => {
-        if (exceptions.length < listed) exceptions.push(exception);
-        out?.write(exception);
-      },
-      progress,
-    });
+    const result = await interruptible((signal) =>
+      audit(config, {
+        scope: { fromMs, toMs, nowMs, pendingAfterMs: options.pendingAfter },
+        vendors,
+        parallel: options.parallel,
+        log: silentLog,
+        signal,
+        onException: (exception) => {
+          if (exceptions.length < listed) exceptions.push(exception);
+          out?.write(exception);
+        },
+        progress,
+      }),
+    );
     progress.stop();
     const listing = { vendors, exceptions, nowMs };
     process.stdout.write(options.json === true ? auditJson(result, listing) : auditText(result, listing));
@@ -88,8 +88,6 @@ async function run(options: Options): Promise<number> {
   } finally {
     progress.stop();
     out?.close();
-    process.off('SIGINT', end);
-    process.off('SIGTERM', end);
   }
 }
 

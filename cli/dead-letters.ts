@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { InvalidArgumentError, Option } from 'commander';
+import { silentLog } from '../kafka/client.ts';
 import { parsePosition, positionName, readRecord, type Position, type Watch } from '../replay/reading.ts';
 import {
   LetterCounts,
@@ -143,8 +144,6 @@ function filterOf({ reason, operator, device, user, from, to }: FilterOptions): 
   };
 }
 
-const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
-
 /** Runs `work` on the deployment of the environment. */
 async function onDeployment(
   label: string,
@@ -152,7 +151,7 @@ async function onDeployment(
 ): Promise<number> {
   const config = configured(replayVariables);
   return interruptible(async (signal) => {
-    const deployment = await Deployment.open(config, { clientId: 'bridge-dead-letters', log });
+    const deployment = await Deployment.open(config, { clientId: 'bridge-dead-letters', log: silentLog });
     const progress = progressBar(label, 0);
     try {
       return await work(deployment, { signal, progress });
@@ -261,7 +260,7 @@ async function retry(positions: readonly Position[] | undefined, options: RetryF
     try {
       leftOut = await retryLetters(
         deployment,
-        { positions: chosen, filter, limit, older, again, commit, nowMs: Date.now(), log },
+        { positions: chosen, filter, limit, older, again, commit, nowMs: Date.now(), log: silentLog },
         watch,
         (retried) => all.push(retried),
       );

@@ -1,4 +1,5 @@
 import { Option } from 'commander';
+import { silentLog } from '../kafka/client.ts';
 import { exitCode } from '../replay/exit.ts';
 import { Generations, generationsVariables } from '../replay/generations.ts';
 import { abortPromotion, discard, promote } from '../replay/promote.ts';
@@ -6,7 +7,7 @@ import { statusText } from '../replay/status-text.ts';
 import { readStatus } from '../replay/status.ts';
 import type { Command } from './command.ts';
 import { configured } from './environment.ts';
-import { generationOf, secondsOf } from './numbers.ts';
+import { generationOf, secondsOf } from './options.ts';
 import { interruptible } from './interrupt.ts';
 
 const statusDescription = `Show which generation is live, how far its candidate is, and in how many resources the candidate comes to something else than readers were told. It reads changelogs and offsets and changes nothing.
@@ -54,10 +55,8 @@ export function defineGenerations(command: Command): void {
     .does(discardCommand);
 }
 
-const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
-
 async function withGenerations<T>(work: (generations: Generations) => Promise<T>): Promise<T> {
-  const generations = await Generations.open(configured(generationsVariables), silent);
+  const generations = await Generations.open(configured(generationsVariables), silentLog);
   try {
     return await work(generations);
   } finally {

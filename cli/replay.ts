@@ -1,19 +1,19 @@
-import { closeSync, fchmodSync, fstatSync, openSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError } from 'commander';
+import { silentLog } from '../kafka/client.ts';
 import { diffJson, diffText } from '../replay/diff-report.ts';
 import { runDiff } from '../replay/diff-run.ts';
 import { counted } from '../replay/diff-counts.ts';
 import { replayVariables } from '../replay/deployment.ts';
-import { exitCode, RefusedCommand } from '../replay/exit.ts';
+import { exitCode } from '../replay/exit.ts';
 import { progressBar } from '../replay/progress.ts';
 import { readRules, TriggerRulesError, type TriggerRule } from '../topology/triggers.ts';
-import { parseInstant } from '../vendors/instant.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 import type { Command } from './command.ts';
 import { configured } from './environment.ts';
 import { defineGenerations } from './replay-generations.ts';
 import { interruptible } from './interrupt.ts';
+import { countOf, devicesOf, instantOf, openOut } from './options.ts';
 
 const description = `Compare what this build makes of the raw topics with what has been published, and change nothing. It reads what the topology has committed, of the last 27 days, and runs the topology itself over it; what came before is taken from the state of the live topology.
 
@@ -70,7 +70,7 @@ async function diff(options: Options): Promise<number> {
     try {
       const devices = await runDiff({
         config,
-        log: { debug: () => undefined, warn: () => undefined, error: () => undefined },
+        log: silentLog,
         devices: device,
         rules,
         options: { fromMs, toMs, user, values: options.values === true },
@@ -89,31 +89,6 @@ async function diff(options: Options): Promise<number> {
   });
 }
 
-/** Opens a file for JSON lines. @throws RefusedCommand when it is there and holds something. */
-export function openOut(file: string): { write(line: object): void; close(): void } {
-  const mode = 0o600;
-  let descriptor: number;
-  try {
-    descriptor = openSync(file, 'a', mode);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
-    throw new InvalidArgumentError(`${file} cannot be written (${code})`);
-  }
-  const stat = fstatSync(descriptor);
-  if (!stat.isFile() || stat.size > 0) {
-    closeSync(descriptor);
-    throw new RefusedCommand(`${file} is not an empty file: name one that does not exist`);
-  }
-  // One that was there may be open to others.
-  fchmodSync(descriptor, mode);
-  return {
-    write: (line) => {
-      writeSync(descriptor, `${JSON.stringify(line)}\n`);
-    },
-    close: () => closeSync(descriptor),
-  };
-}
-
 function rulesOf(file: string): readonly TriggerRule[] {
   try {
     return readRules(file);
@@ -121,27 +96,4 @@ function rulesOf(file: string): readonly TriggerRule[] {
     if (!(error instanceof TriggerRulesError)) throw error;
     throw new InvalidArgumentError(error.message.replace('TRIGGER_RULES_FILE', '--rules'));
   }
-}
-
-export function devicesOf(text: string): readonly VendorName[] {
-  const names = text.split(',').map((name) => name.trim());
-  const unknown = names.filter((name) => !(vendorNames as readonly string[]).includes(name));
-  if (unknown.length > 0)
-    throw new InvalidArgumentError(`valid devices, separated by commas: ${vendorNames.join(', ')}`);
-  return vendorNames.filter((name) => names.includes(name));
-}
-
-export function instantOf(text: string): number {
-  const isDate = /^\d{4}-\d\d-\d\d([Tt ].*([Zz]|[+-]\d\d:?\d\d))?$/.test(text);
-  const instant = isDate ? parseInstant(text) : null;
-  if (instant === null)
-    throw new InvalidArgumentError('write YYYY-MM-DD, or RFC 3339 with its zone: 2026-11-01T07:30:00Z');
-  return instant.epochMs;
-}
-
-export function countOf(text: string): number {
-  const count = Number(text);
-  if (!/^\d{1,3}$/.test(text) || count < 1)
-    throw new InvalidArgumentError('write a whole number from 1 to 999');
-  return count;
 }

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
-import { kafkaClient, type Admin } from '../kafka/client.ts';
+import { kafkaClient, silentLog, type Admin } from '../kafka/client.ts';
 import { warnOfShortOffsetRetention } from '../kafka/offset-retention.ts';
 import {
   applySettings,
@@ -26,8 +26,6 @@ const variables = {
     description: 'the generation whose changelogs are meant; by default the one that is live',
   }),
 };
-
-const silent = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 
 interface Options {
   readonly check?: true;
@@ -67,7 +65,7 @@ function readerName(text: string): string {
 
 async function run(options: Options): Promise<number> {
   const config = configured(variables);
-  const log = silent;
+  const log = silentLog;
   const admin = kafkaClient(kafkaConnection(config), { clientId: 'bridge-topics', log }).admin();
   try {
     await admin.connect();
@@ -92,7 +90,7 @@ async function liveGeneration(config: Config<typeof variables>): Promise<number>
   const control = await ControlWatch.open(kafkaConnection(config), {
     applicationId: applicationIdOf(config),
     clientId: 'bridge-topics',
-    log: silent,
+    log: silentLog,
   });
   await control?.close();
   return control?.state.live ?? 0;

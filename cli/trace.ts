@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { silentLog } from '../kafka/client.ts';
 import { secretVariables } from '../ingress/config.ts';
 import { is, variable, type Config } from '../process/config.ts';
 import { Deployment, replayVariables } from '../replay/deployment.ts';
@@ -49,8 +50,6 @@ function what(text: string): What {
   return { position };
 }
 
-const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
-
 interface Options {
   readonly values?: true;
   readonly json?: true;
@@ -59,7 +58,7 @@ interface Options {
 async function run(asked: What, { values, json }: Options): Promise<number> {
   const config = configured(variables);
   return interruptible(async (signal) => {
-    const deployment = await Deployment.open(config, { clientId: 'bridge-trace', log });
+    const deployment = await Deployment.open(config, { clientId: 'bridge-trace', log: silentLog });
     const stored = config.POSTGRES_URL === undefined ? undefined : new StoredEvents(config.POSTGRES_URL);
     const progress = progressBar('trace', 0);
     const watch = { signal, progress };

@@ -56,6 +56,13 @@ export interface KafkaLog {
   error(fields: object, message: string): void;
 }
 
+/** For commands, which say themselves what failed. */
+export const silentLog: KafkaLog = {
+  debug: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
 /** The compression to pass to a send. */
 export function compressionOf({ compression }: KafkaConnection): Compression {
   return compression === 'snappy' ? kafkajs.CompressionTypes.Snappy : kafkajs.CompressionTypes.None;

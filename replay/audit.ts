@@ -1,5 +1,4 @@
 /** The audit of all raw partitions: that each accepted record has ended in exactly one accounted way, from topics alone. */
-import { Worker } from 'node:worker_threads';
 import type { KafkaLog } from '../kafka/client.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
 import type { Start } from '../topology/start.ts';
@@ -19,10 +18,9 @@ import {
   type AuditTask,
   type PartitionAudit,
 } from './audit-partition.ts';
-import type { AuditWorkerSettings, FromAuditWorker, ToAuditWorker } from './audit-worker.ts';
 import { Deployment, type ReplayConfig } from './deployment.ts';
-import { Interrupted } from './exit.ts';
 import type { Progress } from './progress.ts';
+import { runInThreads } from './threads.ts';
 
 export interface AuditOptions {
   readonly scope: AuditScope;
@@ -35,6 +33,15 @@ export interface AuditOptions {
   readonly onException: (exception: AuditException) => void;
   readonly progress?: Progress | undefined;
 }
+
+/** What a thread begins with. */
+export interface AuditThread {
+  readonly config: ReplayConfig;
+  readonly scope: AuditScope;
+}
+
+/** What a thread tells while it audits. */
+export type AuditProgress = { readonly records: number } | { readonly exceptions: readonly AuditException[] };
 
 export interface AuditResult {
   readonly figures: AuditFigures;
@@ -71,7 +78,21 @@ export async function audit(config: ReplayConfig, options: AuditOptions): Promis
     const threads = Math.min(parallel, tasks.length);
     const run = { tasks, scope, hooks, onDone };
     if (threads <= 1) await auditHere(deployment, run);
-    else await auditInThreads(config, threads, run);
+    else {
+      const thread: AuditThread = { config, scope };
+      await runInThreads<AuditTask, AuditProgress, PartitionAudit>({
+        module: 'audit-worker',
+        workerData: thread,
+        tasks,
+        threads,
+        signal: options.signal,
+        onProgress: (told) => {
+          if ('records' in told) hooks.onRecords(told.records);
+          else hooks.onExceptions(told.exceptions);
+        },
+        onDone,
+      });
+    }
     for (const [vendor, of] of waiting) {
       const exceptions = judgeWaiting(vendor, of, { figures, scope });
       for (const exception of exceptions) {
@@ -136,71 +157,6 @@ async function auditHere(deployment: Deployment, { tasks, scope, hooks, onDone }
     const { raw, bounds } = task;
     onDone(task, await auditPartition(deployment, raw, { scope, bounds, hooks }));
   }
-}
-
-/** Each thread takes the next partition when it is done with one. They only read: to interrupt them is to end them. */
-async function auditInThreads(config: ReplayConfig, threads: number, run: Run): Promise<void> {
-  const { signal } = run.hooks;
-  const settings: AuditWorkerSettings = { config, scope: run.scope };
-  const queue = [...run.tasks];
-  const workers = Array.from({ length: threads }, () => startThread(settings));
-  let end = (): void => undefined;
-  const interrupted = new Promise<never>((_, reject) => {
-    end = () => reject(new Interrupted());
-    signal.addEventListener('abort', end);
-    if (signal.aborted) end();
-  });
-  const work = workers.map((worker) => runThread(worker, queue, run));
-  try {
-    await Promise.race([Promise.all(work), interrupted]);
-  } finally {
-    await Promise.all(workers.map((worker) => worker.terminate()));
-    await Promise.allSettled(work);
-    signal.removeEventListener('abort', end);
-  }
-}
-
-/** Nearly everything that a record leaves behind dies young: with the default of 16 MiB, a fifth of the time went to moving it. */
-const resourceLimits = { maxYoungGenerationSizeMb: 64 };
-
-function startThread(workerData: AuditWorkerSettings): Worker {
-  // The sources run under tsx, which a thread does not inherit.
-  const isSource = import.meta.url.endsWith('.ts');
-  const file = new URL(isSource ? './audit-worker.ts' : './audit-worker.js', import.meta.url);
-  const loader = isSource ? { execArgv: ['--import', import.meta.resolve('tsx')] } : {};
-  return new Worker(file, { workerData, resourceLimits, ...loader });
-}
-
-/** Runs a thread until the queue is empty. @throws Error with what it failed of. */
-function runThread(worker: Worker, queue: AuditTask[], { hooks, onDone }: Run): Promise<void> {
-  let task: AuditTask | undefined;
-  const next = (): void => {
-    task = queue.shift();
-    const message: ToAuditWorker = task === undefined ? { type: 'end' } : { type: 'task', task };
-    worker.postMessage(message);
-  };
-  return new Promise((resolve, reject) => {
-    worker.once('error', reject);
-    worker.once('exit', (code) => {
-      if (code === 0) resolve();
-      else reject(new Error(`a thread of the audit ended with ${code}`));
-    });
-    worker.on('message', (message: FromAuditWorker) => {
-      switch (message.type) {
-        case 'ready':
-          return next();
-        case 'records':
-          return hooks.onRecords(message.records);
-        case 'exceptions':
-          return hooks.onExceptions(message.exceptions);
-        case 'done':
-          if (task !== undefined) onDone(task, message.audit);
-          return next();
-        case 'failed':
-          return reject(new Error(message.reason));
-      }
-    });
-  });
 }
 
 /**

@@ -1,57 +1,36 @@
 /** A thread of `bridge replay diff`, started by diff-run.ts: compares the parts that it is handed, one after the other. */
-import { constants, setPriority } from 'node:os';
-import { parentPort, workerData } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
+import { silentLog } from '../kafka/client.ts';
 import { Deployment } from './deployment.ts';
 import { diffPart, type DiffPart } from './diff.ts';
-import type { DifferenceLine } from './diff-counts.ts';
-import type { DiffThread, FromThread, ToThread } from './diff-run.ts';
+import type { DiffCounts, DifferenceLine } from './diff-counts.ts';
+import type { DiffProgress, DiffThread } from './diff-run.ts';
+import { serveTasks } from './threads.ts';
 
 const { config, rules, options, isListing } = workerData as DiffThread;
-const log = { debug: () => undefined, warn: () => undefined, error: () => undefined };
 /** Lines that are told together. */
 const maxLines = 500;
 
-// What else runs on this machine goes first: against a busy process the thread gets a tenth of a processor.
-try {
-  setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
-} catch {
-  // A system that does not allow it has others to see to that.
-}
-
-const tell = (message: FromThread): void => parentPort?.postMessage(message);
-
-async function compare(deployment: Deployment, part: DiffPart): Promise<void> {
-  let lines: DifferenceLine[] = [];
-  const flush = (): void => {
-    if (lines.length > 0) tell({ type: 'differences', lines });
-    lines = [];
-  };
-  const counts = await diffPart(deployment, part, options, {
-    onProgress: (records) => tell({ type: 'progress', records }),
-    onDifference: (line) => {
-      if (!isListing) return;
-      lines.push(line);
-      if (lines.length === maxLines) flush();
+await serveTasks<DiffPart, DiffProgress, DiffCounts>(async () => {
+  const deployment = await Deployment.open(config, { clientId: 'bridge-replay-diff', log: silentLog, rules });
+  return {
+    async run(part, tell) {
+      let lines: DifferenceLine[] = [];
+      const flush = (): void => {
+        if (lines.length > 0) tell({ lines });
+        lines = [];
+      };
+      const counts = await diffPart(deployment, part, options, {
+        onProgress: (records) => tell({ records }),
+        onDifference: (line) => {
+          if (!isListing) return;
+          lines.push(line);
+          if (lines.length === maxLines) flush();
+        },
+      });
+      flush();
+      return counts;
     },
-  });
-  flush();
-  tell({ type: 'compared', part, counts });
-}
-
-try {
-  const deployment = await Deployment.open(config, { clientId: 'bridge-replay-diff', log, rules });
-  parentPort?.on('message', (message: ToThread) => {
-    const done =
-      message.type === 'end'
-        ? deployment.close().then(() => parentPort?.close())
-        : compare(deployment, message.part);
-    done.catch(fail);
-  });
-  tell({ type: 'ready' });
-} catch (error) {
-  fail(error);
-}
-
-function fail(error: unknown): void {
-  tell({ type: 'failed', message: error instanceof Error ? error.message : 'unknown failure' });
-}
+    close: () => deployment.close(),
+  };
+});
