@@ -4,8 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { kafkaClient, type Admin, type KafkaConnection, type KafkaLog } from '../kafka/client.ts';
 import { LogScanner } from '../kafka/scan.ts';
 import { bridgeScript } from '../process/root.ts';
-import { changelogSpecs, isReadable } from '../topology/changelogs.ts';
+import { isReadable, storeNames } from '../topology/changelogs.ts';
 import { ControlWatch } from '../topology/control.ts';
+import { generationChangelog } from '../topology/generation.ts';
 import { changelogEntries } from '../topology/history.ts';
 import { StackError } from './errors.ts';
 
@@ -45,12 +46,13 @@ async function canRead(
   generation: number,
 ): Promise<boolean> {
   const existing = new Set(await reader.admin.listTopics());
-  for (const { name } of changelogSpecs(applicationId, generation)) {
+  for (const store of storeNames) {
+    const name = generationChangelog(applicationId, generation, store);
     if (!existing.has(name)) continue;
     const { length } = await reader.admin.fetchTopicOffsets(name);
     for (let partition = 0; partition < length; partition += 1)
       for (const { value } of (await changelogEntries(reader, name, partition)).values())
-        if (!isReadable(name, value)) return false;
+        if (!isReadable(store, value)) return false;
   }
   return true;
 }

@@ -119,6 +119,17 @@ export class Generations implements HistoryReader {
     return committedOffsets(this.admin, this.groupOf(generation), this.rawTopics);
   }
 
+  /** How many records a candidate is behind the generation before it. */
+  async lag(candidate: number): Promise<bigint> {
+    const [live, ours] = await Promise.all([this.committed(candidate - 1), this.committed(candidate)]);
+    let lag = 0n;
+    for (const [partition, offset] of live) {
+      const behind = offset - (ours.get(partition) ?? 0n);
+      if (behind > 0n) lag += behind;
+    }
+    return lag;
+  }
+
   /** The same, once no open transaction can change them. */
   async stable(generation: number, signal: AbortSignal): Promise<ReadonlyMap<string, bigint>> {
     const { connection, log } = this;

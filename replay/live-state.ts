@@ -3,7 +3,8 @@ import { ByteMap } from '../streams/byte-map.ts';
 import { changelogTopic } from '../streams/changelogs.ts';
 import type { Recomputation } from '../streams/index.ts';
 import { storedVersionOffset } from '../topology/revisions.ts';
-import { seeded } from '../topology/seed.ts';
+import { recordsOf } from '../topology/history.ts';
+import { seeded, seededStores } from '../topology/seed.ts';
 import type { Start } from '../topology/start.ts';
 import type { LogRecord } from '../kafka/record-batch.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
@@ -15,9 +16,6 @@ export interface Seed {
   /** Rows of revisions and baselines of which it is not known whether they lie before the start; see topology/seed.ts. */
   readonly uncertain: number;
 }
-
-/** The stores that a recomputation begins with. What readers were told, the store `alerts`, is not recomputed. */
-const seededStores = ['revisions', 'baselines', 'points'] as const;
 
 /**
  * Restores into a recomputation what raw records before the start have left in the live state.
@@ -83,14 +81,10 @@ async function forEachEntry(
   visit: (entry: LogRecord & { readonly key: Buffer }) => void,
 ): Promise<void> {
   const owner = Buffer.from(user === undefined ? `${vendor}\0` : `${vendor}\0${user}\0`);
-  const { scanner, applicationId } = deployment;
-  const scan = scanner.scan(await deployment.range(changelogTopic(applicationId, store), partition));
-  for (let records = await scan.next(); records !== undefined; records = await scan.next())
-    for (const record of records) {
-      const { key, fault, topic, offset } = record;
-      if (fault !== undefined)
-        throw new Error(`${topic}-${partition} holds a batch at offset ${offset} that cannot be decoded`);
-      if (key !== null && owner.equals(key.subarray(0, owner.length)))
-        visit(record as LogRecord & { readonly key: Buffer });
-    }
+  const range = await deployment.range(changelogTopic(deployment.applicationId, store), partition);
+  for await (const record of recordsOf(deployment, range)) {
+    const { key } = record;
+    if (key !== null && owner.equals(key.subarray(0, owner.length)))
+      visit(record as LogRecord & { readonly key: Buffer });
+  }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ControlWriter, type LiveRecord } from '../topology/control.ts';
 import { Interrupted, RefusedCommand } from './exit.ts';
-import type { Generations, TaskProgress } from './generations.ts';
+import type { Generations, Member, TaskProgress } from './generations.ts';
 
 /** How a candidate is made live. */
 export interface PromoteOptions {
@@ -151,16 +151,11 @@ async function checkPreconditions(
       `generation ${live} has not corrected all that it has to: wait until \`bridge replay status\` says so`,
     );
   await checkLiveMembers(generations, live, { waitMs, signal });
-  const [theirs, ours] = await Promise.all([generations.committed(live), generations.committed(generation)]);
-  if (theirs.size === 0 && (await generations.hasState(live)))
+  if ((await generations.committed(live)).size === 0 && (await generations.hasState(live)))
     refuse(
       `group ${generations.groupOf(live)} has no offsets, but its changelogs hold state: there is no cut`,
     );
-  let lag = 0n;
-  for (const [partition, offset] of theirs) {
-    const behind = offset - (ours.get(partition) ?? 0n);
-    if (behind > 0n) lag += behind;
-  }
+  const lag = await generations.lag(generation);
   if (lag > maxLag)
     refuse(`the candidate is ${lag} records behind: readers would wait for them; let it catch up`);
 }
@@ -188,11 +183,14 @@ async function checkLiveMembers(
 function checkMembers(members: Awaited<ReturnType<Generations['members']>>['members']): void {
   const older = members.filter(({ isRetirable }) => isRetirable === false);
   if (older.length === 0) return;
-  const hosts = older.map(({ host, memberId }) => `${memberId} at ${host}`).join(', ');
   throw new RefusedCommand(
-    `instances run that do not follow the control topic: ${hosts}; stop them, and restart those of this build that were ` +
+    `instances run that do not follow the control topic: ${named(older)}; stop them, and restart those of this build that were ` +
       'started before `bridge topics` had created it',
   );
+}
+
+function named(members: readonly Member[]): string {
+  return members.map(({ memberId, host }) => `${memberId} at ${host}`).join(', ');
 }
 
 async function untilEmpty(
@@ -221,7 +219,7 @@ async function untilEmpty(
     if (performance.now() > deadline)
       await giveUp(
         `after ${Math.round(waitMs / 1_000)} s these instances are still in the group ${generations.groupOf(live)}: ` +
-          members.map(({ memberId, host }) => `${memberId} at ${host}`).join(', '),
+          named(members),
       );
     await sleep(askEveryMs);
   }
@@ -288,7 +286,7 @@ export async function discard(generations: Generations, generation: number): Pro
     const { members } = await generations.members(generation);
     if (members.length > 0)
       throw new RefusedCommand(
-        `instances of generation ${generation} run: ${members.map(({ memberId, host }) => `${memberId} at ${host}`).join(', ')}; stop them first`,
+        `instances of generation ${generation} run: ${named(members)}; stop them first`,
       );
     const existing = new Set(await generations.admin.listTopics());
     const topics = generations.topicsOf(generation).filter((topic) => existing.has(topic));

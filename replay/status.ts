@@ -52,18 +52,12 @@ export async function readStatus(generations: Generations, nowMs = Date.now()): 
 }
 
 async function candidateStatus(generations: Generations, generation: number): Promise<CandidateStatus> {
-  const [tasks, { members }, live, ours, build] = await Promise.all([
+  const [tasks, { members }, lag, build] = await Promise.all([
     generations.tasks(generation),
     generations.members(generation),
-    generations.committed(generation - 1),
-    generations.committed(generation),
+    generations.lag(generation),
     generations.buildOf(generation),
   ]);
-  let lag = 0n;
-  for (const [partition, offset] of live) {
-    const behind = offset - (ours.get(partition) ?? 0n);
-    if (behind > 0n) lag += behind;
-  }
   return {
     generation,
     instances: members.length,

@@ -25,11 +25,10 @@ export function changelogSpecs(applicationId: string, generation = 0): TopicSpec
   return shadow === undefined ? specs : [...specs, shadowSpec(shadow)];
 }
 
-/** Whether this build can read a value of a changelog. @param topic - the name of the changelog, of any application. */
-export function isReadable(topic: string, value: Buffer): boolean {
-  const store = anyTopology(0, undefined).stores.find(({ name }) => topic.endsWith(`-${name}-changelog`));
+/** Whether this build can read a value of a store. */
+export function isReadable(store: string, value: Buffer): boolean {
   try {
-    store?.value.deserialize(value);
+    anyStores.find(({ name }) => name === store)?.value.deserialize(value);
     return true;
   } catch {
     return false;
@@ -46,6 +45,12 @@ function anyTopology(generation: number, shadow: string | undefined): Topology {
     generation: { ...firstGeneration, number: generation, shadow },
   });
 }
+
+/** What every generation has, whatever its number. */
+const anyStores = anyTopology(0, undefined).stores;
+
+/** The names of the stores that every generation has. */
+export const storeNames = anyStores.map(({ name }) => name);
 
 /** Holds what a candidate makes of history, dead letters among it, until its generation is discarded. */
 function shadowSpec(name: string): TopicSpec {

@@ -1,5 +1,6 @@
 import type { PunctuatedTask, Punctuator, PunctuatorContext } from '../streams/index.ts';
 import { vendorNames } from '../vendors/index.ts';
+import { isReadable } from './changelogs.ts';
 import { Corrections } from './corrections.ts';
 import { generationChangelog } from './generation.ts';
 import {
@@ -15,7 +16,7 @@ import { changelogEntries } from './history.ts';
 import { userKey } from './packed.ts';
 import { forgetUntold, resourceName, takeOverRow, type Entry } from './promotion.ts';
 import { rowsOf, type Revisions } from './revisions.ts';
-import { seeded } from './seed.ts';
+import { seeded, seededStores } from './seed.ts';
 import type { Starts } from './start.ts';
 
 /** Entries that one transaction looks at, and what it writes: records of other tasks wait meanwhile. */
@@ -268,7 +269,7 @@ export class GenerationTask implements Punctuator {
         store.onRecord(timestamp);
         let isChanged = false;
         // Where the layout cannot be read, what readers were told of its resources is not known.
-        if (isUnseeded && !isReadableEntry(value)) {
+        if (isUnseeded && !isReadable('revisions', value)) {
           isKnownInPart = true;
           continue;
         }
@@ -295,16 +296,5 @@ export class GenerationTask implements Punctuator {
         'took over what readers have',
       );
     };
-  }
-}
-
-const seededStores = ['points', 'revisions', 'baselines'] as const;
-
-function isReadableEntry(value: Buffer): boolean {
-  try {
-    rowsOf(value);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -5,6 +5,7 @@
  */
 import type { BiometricEvent, Trigger } from '../schemas/biometric-event.ts';
 import type { KeyValueStore } from '../streams/index.ts';
+import { noMeasurements } from '../vendors/reading.ts';
 import { hashBytes, shortHash, userKey, writeUuid, uuidBytes, type UserKey } from './packed.ts';
 import { deletionHash } from './events.ts';
 import { nameUuid } from './identity.ts';
@@ -326,15 +327,4 @@ export function removed(
   return event;
 }
 
-/** The measurements of an event that says that there are none. */
-const deletion = {
-  deleted: true,
-  hrv: null,
-  hrv_sdnn: null,
-  sleep_score: null,
-  recovery_score: null,
-  stress_level: null,
-  resting_heart_rate: null,
-  activity_data: {},
-  flags: [],
-} as const;
+const deletion = { ...noMeasurements, deleted: true, flags: [] };

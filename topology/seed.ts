@@ -20,6 +20,9 @@ export interface Seeded {
 
 const nothing: Seeded = { value: undefined, uncertain: 0 };
 
+/** The stores that a recomputation begins with. What readers were told, the store `alerts`, is not recomputed. */
+export const seededStores = ['points', 'revisions', 'baselines'] as const;
+
 /**
  * The part of an entry of the live generation that a recomputation begins with: versions of resources and HRV values whose raw
  * record lies before the start, whatever their last touch, and the points of local days up to one day after the start. Of
