@@ -39,9 +39,16 @@ export function defineGenerations(command: Command): void {
       'remove events of records that the candidate cannot read, and dead-letter those',
     )
     .addOption(
+      new Option(
+        '--from <generation>',
+        'refuse unless the candidate goes back to this generation: it was started with `bridge topology --from`',
+      ).argParser(generationOf),
+    )
+    .addOption(
       new Option('--abort', 'give up a promotion that was begun: the live generation goes on').conflicts([
         'readersReady',
         'removeUnreadable',
+        'from',
       ]),
     )
     .does(promoteCommand);
@@ -77,6 +84,7 @@ interface PromoteFlags {
   readonly wait: number;
   readonly announce: boolean;
   readonly removeUnreadable?: true;
+  readonly from?: number;
   readonly abort?: true;
 }
 
@@ -95,6 +103,7 @@ function promoteCommand(generation: number, flags: PromoteFlags): Promise<number
         waitMs: flags.wait * 1_000,
         announce: flags.announce,
         removeUnreadable: flags.removeUnreadable === true,
+        from: flags.from,
         onStep,
         signal,
       }),

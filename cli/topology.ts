@@ -1,8 +1,16 @@
+import { Option } from 'commander';
 import { runUntilSignal } from '../process/run.ts';
 import { topologyVariables } from '../topology/config.ts';
 import { startTopology } from '../topology/main.ts';
 import type { Command } from './command.ts';
+import { generationOf } from './options.ts';
 import { configured, logOf } from './environment.ts';
+
+interface Flags {
+  readonly reset?: boolean;
+  readonly unseeded?: boolean;
+  readonly from?: number;
+}
 
 /** `bridge topology`. */
 export function define(command: Command): void {
@@ -18,10 +26,18 @@ export function define(command: Command): void {
       '--unseeded',
       'start a candidate (GENERATION above 0) without the state of the live generation: for a build that cannot read its layout. It corrects nothing then',
     )
+    .addOption(
+      new Option(
+        '--from <generation>',
+        'start a candidate that goes back: with the whole state of this generation, which was live before the live one, and from where that ended. Run the build of that time',
+      )
+        .argParser(generationOf)
+        .conflicts('unseeded'),
+    )
     .environment(topologyVariables)
-    .does(({ reset = false, unseeded = false }: { reset?: boolean; unseeded?: boolean }) => {
+    .does(({ reset = false, unseeded = false, from }: Flags) => {
       const config = configured(topologyVariables);
       const log = logOf('topology', config);
-      return runUntilSignal(log, () => startTopology(config, log, { reset, unseeded }));
+      return runUntilSignal(log, () => startTopology(config, log, { reset, unseeded, from }));
     });
 }

@@ -6,7 +6,7 @@ import { partitionName } from '../kafka/topic-partition.ts';
 import { kafkaConnection, kafkaVariables, type Config } from '../process/config.ts';
 import { headerText } from '../schemas/raw-record.ts';
 import { topicNames, type TopicNames } from '../schemas/topics.ts';
-import { readMemberData } from '../streams/index.ts';
+import { readMemberData, StreamsError } from '../streams/index.ts';
 import { applicationIdOf, changelogSpecs } from '../topology/changelogs.ts';
 import { applicationVariables } from '../topology/config.ts';
 import { ControlWatch, controlTopic } from '../topology/control.ts';
@@ -164,8 +164,20 @@ export class Generations implements HistoryReader {
     );
   }
 
-  /** The number of resources whose outcome in a candidate is not what readers were told. */
-  async differences(candidate: number): Promise<Differences> {
+  /**
+   * The number of resources whose outcome in a candidate is not what readers were told; undefined where this build cannot read
+   * the stores of both generations.
+   */
+  async differences(candidate: number): Promise<Differences | undefined> {
+    try {
+      return await this.#countDifferences(candidate);
+    } catch (error) {
+      if (error instanceof StreamsError && error.code === 'INVARIANT') return undefined;
+      throw error;
+    }
+  }
+
+  async #countDifferences(candidate: number): Promise<Differences> {
     const all = { changed: 0, added: 0, removed: 0, same: 0, before_start: 0 };
     const tasks = await this.tasks(candidate);
     const processed = await this.committed(candidate);
@@ -176,7 +188,8 @@ export class Generations implements HistoryReader {
       const ours = await read(candidate);
       const live = await read(candidate - 1);
       const some = countDifferences(live, ours, {
-        startOf: (vendor) => BigInt(seed?.starts[vendor]?.offset ?? 0),
+        // On the way back all that differs is corrected.
+        startOf: (vendor) => (seed?.from === undefined ? BigInt(seed?.starts[vendor]?.offset ?? 0) : 0n),
         endOf: (vendor) =>
           processed.get(partitionName({ topic: this.topics.raw[vendor as VendorName], partition })) ?? 0n,
       });

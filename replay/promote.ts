@@ -12,6 +12,8 @@ export interface PromoteOptions {
   readonly waitMs: number;
   readonly announce: boolean;
   readonly removeUnreadable: boolean;
+  /** The generation that the candidate has to go back to; undefined for any candidate. */
+  readonly from?: number | undefined;
   /** Told of each step. */
   readonly onStep: (text: string) => void;
   readonly signal: AbortSignal;
@@ -124,7 +126,7 @@ export async function abortPromotion(generations: Generations, generation: numbe
 
 async function checkPreconditions(
   generations: Generations,
-  { generation, isReadersReady, waitMs, signal }: PromoteOptions,
+  { generation, isReadersReady, waitMs, from, signal }: PromoteOptions,
   live: number,
 ): Promise<void> {
   const refuse = (text: string): never => {
@@ -146,10 +148,12 @@ async function checkPreconditions(
   const candidate = await generations.members(generation);
   if (candidate.members.length === 0)
     refuse(`no instance of generation ${generation} runs: readers would get nothing until one does`);
-  if (live > 0 && !isSettled(await generations.tasks(live)))
+  const other = tasks.find(({ seed }) => from !== undefined && seed?.from !== from);
+  if (other !== undefined)
     refuse(
-      `generation ${live} has not corrected all that it has to: wait until \`bridge replay status\` says so`,
+      `the candidate does not go back to generation ${from}: discard it, and start it with --from ${from}`,
     );
+  if (live > 0) await checkLiveTasks(generations, live, tasks);
   await checkLiveMembers(generations, live, { waitMs, signal });
   if ((await generations.committed(live)).size === 0 && (await generations.hasState(live)))
     refuse(
@@ -158,6 +162,21 @@ async function checkPreconditions(
   const lag = await generations.lag(generation);
   if (lag > maxLag)
     refuse(`the candidate is ${lag} records behind: readers would wait for them; let it catch up`);
+}
+
+/** The way back need not wait for corrections that it takes back. */
+async function checkLiveTasks(
+  generations: Generations,
+  live: number,
+  candidate: readonly TaskProgress[],
+): Promise<void> {
+  const tasks = await generations.tasks(live);
+  const isBack = candidate.every(({ seed }) => seed?.from !== undefined);
+  if (isBack ? tasks.every(({ hasTakenOver }) => hasTakenOver) : isSettled(tasks)) return;
+  throw new RefusedCommand(
+    `generation ${live} has not ${isBack ? 'taken over what readers have' : 'corrected all that it has to'}: wait until ` +
+      '`bridge replay status` says so',
+  );
 }
 
 /** Waits for the end of a rebalance: members tell of themselves only then. */
@@ -282,6 +301,11 @@ export async function discard(generations: Generations, generation: number): Pro
     if (generation === live - 1 && !isSettled(await generations.tasks(live)))
       throw new RefusedCommand(
         `generation ${live} has not taken over yet what readers have, or not corrected all of it: wait until \`bridge replay status\` says so`,
+      );
+    const candidate = (await generations.exists(live + 1)) ? await generations.tasks(live + 1) : [];
+    if (candidate.some(({ seed }) => seed?.from === generation && !seed.done))
+      throw new RefusedCommand(
+        `generation ${live + 1} goes back to generation ${generation} and still copies its state: wait until \`bridge replay status\` says that all tasks are seeded`,
       );
     const { members } = await generations.members(generation);
     if (members.length > 0)

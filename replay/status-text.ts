@@ -1,3 +1,4 @@
+import type { Differences } from '../topology/promotion.ts';
 import type { Status } from './status.ts';
 
 /** The status as people read it. */
@@ -17,21 +18,37 @@ export function statusText(status: Status): string {
   if (candidate === null)
     lines.push(`candidate   none: run \`GENERATION=${live + 1} bridge topics\`, then its instances`);
   else {
-    const { generation, instances, seeded_tasks, tasks, lag, build, unseeded, differences } = candidate;
-    const { changed, added, removed, same, before_start } = differences;
+    const { generation, instances, seeded_tasks, tasks, lag, build, unseeded, from } = candidate;
+    const origin = unseeded
+      ? ' (without the live state: corrects nothing)'
+      : from === null
+        ? ''
+        : ` (with the state of generation ${from}, to go back to it)`;
     lines.push(
       `candidate   generation ${generation}${build === '' ? '' : `, build ${build}`}; ${instances} instance${instances === 1 ? '' : 's'}`,
-      `            ${seeded_tasks} of ${tasks} tasks seeded${unseeded ? ' (without the live state: corrects nothing)' : ''}; ${lag} records behind`,
-      `            differs from what readers were told in ${changed + added + removed} resources: ${changed} changed, ${added} added, ${removed} removed; ${same} the same`,
+      `            ${seeded_tasks} of ${tasks} tasks seeded${origin}; ${lag} records behind`,
+      ...differenceLines(candidate.differences),
     );
-    if (before_start > 0)
-      lines.push(`            ${before_start} differ, but their records are too old to be computed again`);
   }
   for (const { generation, overdue } of status.to_discard)
     lines.push(
       `to discard  generation ${generation}${overdue ? ', since more than 7 days' : ''}: \`bridge replay discard ${generation}\``,
     );
   return `${lines.join('\n')}\n`;
+}
+
+function differenceLines(differences: Differences | null): string[] {
+  if (differences === null)
+    return [
+      '            this build cannot read what the live generation has told readers: it compares and corrects nothing',
+    ];
+  const { changed, added, removed, same, before_start } = differences;
+  const lines = [
+    `            differs from what readers were told in ${changed + added + removed} resources: ${changed} changed, ${added} added, ${removed} removed; ${same} the same`,
+  ];
+  if (before_start > 0)
+    lines.push(`            ${before_start} differ, but their records are too old to be computed again`);
+  return lines;
 }
 
 function instant(epochMs: number): string {

@@ -1,4 +1,5 @@
 import { dayMs } from '../vendors/instant.ts';
+import type { Differences } from '../topology/promotion.ts';
 import type { Generations } from './generations.ts';
 import { correctionsOf, isSettled } from './promote.ts';
 
@@ -21,11 +22,16 @@ interface CandidateStatus {
   readonly seeded_tasks: number;
   readonly tasks: number;
   readonly unseeded: boolean;
+  /** The generation that it goes back to; null for none. */
+  readonly from: number | null;
   /** Records that the live generation has processed and the candidate has not. */
   readonly lag: number;
   readonly build: string;
-  /** Resources by how they compare with what readers were told; exact once `lag` is 0 and nothing arrives. */
-  readonly differences: Awaited<ReturnType<Generations['differences']>>;
+  /**
+   * Resources by how they compare with what readers were told; exact once `lag` is 0 and nothing arrives. Null where this build
+   * cannot read the state of the live generation.
+   */
+  readonly differences: Differences | null;
 }
 
 const overdueMs = 7 * dayMs;
@@ -66,6 +72,7 @@ async function candidateStatus(generations: Generations, generation: number): Pr
     unseeded: tasks.some(({ seed }) => seed?.unseeded === true),
     lag: Number(lag),
     build,
-    differences: await generations.differences(generation),
+    from: tasks.find(({ seed }) => seed !== undefined)?.seed?.from ?? null,
+    differences: (await generations.differences(generation)) ?? null,
   };
 }

@@ -68,12 +68,34 @@ export function toEvent(
   };
 }
 
+/** What a reading and the event made of it have in common. */
+type Content = Pick<
+  Reading,
+  | 'deleted'
+  | 'hrv'
+  | 'hrv_sdnn'
+  | 'sleep_score'
+  | 'recovery_score'
+  | 'stress_level'
+  | 'resting_heart_rate'
+  | 'activity_data'
+  | 'timestamp'
+  | 'local_date'
+  | 'source'
+  | 'flags'
+>;
+
 /**
  * Hashes the content of a version of a resource: measurements rounded to 1e-3, times, source and quality, but nothing
  * that depends on when it arrived. Versions with one hash have the same content. All deletions have the same hash.
  */
-export function contentHash(reading: Reading): string {
+export function contentHash(reading: Content): string {
   return reading.deleted ? deletionHash : sha256(contentText(reading));
+}
+
+/** The content hash of the version that an event is of. */
+export function contentHashOf(event: BiometricEvent): string {
+  return contentHash({ ...event, flags: event.flags.filter((flag) => !ages.has(flag)) });
 }
 
 /** The content hash of all deletions. */
@@ -95,7 +117,7 @@ export function outcomeHash(content: string, { triggers, priority }: BiometricEv
 }
 
 /** Builds the JSON of the content by hand: JSON.stringify would need the arrays first. */
-function contentText(reading: Reading): string {
+function contentText(reading: Content): string {
   const { hrv, hrv_sdnn, sleep_score, recovery_score, stress_level, resting_heart_rate } = reading;
   const { activity_data, timestamp, local_date, source, flags } = reading;
   const scalars = `${rounded(hrv)},${rounded(hrv_sdnn)},${rounded(sleep_score)},${rounded(recovery_score)},${rounded(stress_level)},${rounded(resting_heart_rate)}`;
@@ -123,7 +145,11 @@ function withAge(
   { receivedAt, appendedAt }: Pick<Version, 'receivedAt' | 'appendedAt'>,
 ): string[] {
   const all = flags.slice();
-  if (appendedAt - timestamp > staleAfterMs) all.push('stale');
-  else if (timestamp - receivedAt > futureAfterMs) all.push('future_timestamp');
+  if (appendedAt - timestamp > staleAfterMs) all.push(stale);
+  else if (timestamp - receivedAt > futureAfterMs) all.push(futureTimestamp);
   return all;
 }
+
+const stale = 'stale';
+const futureTimestamp = 'future_timestamp';
+const ages: ReadonlySet<string> = new Set([stale, futureTimestamp]);

@@ -8,12 +8,16 @@ import { vendorNames } from '../vendors/index.ts';
 import { applicationIdOf } from './changelogs.ts';
 import type { ControlWatch } from './control.ts';
 import { LaterGeneration, shadowTopic } from './generation.ts';
+import type { Origin } from './generation-state.ts';
 import { ProcessSupport } from './generation-support.ts';
 import { biometricStreams, deployedBuild, eventSerde, type InstanceSettings } from './instance.ts';
 
 interface ProcessOptions {
   readonly settings: InstanceSettings;
+  /** Begin without any state. */
   readonly isUnseeded: boolean;
+  /** Begin with the state of this generation, to go back to it. */
+  readonly from: number | undefined;
   readonly decoder: Decoder;
   /** Undefined where nothing can be promoted. */
   readonly control: ControlWatch | undefined;
@@ -124,7 +128,7 @@ export class GenerationProcess {
   }
 
   async #openSupport(control: ControlWatch): Promise<ProcessSupport> {
-    const { settings, decoder, isUnseeded, log } = this.#options;
+    const { settings, decoder, log } = this.#options;
     const { config, schemaIds } = settings;
     const applicationId = applicationIdOf(config);
     const number = this.#number;
@@ -140,9 +144,20 @@ export class GenerationProcess {
       biometricEvent: eventSerde(schemaIds),
       decoder,
       build: deployedBuild(settings),
-      isUnseeded,
+      origin: this.#origin(control),
       log,
     });
+  }
+
+  #origin(control: ControlWatch): Origin {
+    const { isUnseeded, from } = this.#options;
+    if (from === undefined) return isUnseeded ? 'nothing' : 'live';
+    const successor = control.state.promotions.get(from + 1);
+    return {
+      generation: from,
+      end: (topic, partition) =>
+        successor === undefined ? undefined : BigInt(successor.cut[`${topic}-${partition}`] ?? 0),
+    };
   }
 
   async #stop(): Promise<void> {

@@ -2,7 +2,7 @@
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import type { Decoder } from '../schemas/codec.ts';
 import type { TopicNames } from '../schemas/topics.ts';
-import type { Serde, StateStore, StreamsLog } from '../streams/index.ts';
+import type { PunctuatedTask, Serde, StateStore, StreamsLog } from '../streams/index.ts';
 import type { VendorName } from '../vendors/index.ts';
 import type { LaterGeneration } from './generation.ts';
 import type { HistoryReader } from './history.ts';
@@ -18,8 +18,8 @@ export interface GenerationSupport extends HistoryReader {
   readonly decoder: Decoder;
   readonly build: string;
   readonly log: StreamsLog;
-  /** Starts without the state of the generation before, which then is not corrected. */
-  readonly isUnseeded: boolean;
+  /** What a task that has no state yet begins with. */
+  readonly origin: Origin;
   /** When it read anything last, by `performance.now()`. */
   readonly readAt: number;
   /** The next offset that the live group has committed, a moment ago; undefined where none is known. */
@@ -32,6 +32,21 @@ export interface GenerationSupport extends HistoryReader {
   inTurn<T>(work: () => Promise<T>): Promise<T>;
 }
 
+/**
+ * What the state of a generation begins with: what the raw log no longer tells of that of the live one; nothing, which then
+ * corrects nothing; or, to go back, the whole state of a generation that was live before, as it was at its end.
+ */
+export type Origin = 'live' | 'nothing' | { readonly generation: number; readonly end: GenerationEnd };
+
+/** Where a generation has ended, once another was promoted: the first offset of a raw partition that it has not processed. */
+export type GenerationEnd = (topic: string, partition: number) => bigint | undefined;
+
+/**
+ * The steps of a phase: each does a part of the work in the task's open transaction, and yields about how many bytes it has
+ * written, 0 for none. Begun anew after a transaction was aborted.
+ */
+export type Steps = (task: () => PunctuatedTask) => Iterator<number>;
+
 /** What a task remembers of its seed. */
 export interface SeedState {
   readonly done: boolean;
@@ -40,6 +55,8 @@ export interface SeedState {
   /** Rows of a build before, of which it is not known whether they lie before the start. */
   readonly uncertain: number;
   readonly unseeded: boolean;
+  /** The generation whose whole state it began with, to go back to that. */
+  readonly from?: number;
 }
 
 /** What a task remembers of its corrections, and tells those who ask. */

@@ -8,7 +8,7 @@ import type { Serde, StreamsLog } from '../streams/index.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 import type { ControlWatch } from './control.ts';
 import { generationId, type LaterGeneration } from './generation.ts';
-import type { GenerationSupport } from './generation-state.ts';
+import type { GenerationSupport, Origin } from './generation-state.ts';
 import { committedOffsets, startsIn } from './history.ts';
 import type { Starts } from './start.ts';
 
@@ -26,7 +26,7 @@ interface SupportOptions {
   readonly biometricEvent: Serde<BiometricEvent>;
   readonly decoder: Decoder;
   readonly build: string;
-  readonly isUnseeded: boolean;
+  readonly origin: Origin;
   readonly log: StreamsLog;
 }
 
@@ -40,7 +40,7 @@ export class ProcessSupport implements GenerationSupport {
   readonly biometricEvent: Serde<BiometricEvent>;
   readonly decoder: Decoder;
   readonly build: string;
-  readonly isUnseeded: boolean;
+  readonly origin: Origin;
   readonly log: StreamsLog;
   readAt = performance.now();
   readonly #partitions: number;
@@ -64,7 +64,7 @@ export class ProcessSupport implements GenerationSupport {
     this.biometricEvent = options.biometricEvent;
     this.decoder = options.decoder;
     this.build = options.build;
-    this.isUnseeded = options.isUnseeded;
+    this.origin = options.origin;
     this.log = log;
     this.#partitions = options.partitions;
     control.onChange(() => this.#wake());

@@ -1,22 +1,14 @@
-import type { PunctuatedTask, Punctuator, PunctuatorContext } from '../streams/index.ts';
-import { vendorNames } from '../vendors/index.ts';
-import { isReadable } from './changelogs.ts';
-import { Corrections } from './corrections.ts';
-import { generationChangelog } from './generation.ts';
 import {
-  noCorrections,
-  readState,
-  startsOf,
-  storeOf,
-  textOf,
-  writeState,
-  type GenerationSupport,
-} from './generation-state.ts';
-import { changelogEntries } from './history.ts';
-import { userKey } from './packed.ts';
-import { forgetUntold, resourceName, takeOverRow, type Entry } from './promotion.ts';
-import { rowsOf, type Revisions } from './revisions.ts';
-import { seeded, seededStores } from './seed.ts';
+  StreamsError,
+  type PunctuatedTask,
+  type Punctuator,
+  type PunctuatorContext,
+} from '../streams/index.ts';
+import { vendorNames } from '../vendors/index.ts';
+import { Corrections } from './corrections.ts';
+import { readState, startsOf, type GenerationSupport, type Steps } from './generation-state.ts';
+import { loadSeed } from './seeding.ts';
+import { loadTakeover } from './takeover.ts';
 import type { Starts } from './start.ts';
 
 /** Entries that one transaction looks at, and what it writes: records of other tasks wait meanwhile. */
@@ -36,7 +28,7 @@ export class GenerationTask implements Punctuator {
   /** The steps of the phase that are to be done in transactions; undefined until what they need is read. */
   #steps: Iterator<number> | undefined;
   /** Makes the steps anew, after a transaction was aborted. */
-  #begin: ((task: () => PunctuatedTask) => Iterator<number>) | undefined;
+  #begin: Steps | undefined;
   #task: PunctuatedTask | undefined;
   #isLoading = false;
   #isClosed = false;
@@ -61,8 +53,15 @@ export class GenerationTask implements Punctuator {
             ? 'live'
             : 'correct';
     this.#corrections = new Corrections(context, support);
+    if (
+      this.#phase === 'follow' &&
+      typeof support.origin === 'object' &&
+      seed?.from !== support.origin.generation
+    )
+      this.#refuse(support.origin.generation);
     this.#unsubscribe = support.subscribe(context.wake);
-    if (this.#phase === 'seed') this.#load(() => this.#loadSeed());
+    if (this.#phase === 'seed')
+      this.#load(() => loadSeed(this.#context, this.#support, (starts) => this.#setStarts(starts)));
     if (this.#phase === 'correct') this.#corrections.start();
   }
 
@@ -83,7 +82,7 @@ export class GenerationTask implements Punctuator {
     if (this.#phase === 'follow') {
       this.#phase = 'take over';
       this.#steppedAt = performance.now();
-      this.#load(() => this.#loadTakeover());
+      this.#load(() => loadTakeover(this.#context, this.#support));
     }
     // The steps read what is committed, which the last records before the cut have to be.
     return this.#steps !== undefined && !this.#context.stores.some(({ isDirty }) => isDirty);
@@ -149,13 +148,19 @@ export class GenerationTask implements Punctuator {
     this.#corrections.close();
   }
 
+  #refuse(from: number): void {
+    const error = new StreamsError('START_AGAIN', `the candidate did not begin with --from ${from}`);
+    // Not before the caller has what it is creating.
+    queueMicrotask(() => this.#context.fail(error));
+  }
+
   #open(): PunctuatedTask {
     if (this.#task === undefined) throw new Error('a step of a generation ran outside of a transaction');
     return this.#task;
   }
 
   /** Reads what the steps of the phase need, then has them done. */
-  #load(read: () => Promise<(task: () => PunctuatedTask) => Iterator<number>>): void {
+  #load(read: () => Promise<Steps>): void {
     if (this.#isLoading) return;
     this.#isLoading = true;
     this.#support
@@ -188,113 +193,5 @@ export class GenerationTask implements Punctuator {
       const start = starts.get(vendor);
       if (start !== undefined) generation.setStart(topics.raw[vendor], this.#context.partition, start);
     }
-  }
-
-  async #loadSeed(): Promise<(task: () => PunctuatedTask) => Iterator<number>> {
-    const { applicationId, generation, isUnseeded, topics, log } = this.#support;
-    const { partition } = this.#context;
-    const starts = await this.#support.starts(partition);
-    const names = isUnseeded || [...starts.values()].every(({ offset }) => offset === 0n) ? [] : seededStores;
-    const entries: [string, ReadonlyMap<string, Entry>][] = [];
-    for (const store of names) {
-      const topic = generationChangelog(applicationId, generation.number - 1, store);
-      entries.push([store, await changelogEntries(this.#support, topic, partition)]);
-    }
-    const setStarts = (): void => this.#setStarts(starts);
-    return function* steps(task) {
-      for (const vendor of vendorNames) task().seek(topics.raw[vendor], starts.get(vendor)?.offset ?? 0n);
-      const state = { starts: textOf(starts), unseeded: isUnseeded };
-      writeState(task().stores, 'seed', { ...state, done: false, uncertain: 0 });
-      yield 0;
-      // What a seed that did not end has left.
-      for (const { name } of task().stores) {
-        const keys =
-          name === 'generation' ? [] : [...storeOf(task().stores, name).entries()].map(([key]) => key);
-        for (const key of keys) {
-          storeOf(task().stores, name).write(key, undefined, Date.now());
-          yield key.length;
-        }
-      }
-      let uncertain = 0;
-      let rows = 0;
-      for (const [store, all] of entries) {
-        for (const { key, value, timestamp } of all.values()) {
-          const part = seeded(store, key, value, starts);
-          uncertain += part.uncertain;
-          if (part.value === undefined) continue;
-          rows += 1;
-          storeOf(task().stores, store).write(key, part.value, timestamp);
-          yield part.value.length;
-        }
-      }
-      setStarts();
-      writeState(task().stores, 'seed', { ...state, done: true, uncertain });
-      log.info({ task: `0_${partition}`, entries: rows, uncertain }, 'seeded from the live generation');
-    };
-  }
-
-  async #loadTakeover(): Promise<(task: () => PunctuatedTask) => Iterator<number>> {
-    const { applicationId, generation, log } = this.#support;
-    const { partition, stores } = this.#context;
-    const live = (store: string): Promise<ReadonlyMap<string, Entry>> =>
-      changelogEntries(
-        this.#support,
-        generationChangelog(applicationId, generation.number - 1, store),
-        partition,
-      );
-    const seed = readState(stores, 'seed');
-    const [alerts, revisions] = await Promise.all([live('alerts'), live('revisions')]);
-    const starts = seed === undefined ? undefined : startsOf(seed);
-    const isUnseeded = seed?.unseeded === true;
-    return function* steps(task) {
-      const ours = new Map<string, number>();
-      for (const [key, , timestamp] of storeOf(task().stores, 'alerts').entries())
-        ours.set(key.toString('latin1'), timestamp);
-      for (const name of ours.keys()) {
-        if (alerts.has(name)) continue;
-        storeOf(task().stores, 'alerts').write(Buffer.from(name, 'latin1'), undefined, Date.now());
-        yield name.length;
-      }
-      for (const [name, { key, value, timestamp }] of alerts) {
-        if (ours.get(name) === timestamp) continue;
-        storeOf(task().stores, 'alerts').write(key, value, timestamp);
-        yield name.length;
-      }
-      const known = new Set<string>();
-      let isKnownInPart = false;
-      for (const { key, value, timestamp } of revisions.values()) {
-        const owner = userKey.deserialize(key);
-        const startOffset = starts?.get(owner.vendor)?.offset ?? 0n;
-        const store = storeOf(task().stores, 'revisions');
-        store.onRecord(timestamp);
-        let isChanged = false;
-        // Where the layout cannot be read, what readers were told of its resources is not known.
-        if (isUnseeded && !isReadable('revisions', value)) {
-          isKnownInPart = true;
-          continue;
-        }
-        for (const row of rowsOf(value)) {
-          const taken = takeOverRow(store as Revisions, owner, row, startOffset);
-          if (taken !== 'untold') known.add(resourceName(owner, row));
-          if (taken === 'changed') isChanged = true;
-        }
-        yield isChanged ? value.length : 0;
-      }
-      const isKnown = (owner: Parameters<typeof resourceName>[0], resource: Buffer): boolean =>
-        known.has(resourceName(owner, resource));
-      // As they were before the steps above, which may have divided buckets since.
-      const entries = isKnownInPart ? [] : [...storeOf(task().stores, 'revisions').entries()];
-      for (const [key, value, timestamp] of entries) {
-        const store = storeOf(task().stores, 'revisions');
-        store.onRecord(timestamp);
-        yield forgetUntold(store as Revisions, { key, value }, isKnown) ? value.length : 0;
-      }
-      writeState(task().stores, 'takeover', { done: true });
-      if (isUnseeded) writeState(task().stores, 'corrections', { ...noCorrections, done: true });
-      log.info(
-        { task: `0_${partition}`, alerts: alerts.size, resources: known.size },
-        'took over what readers have',
-      );
-    };
   }
 }

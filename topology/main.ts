@@ -25,6 +25,8 @@ export interface StartOptions {
   readonly reset?: boolean;
   /** Start a candidate without the state of the live generation, which it then does not correct. */
   readonly unseeded?: boolean;
+  /** Start a candidate with the whole state of this generation, which was live before, to go back to it. */
+  readonly from?: number | undefined;
   /** For tests, which shorten time-outs and hook into commits. */
   readonly streams?: Partial<StreamsOptions>;
 }
@@ -50,12 +52,14 @@ export function startTopology(
     const registry = schemaRegistry(config);
     const schemaIds = await lookUpSchemas(registry, topics);
     const control = await watchGenerations(config, log, service);
+    checkOrigin(config.GENERATION, options.from);
     // Where a later generation is live the topics of this one may be gone, and it stays idle.
     if (config.GENERATION >= (control?.state.live ?? 0)) await checkPartitions(config, topics, log);
     const metrics = new Registry();
     const process = new GenerationProcess({
       settings: { config, schemaIds, rules, reset: options.reset ?? false },
       isUnseeded: options.unseeded ?? false,
+      from: options.from,
       decoder: createDecoder((id) => registry.typeById(id)),
       control,
       log,
@@ -109,6 +113,13 @@ async function watchGenerations(
       'no control topic: run `bridge topics` before a promotion',
     );
   return control;
+}
+
+function checkOrigin(generation: number, from: number | undefined): void {
+  if (from === undefined || from < generation - 1) return;
+  throw new ConfigError([
+    `--from ${from}: generation ${generation} goes back to one that was live before ${generation - 1}, as \`GENERATION=${from + 2}\` could`,
+  ]);
 }
 
 /** A failure with what to do about it, where a restart alone does not help. */

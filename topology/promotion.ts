@@ -7,7 +7,7 @@ import type { BiometricEvent, Trigger } from '../schemas/biometric-event.ts';
 import type { KeyValueStore } from '../streams/index.ts';
 import { noMeasurements } from '../vendors/reading.ts';
 import { hashBytes, shortHash, userKey, writeUuid, uuidBytes, type UserKey } from './packed.ts';
-import { deletionHash } from './events.ts';
+import { contentHashOf, deletionHash, outcomeHash } from './events.ts';
 import { nameUuid } from './identity.ts';
 import { findRow, insertRow, rowsOf, type Revisions, type Row } from './revisions.ts';
 import {
@@ -18,6 +18,7 @@ import {
   readTold,
   readVersion,
   touchedAt,
+  unknownOffset,
   unknownOutcome,
   versionOffset,
   withoutTold,
@@ -43,7 +44,7 @@ export interface Entry {
  * Takes the published columns of one row of the live generation over. A resource that only the live generation has is to be
  * removed if its version's record was recomputed.
  * @param row - of the live generation; its outcome may be unknown, because a build before wrote it.
- * @param startOffset - where the recomputation of its raw partition started.
+ * @param startOffset - where the recomputation of its raw partition started; 0 where nothing that it lacks is to stay.
  * @returns `untold` when readers have nothing of the resource; else whether anything changed.
  */
 export function takeOverRow(
@@ -69,7 +70,7 @@ export function takeOverRow(
   // Taken over before, by a step that is repeated: what is guessed from is not there any more.
   const isRepeated = toldOutcome === unknownOutcome && ours.told === unknownOutcome;
   if (isRepeated && before !== null && isSame(before, told)) return 'same';
-  const outcome = toldOutcome === unknownOutcome ? guessedOutcome(place, live) : toldOutcome;
+  const outcome = toldOutcomeOf(live, place);
   // A build that noted no outcomes noted no alerts either: the same event has raised the same.
   const isGuessed = toldOutcome === unknownOutcome && outcome !== unknownOutcome;
   const alert_ids = isGuessed && before !== null ? before.alert_ids : told.alert_ids;
@@ -118,14 +119,13 @@ function isSame(a: NonNullable<ReturnType<typeof readTold>>, b: typeof a): boole
 export function forgetUntold(
   revisions: Revisions,
   entry: Pick<Entry, 'key' | 'value'>,
-  isKnown: (owner: Owner, resource: Buffer) => boolean,
+  isKnown: (owner: Owner, row: Buffer) => boolean,
 ): boolean {
   const owner = userKey.deserialize(entry.key);
   let isChanged = false;
   for (const row of rowsOf(entry.value)) {
-    const resource = row.subarray(0, hashBytes);
-    if (isKnown(owner, resource)) continue;
-    const place = findRow(revisions, owner, resource);
+    if (isKnown(owner, row)) continue;
+    const place = findRow(revisions, owner, row.subarray(0, hashBytes));
     if (place === undefined || readTold(place.table, place.at) === null) continue;
     revisions.put(place.key, withoutTold(place.table, place.at));
     isChanged = true;
@@ -169,7 +169,10 @@ export function countDifferences(
       told.delete(name);
       if (before !== undefined && versionOffset(before) >= endOf(owner.vendor)) continue;
       const table = Buffer.concat([noVersions, row]);
-      const outcome = before === undefined ? undefined : toldOutcomeOf(before, { table, at: 1 });
+      const outcome =
+        before === undefined
+          ? undefined
+          : toldOutcomeOf(Buffer.concat([noVersions, before]), { table, at: 1 });
       if (outcome === readOutcomes(table, 1).version) counts.same += 1;
       else if (versionOffset(row) < startOf(owner.vendor)) counts.before_start += 1;
       else if (before === undefined) counts.added += 1;
@@ -185,14 +188,18 @@ export function countDifferences(
   return counts;
 }
 
-/** What readers were told by a row, compared with a row of ours. */
-function toldOutcomeOf(row: Buffer, ours: Row): string {
-  const live = Buffer.concat([noVersions, row]);
+/** What readers were told by a row of the live generation, as it compares with the version of a row of ours. */
+function toldOutcomeOf(live: Buffer, ours: Row): string {
   const { told } = readOutcomes(live, 1);
+  const own = readOutcomes(ours.table, ours.at);
+  const [before, now] = [readTold(ours.table, ours.at), readTold(live, 1)];
+  // The same event comes to the same, although a build before noted no outcome of it.
+  const isUnknown = own.version === unknownOutcome && own.told === unknownOutcome;
+  if (isUnknown && before !== null && now !== null && isSame(before, now)) return unknownOutcome;
   return told === unknownOutcome ? guessedOutcome(ours, live) : told;
 }
 
-/** A name of a resource within a partition. */
+/** A name of a resource within a partition. @param row - or its resource's shortHash(). */
 export function resourceName({ vendor, user }: Owner, row: Buffer): string {
   return `${vendor}\0${user}\0${row.toString('latin1', 0, hashBytes)}`;
 }
@@ -223,7 +230,7 @@ export function corrected(
   if (place === undefined) return undefined;
   const { key, table, at } = place;
   const { offset, revision } = readVersion(table, at);
-  if (offset !== BigInt(event.raw.offset) || revision !== event.revision) return undefined;
+  if (!isAt(event, offset) || revision !== event.revision) return undefined;
   const { version, told: toldOutcome } = readOutcomes(table, at);
   const supersedes = readTold(table, at);
   if (supersedes !== null && version === toldOutcome) return undefined;
@@ -239,6 +246,11 @@ export function corrected(
     event: { ...event, supersedes, triggers },
     correction: supersedes === null ? 'added' : 'changed',
   };
+}
+
+/** Whether an event may be of the record of a version, of which a build before did not note the offset. */
+function isAt({ raw }: BiometricEvent, offset: bigint): boolean {
+  return offset === unknownOffset || offset === BigInt(raw.offset);
 }
 
 /** Whether an alert was not raised before; it is from now on. */
@@ -286,6 +298,63 @@ export function unsupportedOf(
           },
         ];
   });
+}
+
+/**
+ * An entry of a generation that a later one goes back to. What it has left to readers although it had no version for it stays
+ * left: it counts as the version.
+ */
+export function settledVersions(value: Buffer): Buffer {
+  const rows = rowsOf(value);
+  if (rows.length === 0) return value;
+  const settled = rows.map((row) => {
+    const table = Buffer.concat([noVersions, row]);
+    const told = readTold(table, 1);
+    const outcomes = readOutcomes(table, 1);
+    return told === null || outcomes.version !== noOutcome
+      ? row
+      : writeTold(table, 1, outcomes.told, { ...told, outcome: outcomes.told }).subarray(1);
+  });
+  return Buffer.concat([noVersions, ...settled]);
+}
+
+/** A version from before the start of a recomputation that readers had before, and have no more. */
+export interface Replaced {
+  readonly owner: Owner;
+  readonly resource: Buffer;
+  /** Of its raw record. */
+  readonly offset: bigint;
+  readonly revision: number;
+  /** Hash of its content, as hex digits. */
+  readonly content: string;
+  readonly outcome: string;
+}
+
+/**
+ * The versions of an entry that readers are to have again, although their records are not recomputed: on the way back, what a
+ * generation has made of them since is undone.
+ */
+export function replacedOf(
+  { key, value }: Pick<Entry, 'key' | 'value'>,
+  startOf: (vendor: string) => bigint,
+): Replaced[] {
+  const { vendor, user } = userKey.deserialize(key);
+  return rowsOf(value).flatMap((row) => {
+    const table = Buffer.concat([noVersions, row]);
+    const { version, told } = readOutcomes(table, 1);
+    const { offset, revision, content } = readVersion(table, 1);
+    if (version === noOutcome || version === told || offset >= startOf(vendor)) return [];
+    if (readTold(table, 1) === null) return [];
+    const resource = Buffer.from(row.subarray(0, hashBytes));
+    return [{ owner: { vendor, user }, resource, offset, revision, content, outcome: version }];
+  });
+}
+
+/** Whether an event is of a version. */
+export function isEventOf(event: BiometricEvent, { offset, revision, content, outcome }: Replaced): boolean {
+  if (!isAt(event, offset) || event.revision !== revision) return false;
+  const own = contentHashOf(event).slice(0, content.length);
+  return own === content && (outcome === unknownOutcome || outcomeHash(own, event) === outcome);
 }
 
 /** A removal has the lowest revision of its generation, so that any version to come is newer. */

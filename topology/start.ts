@@ -9,6 +9,9 @@ export interface Start {
   readonly epochMs: number;
 }
 
+/** Before every day, epoch ms: the first instant of a JavaScript date. */
+export const longAgoMs = -8.64e15;
+
 /** The starts of one partition by vendor, which begins every key. */
 export type Starts = ReadonlyMap<string, Start>;
 

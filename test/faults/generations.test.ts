@@ -135,7 +135,7 @@ test(
       },
       60_000,
     );
-    assert.equal(status.candidate?.differences.changed, planted.length);
+    assert.equal(status.candidate?.differences?.changed, planted.length);
     await promoteTo(generations, 1);
     await settled(generations, 1);
     const read = await readEvents(application);

@@ -31,7 +31,7 @@ test(
     const candidate = instance(application, 1, 'a');
     const status = await caughtUp(generations, candidate);
     const differences = status.candidate?.differences;
-    assert.ok(differences !== undefined);
+    assert.ok(differences);
     assert.ok(differences.changed > 0 && differences.added > 0, JSON.stringify(differences));
     await promoteTo(generations, 1);
     await settled(generations, 1);

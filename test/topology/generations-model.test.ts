@@ -244,3 +244,45 @@ test('behind the beginning of a log every version is corrected whose record it s
     }
   }
 });
+
+test('the way back gives readers what the build of before would have, wherever the cuts are and whatever crashes', async () => {
+  for (let seed = 1; seed <= histories; seed += 1) {
+    const random = seededRandom(seed);
+    const source = webhooks(random, now - 3 * hourMs);
+    const some = (): Webhook[] => take(source, Math.floor(random() * 25));
+    const build = oneOf(random, builds);
+    const driver = new GenerationsDriver(build);
+    driver.append(...some());
+    await driver.settle(seed);
+    if (random() < 0.5)
+      for (const device of ['oura', 'whoop', 'healthkit'] as const)
+        driver.deleteBefore(device, Math.floor(random() * 8));
+    const worse = 1 + Number(random() < 0.3);
+    for (let generation = 1; generation <= worse; generation += 1) {
+      driver.candidate(oneOf(random, builds));
+      driver.append(...some());
+      await driver.settle(seed);
+      driver.promote({ removeUnreadable: true });
+      driver.append(...some());
+      if (random() < 0.7) await driver.settle(seed);
+      else await driver.takeOver();
+    }
+    driver.append(...some());
+    driver.candidate(build, { from: 0 });
+    await driver.processSome(Math.floor(random() * 20));
+    if (random() < 0.5) await driver.settle(seed);
+    driver.promote({ removeUnreadable: true });
+    driver.append(...some());
+    if (random() < 0.3) await driver.takeOver();
+    await driver.settle(seed);
+    assert.ok(driver.corrections, `seed ${seed}`);
+    try {
+      checkReaders(
+        driver.read().map(({ event }) => event),
+        await driver.faultless(build),
+      );
+    } catch (error) {
+      throw new Error(`seed ${seed}: ${String(error)}`, { cause: error });
+    }
+  }
+});

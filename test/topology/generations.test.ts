@@ -529,3 +529,100 @@ test('state of a layout before is corrected where its content differs', async ()
   await promoted(driver);
   assert.deepEqual(driver.corrections, { ...none, changed: 2 });
 });
+
+test('the way back undoes what a generation has told, with the bodies that were published before it', async () => {
+  const driver = new GenerationsDriver();
+  driver.append(reading(20), reading(60, { user: 'v' }), recovery('09:00', 45), steps(1_500));
+  await driver.settle();
+  const before = events(driver);
+  driver.candidate({ plant: tenfold });
+  await promoted(driver);
+  assert.deepEqual(driver.corrections, { ...none, changed: 3 });
+  // A record of its own time, and one that says what is known already.
+  driver.append(reading(25, { user: 'w' }), reading(60, { user: 'v' }));
+  await driver.settle();
+  driver.candidate({}, { from: 0 });
+  await driver.settle();
+  assert.equal(driver.state('seed', 2)?.from, 0);
+  assert.deepEqual(await driver.differences(), {
+    changed: 4,
+    added: 0,
+    removed: 0,
+    same: 1,
+    before_start: 0,
+  });
+  await promoted(driver);
+  assert.deepEqual(driver.corrections, { ...none, changed: 4 });
+  const back = driver.read().filter(({ event }) => event.generation === 2);
+  assert.deepEqual(back.map(({ event, correction }) => [event.hrv, correction]).sort(), [
+    [20, 'changed'],
+    [25, 'changed'],
+    [45, 'changed'],
+    [60, 'changed'],
+  ]);
+  const [first] = before.filter(({ hrv }) => hrv === 20);
+  const [again] = back.filter(({ event }) => event.hrv === 20);
+  const { supersedes, generation, ...rest } = again!.event;
+  assert.equal(generation, 2);
+  assert.deepEqual(supersedes?.alert_ids, []);
+  // Readers were told of the alert before: it is back, and no news.
+  const triggers = first!.triggers.map((trigger) => ({ ...trigger, first: false }));
+  assert.ok(triggers.length > 0);
+  assert.deepEqual({ ...rest, generation: 0, supersedes: null }, { ...first, triggers });
+  checkReaders(events(driver), await driver.faultless());
+});
+
+test('the way back restores versions of which a build before noted no offset', async () => {
+  for (const layout of [1, 3] as const) {
+    const driver = new GenerationsDriver();
+    driver.append(reading(60), reading(70, { user: 'v' }));
+    await driver.settle();
+    driver.downgrade(layout);
+    driver.candidate({ plant: tenfold });
+    await promoted(driver);
+    driver.append(reading(80, { user: 'v' }));
+    await driver.settle();
+    driver.candidate({}, { from: 0 });
+    await promoted(driver);
+    assert.deepEqual(driver.corrections, { ...none, changed: 2 });
+    checkReaders(events(driver), await driver.faultless());
+  }
+});
+
+test('the way back corrects nothing that two generations agree on, also in rows of a build before', async () => {
+  for (const layout of [undefined, 1, 3] as const) {
+    const driver = new GenerationsDriver();
+    // Rows of a build before do not say which alerts were raised.
+    driver.append(reading(layout === undefined ? 20 : 60), recovery('09:00', 45), steps(1_500));
+    await driver.settle();
+    if (layout !== undefined) driver.downgrade(layout);
+    driver.candidate();
+    await promoted(driver);
+    driver.candidate({}, { from: 0 });
+    await promoted(driver);
+    assert.deepEqual(driver.corrections, none);
+    assert.deepEqual(driver.corrected(), []);
+  }
+});
+
+test('what a generation left to readers although it cannot read it any more is left on the way back to it', async () => {
+  const unread: Plant = (answer, record) => (record.offset === 0n ? reject('PLANTED', 'planted') : answer);
+  const driver = new GenerationsDriver();
+  driver.append(reading(20), reading(60, { user: 'v' }));
+  await driver.settle();
+  driver.candidate({ plant: unread });
+  await promoted(driver);
+  assert.deepEqual(driver.corrections, { ...none, unreadable: 1 });
+  driver.candidate({ rules: withoutUrgent });
+  await promoted(driver);
+  driver.candidate({ plant: unread }, { from: 1 });
+  await promoted(driver);
+  const newest = versionsOf(events(driver));
+  assert.deepEqual(
+    [...newest.values()].map((versions) => [versions.at(-1)?.hrv, versions.at(-1)?.deleted]),
+    [
+      [20, false],
+      [60, false],
+    ],
+  );
+});

@@ -28,7 +28,12 @@ import {
   shadowTopic,
   type Generation,
 } from '../../topology/generation.ts';
-import type { CorrectionState, GenerationSupport, TaskStates } from '../../topology/generation-state.ts';
+import type {
+  CorrectionState,
+  GenerationSupport,
+  Origin,
+  TaskStates,
+} from '../../topology/generation-state.ts';
 import { GenerationTask } from '../../topology/generation-task.ts';
 import { changelogEntries, startsIn, type HistoryReader } from '../../topology/history.ts';
 import { eventSerde } from '../../topology/instance.ts';
@@ -139,7 +144,10 @@ export class GenerationsDriver {
   }
 
   /** Starts the next generation, as a candidate. */
-  candidate(build: Build = {}, { isUnseeded = false } = {}): void {
+  candidate(
+    build: Build = {},
+    { isUnseeded = false, from }: { isUnseeded?: boolean; from?: number } = {},
+  ): void {
     const number = this.#stages.length;
     const shadow = shadowTopic(applicationId, number);
     const generation = new LaterGeneration(number, shadow, () => this.#promotions[number]);
@@ -154,7 +162,7 @@ export class GenerationsDriver {
       decoder,
       build: 'b',
       log: silentLog,
-      isUnseeded,
+      origin: from === undefined ? (isUnseeded ? 'nothing' : 'live') : this.#backTo(from),
       readAt: 0,
       liveOffset: (topic) => this.#stages[number - 1]?.driver.committed(topic),
       starts: async () =>
@@ -175,6 +183,12 @@ export class GenerationsDriver {
     });
     if (this.#raw.length > 0) driver.append(...this.#raw);
     this.#stages.push({ driver, generation });
+  }
+
+  #backTo(generation: number): Origin {
+    const cut = this.#promotions[generation + 1]?.cut ?? {};
+    const end = (topic: string): bigint => BigInt(cut[partitionName({ topic, partition: 0 })] ?? 0);
+    return { generation, end };
   }
 
   /**
@@ -264,9 +278,9 @@ export class GenerationsDriver {
         changelogEntries(this.#reader, changelogOf(number, 'revisions'), 0),
       ),
     );
-    const starts = this.state('seed', this.#live + 1)?.starts;
+    const seed = this.state('seed', this.#live + 1);
     return countDifferences(live!, ours!, {
-      startOf: (vendor) => BigInt(starts?.[vendor]?.offset ?? 0),
+      startOf: (vendor) => (seed?.from === undefined ? BigInt(seed?.starts[vendor]?.offset ?? 0) : 0n),
       endOf: (vendor) =>
         this.#stages[this.#live + 1]?.driver.committed(topics.raw[vendor as VendorName]) ?? 0n,
     });

@@ -1,0 +1,97 @@
+import type { PunctuatorContext } from '../streams/index.ts';
+import { isReadable } from './changelogs.ts';
+import { generationChangelog } from './generation.ts';
+import {
+  noCorrections,
+  readState,
+  startsOf,
+  storeOf,
+  writeState,
+  type GenerationSupport,
+  type Steps,
+} from './generation-state.ts';
+import { changelogEntries } from './history.ts';
+import { userKey } from './packed.ts';
+import { forgetUntold, resourceName, takeOverRow, type Entry } from './promotion.ts';
+import { rowsOf, type Revisions } from './revisions.ts';
+import { versionOffset } from './version-rows.ts';
+
+/**
+ * Reads what the live generation, which has stopped at the cut, has told readers.
+ * @returns the steps that take it over, of which the last one commits a marker.
+ */
+export async function loadTakeover(
+  { partition, stores }: PunctuatorContext,
+  support: GenerationSupport,
+): Promise<Steps> {
+  const { applicationId, generation, log } = support;
+  const live = (store: string): Promise<ReadonlyMap<string, Entry>> =>
+    changelogEntries(support, generationChangelog(applicationId, generation.number - 1, store), partition);
+  const seed = readState(stores, 'seed');
+  const [alerts, revisions] = await Promise.all([live('alerts'), live('revisions')]);
+  const starts = seed === undefined ? undefined : startsOf(seed);
+  const startOf = (vendor: string): bigint => starts?.get(vendor)?.offset ?? 0n;
+  const isUnseeded = seed?.unseeded === true;
+  // On the way back the state before the start is the one that was left, and what the live generation has made of it since goes.
+  const isBack = seed?.from !== undefined;
+  return function* steps(task) {
+    yield* alertSteps(task, alerts);
+    const known = new Set<string>();
+    let unreadable = 0;
+    for (const { key, value, timestamp } of revisions.values()) {
+      const owner = userKey.deserialize(key);
+      const store = storeOf(task().stores, 'revisions');
+      store.onRecord(timestamp);
+      let isChanged = false;
+      // Where the layout cannot be read, what readers were told of its resources is not known.
+      if ((isUnseeded || isBack) && !isReadable('revisions', value)) {
+        unreadable += 1;
+        continue;
+      }
+      for (const row of rowsOf(value)) {
+        const taken = takeOverRow(store as Revisions, owner, row, isBack ? 0n : startOf(owner.vendor));
+        if (taken !== 'untold') known.add(resourceName(owner, row));
+        if (taken === 'changed') isChanged = true;
+      }
+      yield isChanged ? value.length : 0;
+    }
+    const isKnown = (owner: Parameters<typeof resourceName>[0], row: Buffer): boolean =>
+      known.has(resourceName(owner, row)) || (isBack && versionOffset(row) < startOf(owner.vendor));
+    // As they were before the steps above, which may have divided buckets since.
+    const entries = unreadable > 0 ? [] : [...storeOf(task().stores, 'revisions').entries()];
+    for (const [key, value, timestamp] of entries) {
+      const store = storeOf(task().stores, 'revisions');
+      store.onRecord(timestamp);
+      yield forgetUntold(store as Revisions, { key, value }, isKnown) ? value.length : 0;
+    }
+    writeState(task().stores, 'takeover', { done: true });
+    if (isUnseeded || unreadable > 0)
+      writeState(task().stores, 'corrections', { ...noCorrections, done: true });
+    if (unreadable > 0)
+      log.warn(
+        { task: `0_${partition}`, unreadable },
+        'this build cannot read what the live generation has told readers: nothing is corrected',
+      );
+    log.info(
+      { task: `0_${partition}`, alerts: alerts.size, resources: known.size },
+      'took over what readers have',
+    );
+  };
+}
+
+/** Makes the store `alerts` that of the live generation: what was announced is a fact. */
+function* alertSteps(task: Parameters<Steps>[0], alerts: ReadonlyMap<string, Entry>): Generator<number> {
+  const ours = new Map<string, number>();
+  for (const [key, , timestamp] of storeOf(task().stores, 'alerts').entries())
+    ours.set(key.toString('latin1'), timestamp);
+  for (const name of ours.keys()) {
+    if (alerts.has(name)) continue;
+    storeOf(task().stores, 'alerts').write(Buffer.from(name, 'latin1'), undefined, Date.now());
+    yield name.length;
+  }
+  for (const [name, { key, value, timestamp }] of alerts) {
+    if (ours.get(name) === timestamp) continue;
+    storeOf(task().stores, 'alerts').write(key, value, timestamp);
+    yield name.length;
+  }
+}

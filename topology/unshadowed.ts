@@ -1,0 +1,113 @@
+/**
+ * Corrections that the shadow topic does not hold: of resources that are to be removed, and on the way back of versions from
+ * before the start. Their bodies are in the priority topics.
+ */
+import type { BiometricEvent } from '../schemas/biometric-event.ts';
+import { schemaIdOf } from '../schemas/codec.ts';
+import { headerText } from '../schemas/raw-record.ts';
+import { storeOf, type GenerationSupport, type SeedState } from './generation-state.ts';
+import { rangeOf, recordsOf } from './history.ts';
+import { shortHash } from './packed.ts';
+import {
+  isEventOf,
+  replacedOf,
+  resourceName,
+  unsupportedOf,
+  type Replaced,
+  type Unsupported,
+} from './promotion.ts';
+import type { StateStore } from '../streams/index.ts';
+
+/** A version that readers have and this generation does not. */
+export interface Removal extends Unsupported {
+  /** The event that readers have, once found. */
+  event?: BiometricEvent;
+  /** Whether this generation cannot read its record any more. */
+  isUnreadable?: boolean;
+}
+
+/** What a task corrects without its shadow topic. */
+export class Unshadowed {
+  readonly #removals = new Map<string, Removal[]>();
+  readonly #replaced = new Map<string, Replaced>();
+  readonly #restored = new Map<Replaced, BiometricEvent>();
+  /** The generation that the way leads back to. */
+  readonly #from: number | undefined;
+
+  /** Finds out what that is. @param seed - how the task began. */
+  constructor(stores: readonly StateStore[], seed: SeedState | undefined) {
+    const startOf = (vendor: string): bigint => BigInt(seed?.starts[vendor]?.offset ?? 0);
+    this.#from = seed?.from;
+    const removedFrom = this.#from === undefined ? startOf : (): bigint => 0n;
+    for (const [key, value] of storeOf(stores, 'revisions').entries()) {
+      for (const one of unsupportedOf({ key, value }, removedFrom)) {
+        const name = `${one.owner.vendor}@${one.offset}`;
+        this.#removals.set(name, [...(this.#removals.get(name) ?? []), one]);
+      }
+      if (this.#from === undefined) continue;
+      for (const one of replacedOf({ key, value }, startOf))
+        this.#replaced.set(resourceName(one.owner, one.resource), one);
+    }
+  }
+
+  /** Reads the events that were published, from the beginning: the topics hold those of other resources as well. */
+  async find(support: GenerationSupport, partition: number, isWanted: () => boolean): Promise<void> {
+    const removals = [...this.#removals.values()].flat();
+    if (removals.length === 0 && this.#replaced.size === 0) return;
+    const byEvent = new Map(removals.map((one) => [one.eventId, one]));
+    const owners = new Set(
+      [...this.#replaced.values()].map(({ owner }) => ownerName(owner.vendor, owner.user)),
+    );
+    const { decoder, topics, log } = support;
+    for (const topic of Object.values(topics.priority)) {
+      const range = await rangeOf(support, topic, partition);
+      for await (const { headers, value } of recordsOf(support, range)) {
+        if (!isWanted()) return;
+        if (value === null) continue;
+        const removal = byEvent.get(headerText(headers, 'event_id') ?? '');
+        const owner = ownerName(
+          headerText(headers, 'device_type') ?? '',
+          headerText(headers, 'user_id') ?? '',
+        );
+        if (removal === undefined && !owners.has(owner)) continue;
+        await decoder.prepare(schemaIdOf(value));
+        const event = decoder.decode(value);
+        if (removal !== undefined) removal.event = event;
+        const { device_type: vendor, user_id: user, resource_id } = event;
+        const replaced = this.#replaced.get(resourceName({ vendor, user }, shortHash(resource_id)));
+        if (replaced !== undefined && event.generation <= (this.#from ?? 0) && isEventOf(event, replaced))
+          this.#restored.set(replaced, event);
+      }
+    }
+    const lost = {
+      removals: removals.filter(({ event }) => event === undefined).length,
+      versions: this.#replaced.size - this.#restored.size,
+    };
+    if (lost.removals + lost.versions > 0)
+      log.warn(
+        { task: `0_${partition}`, ...lost },
+        'events that corrections need are not in the topics any more: readers keep what they have',
+      );
+  }
+
+  /** The events that readers are to have again, in the order of their raw records. */
+  restorations(): BiometricEvent[] {
+    return [...this.#restored.values()].sort((a, b) => a.raw.offset - b.raw.offset);
+  }
+
+  /** The removals of a raw record's versions, which its dead letter says it cannot be read any more. */
+  unreadable(vendor: string, offset: string): readonly Removal[] {
+    const removals = this.#removals.get(`${vendor}@${offset}`) ?? [];
+    for (const one of removals) one.isUnreadable = true;
+    return removals;
+  }
+
+  /** The removals of records that this generation reads, and makes nothing of. Call it once the shadow was read. */
+  removals(): Removal[] {
+    return [...this.#removals.values()].flat().filter(({ isUnreadable }) => isUnreadable !== true);
+  }
+}
+
+function ownerName(vendor: string, user: string): string {
+  return `${vendor}\0${user}`;
+}
