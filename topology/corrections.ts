@@ -11,6 +11,7 @@ import {
 import { vendorNames } from '../vendors/index.ts';
 import type { LiveRecord } from './control.ts';
 import {
+  newerKey,
   noCorrections,
   readState,
   storeOf,
@@ -20,9 +21,9 @@ import {
 } from './generation-state.ts';
 import { eventHeaders } from './headers.ts';
 import { rangeOf, recordsOf } from './history.ts';
-import { corrected, removed, type Alerts } from './promotion.ts';
+import { corrected, removed, rowToCorrect, type Alerts } from './promotion.ts';
 import type { Revisions } from './revisions.ts';
-import { Unshadowed, type Removal } from './unshadowed.ts';
+import { resourceNameOf, Unshadowed, type Removal } from './unshadowed.ts';
 
 const correctionsPerTransaction = 200;
 /** Corrections that are read ahead. */
@@ -38,10 +39,10 @@ export class Corrections {
   /** What was read and is not committed: the first `#taken` are in the open transaction. */
   readonly #buffer: Correction[] = [];
   #taken = 0;
-  /** What is to be removed, once the shadow is read: the first `#removed` are committed, up to `#removing` in the transaction. */
-  #removals: readonly Removal[] | undefined;
-  #removed = 0;
-  #removing = 0;
+  /** Removals and notes to forget, once the shadow is read: the first `#done` are committed, up to `#doing` in the transaction. */
+  #rest: readonly (Removal | Buffer)[] | undefined;
+  #done = 0;
+  #doing = 0;
   #isEnding = false;
   #isClosed = false;
   #room: (() => void) | undefined;
@@ -64,7 +65,7 @@ export class Corrections {
   }
 
   get isDue(): boolean {
-    return !this.#isEnding && (this.#buffer.length > this.#taken || this.#removals !== undefined);
+    return !this.#isEnding && (this.#buffer.length > this.#taken || this.#rest !== undefined);
   }
 
   punctuate(task: PunctuatedTask): void {
@@ -76,15 +77,14 @@ export class Corrections {
       const correction = this.#buffer[this.#taken];
       if (correction !== undefined) this.#correct(task, correction, promotion, counts);
     }
-    if (this.#removals !== undefined && this.#taken === this.#buffer.length) {
-      const last = Math.min(this.#removals.length, this.#removed + correctionsPerTransaction);
-      for (this.#removing = this.#removed; this.#removing < last; this.#removing += 1) {
-        const one = this.#removals[this.#removing];
-        if (one?.event === undefined) continue;
-        const { received_at: timestamp, user_id } = one.event;
-        this.#remove(task, [one], { key: Buffer.from(user_id), headers: {}, timestamp }, counts);
+    if (this.#rest !== undefined && this.#taken === this.#buffer.length) {
+      const last = Math.min(this.#rest.length, this.#done + correctionsPerTransaction);
+      for (this.#doing = this.#done; this.#doing < last; this.#doing += 1) {
+        const one = this.#rest[this.#doing];
+        if (Buffer.isBuffer(one)) forget(task, one);
+        else if (one?.event !== undefined) this.#remove(task, [one], sourceOf(one.event), counts);
       }
-      if (last === this.#removals.length) {
+      if (last === this.#rest.length) {
         counts.done = true;
         this.#isEnding = true;
       }
@@ -94,14 +94,22 @@ export class Corrections {
 
   #correct(
     task: PunctuatedTask,
-    { record, position, event, unreadable }: Correction,
+    { record, position, event, unreadable, isNewer, isLeft }: Correction,
     promotion: LiveRecord,
     counts: Counts,
   ): void {
     counts.position = position ?? counts.position;
     if (event !== undefined) {
+      const stores = storesOf(task, record.timestamp);
+      if (rowToCorrect(event, stores.revisions) === undefined) return;
+      // With what is made of it, so that a restart does not come to it again.
+      if (isLeft !== undefined) forget(task, newerKey(resourceNameOf(event)));
+      if (isLeft === true && !promotion.removeUnreadable) {
+        counts.unreadable += 1;
+        return;
+      }
       const rules = { atMs: promotion.at, announces: promotion.announce };
-      const made = corrected(event, storesOf(task, record.timestamp), rules);
+      const made = corrected(event, stores, rules);
       if (made === undefined) return;
       counts[made.correction] += 1;
       task.forward(this.#output(made.event, made.correction, record));
@@ -109,7 +117,7 @@ export class Corrections {
     }
     const removed = promotion.removeUnreadable ? this.#remove(task, unreadable, record, counts) : 0;
     counts.unreadable += unreadable.length - removed;
-    if (removed === 0) return;
+    if (removed === 0 && !(promotion.removeUnreadable && isNewer === true)) return;
     const { deadLetters: topic } = this.#support.topics;
     const { partition } = this.#context;
     const why = { correction: 'removed', generation: String(this.#support.generation.number) };
@@ -135,13 +143,13 @@ export class Corrections {
   settled(isCommitted: boolean): boolean {
     if (!isCommitted) {
       this.#taken = 0;
-      this.#removing = this.#removed;
+      this.#doing = this.#done;
       this.#isEnding = false;
       return false;
     }
     this.#buffer.splice(0, this.#taken);
     this.#taken = 0;
-    this.#removed = this.#removing;
+    this.#done = this.#doing;
     this.#room?.();
     if (!this.#isEnding) return false;
     const { partition, stores } = this.#context;
@@ -170,20 +178,33 @@ export class Corrections {
     const { generation } = this.#support;
     const unshadowed = new Unshadowed(stores, readState(stores, 'seed'));
     await unshadowed.find(this.#support, partition, () => !this.#isClosed);
+    // They wait until it is known whether what readers have cannot be read any more.
+    const held: Correction[] = [];
+    const take = async (correction: Correction): Promise<void> => {
+      const { event, position } = correction;
+      if (event === undefined || !unshadowed.isOlder(event)) return this.#push(correction);
+      held.push({ ...correction, position: undefined });
+      await this.#push({ ...correction, event: undefined, position });
+    };
     for (const event of unshadowed.restorations()) {
-      const { user_id, received_at: timestamp } = event;
-      const record = { key: Buffer.from(user_id), value: null, headers: {}, timestamp };
-      await this.#push({ record, event: { ...event, generation: generation.number }, unreadable: [] });
+      const record = { ...sourceOf(event), value: null };
+      await take({ record, event: { ...event, generation: generation.number }, unreadable: [] });
     }
     const position = readState(stores, 'corrections')?.position ?? '0';
     // From the beginning, because dead letters say which versions cannot be read any more.
     const range = await rangeOf(this.#support, generation.shadow, partition);
     for await (const record of recordsOf(this.#support, range)) {
-      const shadow = await this.#correction(record, unshadowed);
-      if (record.offset >= BigInt(position)) await this.#push(shadow);
+      const correction = await this.#correction(record, unshadowed);
+      if (record.offset >= BigInt(position)) await take(correction);
+      else if (correction.event !== undefined && unshadowed.isOlder(correction.event))
+        held.push({ ...correction, position: undefined });
       if (this.#isClosed) return;
     }
-    this.#removals = unshadowed.removals();
+    for (const one of held) {
+      const isLeft = one.event !== undefined && unshadowed.isNewerUnreadable(one.event);
+      await this.#push({ ...one, isLeft });
+    }
+    this.#rest = [...unshadowed.removals(), ...unshadowed.notes()];
     this.#context.wake();
   }
 
@@ -206,9 +227,21 @@ export class Corrections {
       return { record, position, event: decoder.decode(value), unreadable: [] };
     }
     const vendor = vendorNames.find((name) => this.#support.topics.raw[name] === topic) ?? '';
-    const unreadable = unshadowed.unreadable(vendor, headerText(headers, errorHeader.offset) ?? '');
-    return { record, position, event: undefined, unreadable };
+    const { removals, isNewer } = unshadowed.deadLettered(
+      vendor,
+      headerText(headers, errorHeader.offset) ?? '',
+    );
+    return { record, position, event: undefined, unreadable: removals, isNewer };
   }
+}
+
+/** What the output of an event that was published is made from, where its raw record is not at hand. */
+function sourceOf({ user_id, received_at: timestamp }: BiometricEvent): Source {
+  return { key: Buffer.from(user_id), headers: {}, timestamp };
+}
+
+function forget({ stores }: PunctuatedTask, note: Buffer): void {
+  storeOf(stores, 'generation').write(note, undefined, Date.now());
 }
 
 /** The stores that corrections change, at the time of the record that they are made of. */
@@ -228,7 +261,11 @@ interface Correction {
   /** Of the shadow topic. */
   readonly record: Pick<LogRecord, 'key' | 'value' | 'headers' | 'timestamp'>;
   /** The next offset of the shadow topic; undefined for what does not come from there. */
-  readonly position?: string;
+  readonly position?: string | undefined;
+  /** Whether a dead letter's record made what readers have of a resource whose version here is of an older one. */
+  readonly isNewer?: boolean;
+  /** Whether readers have a newer version that cannot be read any more, and that is left unless those are to be removed. */
+  readonly isLeft?: boolean;
   /** Undefined for a dead letter. */
   readonly event: BiometricEvent | undefined;
   /** The versions that readers have of a dead letter's record. */

@@ -110,6 +110,24 @@ export function writeState<K extends keyof TaskStates>(
   storeOf(stores, 'generation').write(Buffer.from(key), Buffer.from(JSON.stringify(state)), Date.now());
 }
 
+/** Begins the keys of what newerRecords() reads, which no other key does. */
+const newerPrefix = 'newer\0';
+
+/** The key under which a task notes the raw record, `vendor@offset`, that made what readers have, where ours is an older one. */
+export function newerKey(resource: string): Buffer {
+  return Buffer.from(newerPrefix + resource);
+}
+
+/** Those records by resource, as resourceName() has it. */
+export function newerRecords(stores: readonly StateStore[]): Map<string, string> {
+  const records = new Map<string, string>();
+  for (const [key, value] of storeOf(stores, 'generation').entries()) {
+    const name = key.toString();
+    if (name.startsWith(newerPrefix)) records.set(name.slice(newerPrefix.length), value.toString());
+  }
+  return records;
+}
+
 export function textOf(starts: Starts): SeedState['starts'] {
   return Object.fromEntries(
     [...starts].map(([vendor, { offset, epochMs }]) => [vendor, { offset: String(offset), epochMs }]),

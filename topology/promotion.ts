@@ -9,7 +9,7 @@ import { noMeasurements } from '../vendors/reading.ts';
 import { hashBytes, shortHash, userKey, writeUuid, uuidBytes, type UserKey } from './packed.ts';
 import { contentHashOf, deletionHash, outcomeHash } from './events.ts';
 import { nameUuid } from './identity.ts';
-import { findRow, insertRow, rowsOf, type Revisions, type Row } from './revisions.ts';
+import { findRow, insertRow, rowsOf, type PlacedRow, type Revisions, type Row } from './revisions.ts';
 import {
   contentOf,
   noOutcome,
@@ -40,44 +40,47 @@ export interface Entry {
   readonly timestamp: number;
 }
 
+/** What was taken over of a row. */
+export interface Taken {
+  /** `untold` when readers have nothing of the resource; else whether anything changed. */
+  readonly result: 'untold' | 'same' | 'changed';
+  /** Whether our version is of an older record than the one that readers have. */
+  readonly isOlder: boolean;
+}
+
 /**
  * Takes the published columns of one row of the live generation over. A resource that only the live generation has is to be
  * removed if its version's record was recomputed.
  * @param row - of the live generation; its outcome may be unknown, because a build before wrote it.
  * @param startOffset - where the recomputation of its raw partition started; 0 where nothing that it lacks is to stay.
- * @returns `untold` when readers have nothing of the resource; else whether anything changed.
  */
-export function takeOverRow(
-  revisions: Revisions,
-  owner: Owner,
-  row: Buffer,
-  startOffset: bigint,
-): 'untold' | 'same' | 'changed' {
+export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): Taken {
   const live = Buffer.concat([noVersions, row]);
   const told = readTold(live, 1);
-  if (told === null) return 'untold';
+  if (told === null) return { result: 'untold', isOlder: false };
   const { told: toldOutcome } = readOutcomes(live, 1);
   const place = findRow(revisions, owner, row.subarray(0, hashBytes));
   if (place === undefined) {
     const kept =
       versionOffset(row) < startOffset ? live : withoutVersion(live, { ...told, outcome: toldOutcome });
     insertRow(revisions, owner, kept.subarray(1), touchedAt(row));
-    return 'changed';
+    return { result: 'changed', isOlder: false };
   }
   const { key, table, at } = place;
+  const isOlder = readVersion(table, at).offset < versionOffset(row);
   const ours = readOutcomes(table, at);
   const before = readTold(table, at);
   // Taken over before, by a step that is repeated: what is guessed from is not there any more.
   const isRepeated = toldOutcome === unknownOutcome && ours.told === unknownOutcome;
-  if (isRepeated && before !== null && isSame(before, told)) return 'same';
+  if (isRepeated && before !== null && isSame(before, told)) return { result: 'same', isOlder };
   const outcome = toldOutcomeOf(live, place);
   // A build that noted no outcomes noted no alerts either: the same event has raised the same.
   const isGuessed = toldOutcome === unknownOutcome && outcome !== unknownOutcome;
   const alert_ids = isGuessed && before !== null ? before.alert_ids : told.alert_ids;
   const taken = { ...told, alert_ids, outcome };
-  if (ours.told === outcome && before !== null && isSame(before, taken)) return 'same';
+  if (ours.told === outcome && before !== null && isSame(before, taken)) return { result: 'same', isOlder };
   revisions.put(key, writeTold(table, at, ours.version, taken));
-  return 'changed';
+  return { result: 'changed', isOlder };
 }
 
 /**
@@ -225,15 +228,12 @@ export function corrected(
   { revisions, alerts }: { readonly revisions: Revisions; readonly alerts: Alerts },
   rules: CorrectionRules,
 ): { readonly event: BiometricEvent; readonly correction: 'changed' | 'added' } | undefined {
-  const owner = { vendor: event.device_type, user: event.user_id };
-  const place = findRow(revisions, owner, shortHash(event.resource_id));
+  const place = rowToCorrect(event, revisions);
   if (place === undefined) return undefined;
   const { key, table, at } = place;
-  const { offset, revision } = readVersion(table, at);
-  if (!isAt(event, offset) || revision !== event.revision) return undefined;
-  const { version, told: toldOutcome } = readOutcomes(table, at);
+  const { version } = readOutcomes(table, at);
   const supersedes = readTold(table, at);
-  if (supersedes !== null && version === toldOutcome) return undefined;
+  const owner = ownerOf(event);
   const mayAnnounce = rules.announces && rules.atMs - event.received_at <= announcedMs;
   const triggers = event.triggers.map((trigger) => ({
     ...trigger,
@@ -246,6 +246,23 @@ export function corrected(
     event: { ...event, supersedes, triggers },
     correction: supersedes === null ? 'added' : 'changed',
   };
+}
+
+/**
+ * The row of an event that still stands for its resource, if readers have something else; undefined if not.
+ * @param event - what the recomputation made of a record before the cut.
+ */
+export function rowToCorrect(event: BiometricEvent, revisions: Revisions): PlacedRow | undefined {
+  const place = findRow(revisions, ownerOf(event), shortHash(event.resource_id));
+  if (place === undefined) return undefined;
+  const { offset, revision } = readVersion(place.table, place.at);
+  if (!isAt(event, offset) || revision !== event.revision) return undefined;
+  const { version, told } = readOutcomes(place.table, place.at);
+  return readTold(place.table, place.at) !== null && version === told ? undefined : place;
+}
+
+function ownerOf({ device_type: vendor, user_id: user }: BiometricEvent): Owner {
+  return { vendor, user };
 }
 
 /** Whether an event may be of the record of a version, of which a build before did not note the offset. */

@@ -1,7 +1,8 @@
-import type { PunctuatorContext } from '../streams/index.ts';
+import type { PunctuatorContext, StateStore } from '../streams/index.ts';
 import { isReadable } from './changelogs.ts';
 import { generationChangelog } from './generation.ts';
 import {
+  newerKey,
   noCorrections,
   readState,
   startsOf,
@@ -49,9 +50,15 @@ export async function loadTakeover(
         continue;
       }
       for (const row of rowsOf(value)) {
-        const taken = takeOverRow(store as Revisions, owner, row, isBack ? 0n : startOf(owner.vendor));
-        if (taken !== 'untold') known.add(resourceName(owner, row));
-        if (taken === 'changed') isChanged = true;
+        const { result, isOlder } = takeOverRow(
+          store as Revisions,
+          owner,
+          row,
+          isBack ? 0n : startOf(owner.vendor),
+        );
+        if (result !== 'untold') known.add(resourceName(owner, row));
+        if (result === 'changed') isChanged = true;
+        if (isOlder) noteNewer(task().stores, owner, row);
       }
       yield isChanged ? value.length : 0;
     }
@@ -77,6 +84,17 @@ export async function loadTakeover(
       'took over what readers have',
     );
   };
+}
+
+/** Notes which record made what readers have, for the corrections: it may be one that this generation cannot read. */
+function noteNewer(
+  stores: readonly StateStore[],
+  owner: Parameters<typeof resourceName>[0],
+  row: Buffer,
+): void {
+  const key = newerKey(resourceName(owner, row));
+  const record = Buffer.from(`${owner.vendor}@${versionOffset(row)}`);
+  storeOf(stores, 'generation').write(key, record, Date.now());
 }
 
 /** Makes the store `alerts` that of the live generation: what was announced is a fact. */

@@ -5,7 +5,13 @@
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { schemaIdOf } from '../schemas/codec.ts';
 import { headerText } from '../schemas/raw-record.ts';
-import { storeOf, type GenerationSupport, type SeedState } from './generation-state.ts';
+import {
+  newerKey,
+  newerRecords,
+  storeOf,
+  type GenerationSupport,
+  type SeedState,
+} from './generation-state.ts';
 import { rangeOf, recordsOf } from './history.ts';
 import { shortHash } from './packed.ts';
 import {
@@ -31,6 +37,10 @@ export class Unshadowed {
   readonly #removals = new Map<string, Removal[]>();
   readonly #replaced = new Map<string, Replaced>();
   readonly #restored = new Map<Replaced, BiometricEvent>();
+  /** The raw record that made what readers have, by the resources whose version here is of an older one. */
+  readonly #newer: ReadonlyMap<string, string>;
+  readonly #newerRecords: ReadonlySet<string>;
+  readonly #deadLettered = new Set<string>();
   /** The generation that the way leads back to. */
   readonly #from: number | undefined;
 
@@ -38,6 +48,8 @@ export class Unshadowed {
   constructor(stores: readonly StateStore[], seed: SeedState | undefined) {
     const startOf = (vendor: string): bigint => BigInt(seed?.starts[vendor]?.offset ?? 0);
     this.#from = seed?.from;
+    this.#newer = newerRecords(stores);
+    this.#newerRecords = new Set(this.#newer.values());
     const removedFrom = this.#from === undefined ? startOf : (): bigint => 0n;
     for (const [key, value] of storeOf(stores, 'revisions').entries()) {
       for (const one of unsupportedOf({ key, value }, removedFrom)) {
@@ -73,8 +85,7 @@ export class Unshadowed {
         await decoder.prepare(schemaIdOf(value));
         const event = decoder.decode(value);
         if (removal !== undefined) removal.event = event;
-        const { device_type: vendor, user_id: user, resource_id } = event;
-        const replaced = this.#replaced.get(resourceName({ vendor, user }, shortHash(resource_id)));
+        const replaced = this.#replaced.get(resourceNameOf(event));
         if (replaced !== undefined && event.generation <= (this.#from ?? 0) && isEventOf(event, replaced))
           this.#restored.set(replaced, event);
       }
@@ -95,17 +106,46 @@ export class Unshadowed {
     return [...this.#restored.values()].sort((a, b) => a.raw.offset - b.raw.offset);
   }
 
-  /** The removals of a raw record's versions, which its dead letter says it cannot be read any more. */
-  unreadable(vendor: string, offset: string): readonly Removal[] {
-    const removals = this.#removals.get(`${vendor}@${offset}`) ?? [];
+  /**
+   * Takes a dead letter into account.
+   * @returns the removals of its raw record's versions, and whether versions of older records come into their place.
+   */
+  deadLettered(
+    vendor: string,
+    offset: string,
+  ): { readonly removals: readonly Removal[]; readonly isNewer: boolean } {
+    const record = `${vendor}@${offset}`;
+    const isNewer = this.#newerRecords.has(record);
+    if (isNewer) this.#deadLettered.add(record);
+    const removals = this.#removals.get(record) ?? [];
     for (const one of removals) one.isUnreadable = true;
-    return removals;
+    return { removals, isNewer };
+  }
+
+  /** Whether what readers have of an event's resource is of a newer record, which may be dead-lettered. */
+  isOlder(event: BiometricEvent): boolean {
+    return this.#newer.has(resourceNameOf(event));
+  }
+
+  /** Whether that record is dead-lettered. Call it once the shadow was read. */
+  isNewerUnreadable(event: BiometricEvent): boolean {
+    return this.#deadLettered.has(this.#newer.get(resourceNameOf(event)) ?? '');
+  }
+
+  /** The keys of the notes about such records. */
+  notes(): Buffer[] {
+    return [...this.#newer.keys()].map(newerKey);
   }
 
   /** The removals of records that this generation reads, and makes nothing of. Call it once the shadow was read. */
   removals(): Removal[] {
     return [...this.#removals.values()].flat().filter(({ isUnreadable }) => isUnreadable !== true);
   }
+}
+
+/** The resource of an event, as resourceName() names that of a row. */
+export function resourceNameOf({ device_type: vendor, user_id: user, resource_id }: BiometricEvent): string {
+  return resourceName({ vendor, user }, shortHash(resource_id));
 }
 
 function ownerName(vendor: string, user: string): string {

@@ -626,3 +626,55 @@ test('what a generation left to readers although it cannot read it any more is l
     ],
   );
 });
+
+/** A build that cannot read the second record of each vendor. */
+const unreadSecond: Plant = (answer, record) =>
+  record.offset === 1n ? reject('PLANTED', 'planted') : answer;
+
+test('a version that cannot be read any more is not replaced by an older one, unless it is to be removed', async () => {
+  for (const removeUnreadable of [false, true])
+    for (let seed = 0; seed < 20; seed += 1) {
+      const driver = new GenerationsDriver();
+      // The second one and what it says are the same in each vendor.
+      driver.append(
+        recovery('09:00', 30),
+        recovery('12:00', 60),
+        reading(20),
+        reading(70),
+        reading(25, { user: 'v' }),
+      );
+      await driver.settle();
+      driver.candidate({ plant: unreadSecond });
+      await driver.settle(seed);
+      driver.promote({ removeUnreadable });
+      await driver.settle(seed === 0 ? undefined : seed);
+      const newest = [...versionsOf(events(driver)).values()].map((versions) => versions.at(-1)?.hrv);
+      const { changed, removed, unreadable } = driver.corrections;
+      assert.deepEqual(newest, removeUnreadable ? [20, 25, 30] : [70, 25, 60], `seed ${seed}`);
+      assert.deepEqual(
+        [changed, removed, unreadable],
+        removeUnreadable ? [2, 0, 0] : [0, 0, 2],
+        `seed ${seed}`,
+      );
+      assert.equal(driver.deadLetters().length, removeUnreadable ? 2 : 0);
+      assert.deepEqual(driver.noted(), ['corrections', 'seed', 'takeover']);
+    }
+});
+
+test('a version that is left although it cannot be read any more gives way to a live one', async () => {
+  const driver = new GenerationsDriver();
+  driver.append(recovery('09:00', 30), recovery('12:00', 60));
+  await driver.settle();
+  driver.candidate({ plant: unreadSecond });
+  await driver.settle();
+  driver.promote();
+  driver.append(recovery('13:00', 40));
+  await driver.settle();
+  assert.equal(driver.corrections.changed, 0);
+  const [versions = []] = versionsOf(events(driver)).values();
+  assert.deepEqual(
+    versions.map(({ hrv }) => hrv),
+    [30, 60, 40],
+  );
+  assert.equal(versions[2]?.supersedes?.event_id, versions[1]?.event_id);
+});

@@ -264,6 +264,12 @@ export class GenerationsDriver {
     return value === undefined ? undefined : (JSON.parse(value.toString()) as TaskStates[K]);
   }
 
+  /** Under which keys the live generation has noted anything. */
+  noted(): string[] {
+    const entries = this.#stages[this.#live]?.driver.storeEntries('generation') ?? [];
+    return [...entries].map(([name]) => name.toString()).sort();
+  }
+
   /** What the live generation has corrected, once that is done. */
   get corrections(): Omit<CorrectionState, 'done' | 'position'> {
     const { done, position, ...counts } = this.state('corrections') ?? { done: false, position: '' };
