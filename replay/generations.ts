@@ -130,7 +130,22 @@ export class Generations implements HistoryReader {
     return lag;
   }
 
-  /** The same, once no open transaction can change them. */
+  /** A raw partition of which neither a generation nor a candidate has processed, or will, all records. */
+  async skipped(candidate: readonly TaskProgress[], live: number): Promise<string | undefined> {
+    const committed = await this.committed(live);
+    for (const [vendor, topic] of Object.entries(this.topics.raw)) {
+      const lows = await this.admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
+      for (const { partition, low } of lows) {
+        const start = BigInt(candidate[partition]?.seed?.starts[vendor]?.offset ?? 0);
+        const name = partitionName({ topic, partition });
+        if (BigInt(low) < start && (committed.get(name) ?? 0n) < start)
+          return `${name} up to offset ${start}`;
+      }
+    }
+    return undefined;
+  }
+
+  /** The offsets that a generation's group has committed, once no open transaction can change them. */
   async stable(generation: number, signal: AbortSignal): Promise<ReadonlyMap<string, bigint>> {
     const { connection, log } = this;
     const offsets = await stableOffsets(connection, {

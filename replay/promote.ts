@@ -159,6 +159,11 @@ async function checkPreconditions(
     refuse(
       `group ${generations.groupOf(live)} has no offsets, but its changelogs hold state: there is no cut`,
     );
+  const skipped = await generations.skipped(tasks, live);
+  if (skipped !== undefined)
+    refuse(
+      `generation ${live} has not processed ${skipped} yet, where the candidate begins: nobody would process what lies between`,
+    );
   const lag = await generations.lag(generation);
   if (lag > maxLag)
     refuse(`the candidate is ${lag} records behind: readers would wait for them; let it catch up`);

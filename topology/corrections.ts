@@ -1,7 +1,7 @@
 import type { LogRecord } from '../kafka/record-batch.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { schemaIdOf } from '../schemas/codec.ts';
-import { headerText } from '../schemas/raw-record.ts';
+import { headerText, type RecordHeaders } from '../schemas/raw-record.ts';
 import {
   errorHeader,
   type OutputRecord,
@@ -11,7 +11,6 @@ import {
 import { vendorNames } from '../vendors/index.ts';
 import type { LiveRecord } from './control.ts';
 import {
-  newerKey,
   noCorrections,
   readState,
   storeOf,
@@ -23,7 +22,7 @@ import { eventHeaders } from './headers.ts';
 import { rangeOf, recordsOf } from './history.ts';
 import { corrected, removed, rowToCorrect, type Alerts } from './promotion.ts';
 import type { Revisions } from './revisions.ts';
-import { resourceNameOf, Unshadowed, type Removal } from './unshadowed.ts';
+import { Unshadowed, type Removal } from './unshadowed.ts';
 
 const correctionsPerTransaction = 200;
 /** Corrections that are read ahead. */
@@ -101,11 +100,8 @@ export class Corrections {
     counts.position = position ?? counts.position;
     if (event !== undefined) {
       const stores = storesOf(task, record.timestamp);
-      if (rowToCorrect(event, stores.revisions) === undefined) return;
-      // With what is made of it, so that a restart does not come to it again.
-      if (isLeft !== undefined) forget(task, newerKey(resourceNameOf(event)));
       if (isLeft === true && !promotion.removeUnreadable) {
-        counts.unreadable += 1;
+        if (rowToCorrect(event, stores.revisions) !== undefined) counts.unreadable += 1;
         return;
       }
       const rules = { atMs: promotion.at, announces: promotion.announce };
@@ -178,31 +174,28 @@ export class Corrections {
     const { generation } = this.#support;
     const unshadowed = new Unshadowed(stores, readState(stores, 'seed'));
     await unshadowed.find(this.#support, partition, () => !this.#isClosed);
-    // They wait until it is known whether what readers have cannot be read any more.
-    const held: Correction[] = [];
-    const take = async (correction: Correction): Promise<void> => {
-      const { event, position } = correction;
-      if (event === undefined || !unshadowed.isOlder(event)) return this.#push(correction);
-      held.push({ ...correction, position: undefined });
-      await this.#push({ ...correction, event: undefined, position });
-    };
+    const range = await rangeOf(this.#support, generation.shadow, partition);
+    if (unshadowed.isAnyOlder)
+      for await (const { headers } of recordsOf(this.#support, range)) {
+        if (this.#isClosed) return;
+        this.#deadLettered(headers, unshadowed);
+      }
     for (const event of unshadowed.restorations()) {
       const record = { ...sourceOf(event), value: null };
-      await take({ record, event: { ...event, generation: generation.number }, unreadable: [] });
+      const isLeft = unshadowed.isLeft(event);
+      await this.#push({
+        record,
+        event: { ...event, generation: generation.number },
+        unreadable: [],
+        isLeft,
+      });
     }
     const position = readState(stores, 'corrections')?.position ?? '0';
     // From the beginning, because dead letters say which versions cannot be read any more.
-    const range = await rangeOf(this.#support, generation.shadow, partition);
     for await (const record of recordsOf(this.#support, range)) {
       const correction = await this.#correction(record, unshadowed);
-      if (record.offset >= BigInt(position)) await take(correction);
-      else if (correction.event !== undefined && unshadowed.isOlder(correction.event))
-        held.push({ ...correction, position: undefined });
+      if (record.offset >= BigInt(position)) await this.#push(correction);
       if (this.#isClosed) return;
-    }
-    for (const one of held) {
-      const isLeft = one.event !== undefined && unshadowed.isNewerUnreadable(one.event);
-      await this.#push({ ...one, isLeft });
     }
     this.#rest = [...unshadowed.removals(), ...unshadowed.notes()];
     this.#context.wake();
@@ -220,18 +213,24 @@ export class Corrections {
   async #correction(record: LogRecord, unshadowed: Unshadowed): Promise<Correction> {
     const { headers, value } = record;
     const position = String(record.offset + 1n);
+    const letter = this.#deadLettered(headers, unshadowed);
+    if (letter !== undefined || value === null)
+      return { record, position, event: undefined, unreadable: [], ...letter };
+    const { decoder } = this.#support;
+    await decoder.prepare(schemaIdOf(value));
+    const event = decoder.decode(value);
+    return { record, position, event, unreadable: [], isLeft: unshadowed.isLeft(event) };
+  }
+
+  /** Takes a dead letter into account; undefined for an event. */
+  #deadLettered(
+    headers: RecordHeaders,
+    unshadowed: Unshadowed,
+  ): Pick<Correction, 'unreadable' | 'isNewer'> | undefined {
     const topic = headerText(headers, errorHeader.topic);
-    if (topic === undefined && value !== null) {
-      const { decoder } = this.#support;
-      await decoder.prepare(schemaIdOf(value));
-      return { record, position, event: decoder.decode(value), unreadable: [] };
-    }
+    if (topic === undefined) return undefined;
     const vendor = vendorNames.find((name) => this.#support.topics.raw[name] === topic) ?? '';
-    const { removals, isNewer } = unshadowed.deadLettered(
-      vendor,
-      headerText(headers, errorHeader.offset) ?? '',
-    );
-    return { record, position, event: undefined, unreadable: removals, isNewer };
+    return unshadowed.deadLettered(vendor, headerText(headers, errorHeader.offset) ?? '');
   }
 }
 

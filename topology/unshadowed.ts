@@ -108,27 +108,28 @@ export class Unshadowed {
 
   /**
    * Takes a dead letter into account.
-   * @returns the removals of its raw record's versions, and whether versions of older records come into their place.
+   * @returns the removals of its raw record's versions, and whether a version of an older record can come into its place.
    */
   deadLettered(
     vendor: string,
     offset: string,
-  ): { readonly removals: readonly Removal[]; readonly isNewer: boolean } {
+  ): { readonly unreadable: readonly Removal[]; readonly isNewer: boolean } {
     const record = `${vendor}@${offset}`;
     const isNewer = this.#newerRecords.has(record);
     if (isNewer) this.#deadLettered.add(record);
-    const removals = this.#removals.get(record) ?? [];
-    for (const one of removals) one.isUnreadable = true;
-    return { removals, isNewer };
+    const unreadable = this.#removals.get(record) ?? [];
+    for (const one of unreadable) one.isUnreadable = true;
+    return { unreadable, isNewer };
   }
 
-  /** Whether what readers have of an event's resource is of a newer record, which may be dead-lettered. */
-  isOlder(event: BiometricEvent): boolean {
-    return this.#newer.has(resourceNameOf(event));
+  /** Whether readers have versions of newer records than ours, which may be dead-lettered. */
+  get isAnyOlder(): boolean {
+    return this.#newer.size > 0;
   }
 
-  /** Whether that record is dead-lettered. Call it once the shadow was read. */
-  isNewerUnreadable(event: BiometricEvent): boolean {
+  /** Whether that is so of an event's resource. Call it once all dead letters were taken into account. */
+  isLeft(event: BiometricEvent): boolean {
+    if (this.#deadLettered.size === 0) return false;
     return this.#deadLettered.has(this.#newer.get(resourceNameOf(event)) ?? '');
   }
 
@@ -144,7 +145,7 @@ export class Unshadowed {
 }
 
 /** The resource of an event, as resourceName() names that of a row. */
-export function resourceNameOf({ device_type: vendor, user_id: user, resource_id }: BiometricEvent): string {
+function resourceNameOf({ device_type: vendor, user_id: user, resource_id }: BiometricEvent): string {
   return resourceName({ vendor, user }, shortHash(resource_id));
 }
 
