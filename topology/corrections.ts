@@ -1,6 +1,5 @@
 import type { LogRecord } from '../kafka/record-batch.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
-import { schemaIdOf } from '../schemas/codec.ts';
 import { headerText, type RecordHeaders } from '../schemas/raw-record.ts';
 import {
   errorHeader,
@@ -22,7 +21,7 @@ import { eventHeaders } from './headers.ts';
 import { rangeOf, recordsOf } from './history.ts';
 import { corrected, removed, rowToCorrect, type Alerts } from './promotion.ts';
 import type { Revisions } from './revisions.ts';
-import { Unshadowed, type Removal } from './unshadowed.ts';
+import { eventIn, Unshadowed, type Removal } from './unshadowed.ts';
 
 const correctionsPerTransaction = 200;
 /** Corrections that are read ahead. */
@@ -216,10 +215,9 @@ export class Corrections {
     const letter = this.#deadLettered(headers, unshadowed);
     if (letter !== undefined || value === null)
       return { record, position, event: undefined, unreadable: [], ...letter };
-    const { decoder } = this.#support;
-    await decoder.prepare(schemaIdOf(value));
-    const event = decoder.decode(value);
-    return { record, position, event, unreadable: [], isLeft: unshadowed.isLeft(event) };
+    const event = await eventIn(value, this.#support.decoder);
+    const isLeft = event !== undefined && unshadowed.isLeft(event);
+    return { record, position, event, unreadable: [], isLeft };
   }
 
   /** Takes a dead letter into account; undefined for an event. */

@@ -3,8 +3,9 @@
  * before the start. Their bodies are in the priority topics.
  */
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
-import { schemaIdOf } from '../schemas/codec.ts';
+import { DecodeError, schemaIdOf, type Decoder } from '../schemas/codec.ts';
 import { headerText } from '../schemas/raw-record.ts';
+import { RegistryError } from '../schemas/registry.ts';
 import {
   newerKey,
   newerRecords,
@@ -82,8 +83,8 @@ export class Unshadowed {
           headerText(headers, 'user_id') ?? '',
         );
         if (removal === undefined && !owners.has(owner)) continue;
-        await decoder.prepare(schemaIdOf(value));
-        const event = decoder.decode(value);
+        const event = await eventIn(value, decoder);
+        if (event === undefined) continue;
         if (removal !== undefined) removal.event = event;
         const replaced = this.#replaced.get(resourceNameOf(event));
         if (replaced !== undefined && event.generation <= (this.#from ?? 0) && isEventOf(event, replaced))
@@ -141,6 +142,18 @@ export class Unshadowed {
   /** The removals of records that this generation reads, and makes nothing of. Call it once the shadow was read. */
   removals(): Removal[] {
     return [...this.#removals.values()].flat().filter(({ isUnreadable }) => isUnreadable !== true);
+  }
+}
+
+/** The event of a record's value; undefined for what is none, because another program has written it. */
+export async function eventIn(value: Buffer, decoder: Decoder): Promise<BiometricEvent | undefined> {
+  try {
+    await decoder.prepare(schemaIdOf(value));
+    return decoder.decode(value);
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    if (error instanceof RegistryError && error.code === 'not_found') return undefined;
+    throw error;
   }
 }
 
