@@ -317,14 +317,15 @@ describe('alerts marked in the transaction of their handler', { timeout: 600_000
     const alerts = await started(pool);
     const mine = user();
     const [step] = await begin(alerts, version(1, [first], undefined, mine));
+    let waiters: Promise<unknown>[] = [];
     const run = step!.run(async (attempt) => {
-      const waiters = [2, 3, 4].map((n) => begin(alerts, version(n, [again], [first], mine)));
+      waiters = [2, 3, 4].map((n) => begin(alerts, version(n, [again], [first], mine)));
       // A second connection is to be had, however many wait.
       await pool.query('SELECT 1');
       await write(attempt, mine.user_id);
-      void Promise.all(waiters).catch(() => undefined);
     });
     assert.equal(await run, 'done');
+    await Promise.all(waiters);
     assert.deepEqual(await begin(alerts, version(4, [again], [first], mine)), []);
     await pool.end();
   });
