@@ -90,7 +90,7 @@ test('of a deployment that nothing has changed in', { timeout }, async (t) => {
       assert.equal(compared, unchanged);
       assert.ok(compared > 0);
     }
-    const text = await live.diff('--parallel', '1');
+    const text = await live.diff('--parallel', '3');
     assert.equal(text.code, 0, text.stderr);
     assert.match(text.stdout, /^no difference$/m);
   });

@@ -131,7 +131,8 @@ export class Cluster {
       missing = behind.join(', ');
       return behind.length === 0 ? true : undefined;
     };
-    await until(`lag 0 of ${groupId}`, ask, timeoutMs).catch((error: unknown) => {
+    // Each time is a dozen requests, which cost what they wait for.
+    await until(`lag 0 of ${groupId}`, ask, timeoutMs, 100).catch((error: unknown) => {
       throw new Error(`still behind: ${missing}`, { cause: error });
     });
   }
