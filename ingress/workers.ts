@@ -11,18 +11,9 @@ import { groupHealth, health, livez, metrics, readyz } from './health.ts';
 import { closeServer, createHttpServer } from './http-server.ts';
 import type { GroupStatus, RunningIngress, Status } from './main.ts';
 import { cumulative, groupMetrics, type Metrics } from './metrics.ts';
+import { Restarts } from './restarts.ts';
 import type { FromWorker, ToWorker } from './worker.ts';
 
-/** How a worker that ends by itself is replaced. */
-const restart = {
-  /** After a worker that ran for a while; doubled for each that did not. */
-  firstDelayMs: 100,
-  longestDelayMs: 2_000,
-  /** A worker that ends earlier than this is not worth restarting at once. */
-  youngMs: 5_000,
-  /** After this many young workers in a row, another will not do better. */
-  givesUpAfter: 10,
-} as const;
 /** How long a worker may take to report; after that its last report counts. */
 const answerMs = 1_000;
 /** How long a worker may take to end after its grace: its own deadlines add up to less. */
@@ -74,7 +65,8 @@ function adminServer(workers: Workers, log: Logger): Server {
 
 interface Entry {
   readonly worker: Worker;
-  listens: boolean;
+  /** On the clock of `performance`; undefined until it does. */
+  listensSince: number | undefined;
   /** Its last report. */
   last: Status | undefined;
 }
@@ -88,8 +80,7 @@ class Workers {
   readonly #workers = new Map<number, Entry>();
   /** The counts of workers that have ended. */
   #departed: Promise<Metrics> = Promise.resolve([]);
-  /** Workers in a row that ended right after their start. */
-  #young = 0;
+  readonly #restarts = new Restarts();
   /** Until this is set, the end of a worker fails the start. */
   isStarted = false;
 
@@ -105,7 +96,7 @@ class Workers {
   start(): Promise<void> {
     const startedAt = performance.now();
     const worker = cluster.fork({ PORT: String(this.#port) });
-    const entry: Entry = { worker, listens: false, last: undefined };
+    const entry: Entry = { worker, listensSince: undefined, last: undefined };
     this.#workers.set(worker.id, entry);
     worker.on('error', () => undefined);
     worker.on('message', (message: FromWorker) => {
@@ -119,7 +110,7 @@ class Workers {
     );
     return new Promise((resolve) => {
       worker.once('listening', () => {
-        entry.listens = true;
+        entry.listensSince = performance.now();
         resolve();
       });
     });
@@ -146,7 +137,7 @@ class Workers {
   }
 
   async #askAll(): Promise<Status[]> {
-    const asked = [...this.#workers.values()].filter(({ listens }) => listens);
+    const asked = [...this.#workers.values()].filter(({ listensSince }) => listensSince !== undefined);
     await Promise.all(asked.map(({ worker }) => askOne(worker)));
     return asked.flatMap(({ last }) => last ?? []);
   }
@@ -157,22 +148,21 @@ class Workers {
     this.#departed = this.#departed.then((sum) => groupMetrics([sum, last]).getMetricsAsJSON());
     if (this.#service.stopping.aborted) return;
     const ended = { worker: entry.worker.process.pid, ...how };
-    this.#young = how.livedMs < restart.youngMs || !entry.listens ? this.#young + 1 : 0;
-    if (!this.isStarted || this.#young >= restart.givesUpAfter) {
+    const { listensSince } = entry;
+    const delayMs = this.#restarts.afterOneThatServed(
+      listensSince === undefined ? undefined : performance.now() - listensSince,
+    );
+    if (!this.isStarted || delayMs === undefined) {
       this.#log.error(ended, 'a worker ended');
       this.#service.fail(
         new Error(
           this.isStarted
-            ? `${this.#young} workers in a row ended right after their start: their own log lines say why`
+            ? `${this.#restarts.young} workers in a row ended right after their start: their own log lines say why`
             : `a worker ended (${how.signal ?? how.code}) before all were started: its own log line says why`,
         ),
       );
       return;
     }
-    const delayMs = Math.min(
-      restart.longestDelayMs,
-      restart.firstDelayMs * 2 ** Math.max(0, this.#young - 1),
-    );
     this.#log.error({ ...ended, delayMs }, 'a worker ended; another is started');
     setTimeout(() => {
       if (!this.#service.stopping.aborted) void this.start();

@@ -8,11 +8,19 @@ import { spec as SpecReporter, type TestEvent } from 'node:test/reporters';
 
 /** They begin first, so that none of them runs alone at the end. From the list that this prints. */
 const slowest = [
-  'bridge/whole-run.test.ts',
   'docs/adding-a-vendor.test.ts',
   'local/stack.test.ts',
-  'edge/outage.test.ts',
+  'poison/foreign-batches.test.ts',
+  'replay/dead-letters.test.ts',
+  'replay/diff.test.ts',
+  'replay/trace.test.ts',
+  'package/package.test.ts',
   'local/three-brokers.test.ts',
+  'replay/diff-promoted.test.ts',
+  'replay/diff-start.test.ts',
+  'edge/workers.test.ts',
+  'edge/outage.test.ts',
+  'bridge/whole-run.test.ts',
   'faults/promotion-kills.test.ts',
   'faults/contract-rollout.test.ts',
   'faults/three-brokers.test.ts',

@@ -91,7 +91,7 @@ export const baselinesStore = {
  * Naps never count. The event's own resource never counts either, and its earlier value is removed first.
  */
 export function withBaseline(
-  { event, sleep }: NewestVersion,
+  { event, sleep, isResent }: NewestVersion,
   record: RecordContext,
   { baselines }: { readonly baselines: KeyValueStore<UserKey, Buffer> },
 ): BiometricEvent[] {
@@ -101,6 +101,8 @@ export function withBaseline(
   const resource = shortHash(event.resource_id);
   const { table, hadOwn } = others(baselines.get(key) ?? noRows, resource, receivedAt);
   const baseline = baselineBefore(day, table);
+  // Its value is there, in the order in which it was put.
+  if (isResent) return [{ ...event, baseline }];
   if (hrv !== null && !event.flags.includes(napFlag)) {
     const value = { day, hrv, resource, receivedAt, sleep, offset: record.offset };
     baselines.put(key, withValue(table, value));

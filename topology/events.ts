@@ -29,6 +29,8 @@ export interface NewestVersion {
   readonly event: BiometricEvent;
   /** The main sleep that it measures, as in its reading: not a part of the contract. */
   readonly sleep: Interval | null;
+  /** It is known already, and made once more because a recomputation has no body of it: it changes no other state. */
+  readonly isResent: boolean;
 }
 
 /** Builds the event of a version: identity, lineage and flags of its age, without baseline, triggers or priority yet. */

@@ -33,7 +33,7 @@ import {
 } from './version-rows.ts';
 import { firstGeneration, type Generation } from './generation.ts';
 import type { Seeded } from './seed.ts';
-import { isIncompleteDay, type Start } from './start.ts';
+import { isBack, isIncompleteDay, type Start } from './start.ts';
 import { dayMs, parseInstant } from '../vendors/instant.ts';
 import type { Reading } from '../vendors/reading.ts';
 import { drop, type Dropped, type KeyValueStore, type RecordContext, type Serde } from '../streams/index.ts';
@@ -128,7 +128,7 @@ export function newestRevision(
     const appendedAt = retriedAtOf(record) ?? receivedAt;
     const { number } = generation;
     const version = { vendor, receivedAt, appendedAt, revision, content, supersedes, generation: number };
-    return [{ event: toEvent(reading, version, record), sleep: reading.sleep }];
+    return [{ event: toEvent(reading, version, record), sleep: reading.sleep, isResent }];
   };
 }
 
@@ -150,11 +150,12 @@ export function seededVersions(value: Buffer, { offset, epochMs }: Start): Seede
 
 /**
  * Whether the last version lies before the start of a recomputation, so that nothing holds its body. The first record that says
- * the same again stands for it, so that a change of rules can correct it.
+ * the same again stands for it, so that a change of rules can correct it. On the way back the rules are those of before, and the
+ * event of before is published again.
  */
 function isSeeded(last: StoredVersion, record: RecordContext, generation: Generation): boolean {
   const start = generation.startOf(record.topic, record.partition);
-  return start !== undefined && last.offset < start.offset && generation.isHistory(record);
+  return start !== undefined && !isBack(start) && last.offset < start.offset && generation.isHistory(record);
 }
 
 /**

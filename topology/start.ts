@@ -12,6 +12,11 @@ export interface Start {
 /** Before every day, epoch ms: the first instant of a JavaScript date. */
 export const longAgoMs = -8.64e15;
 
+/** Whether the recomputation begins with a whole state, to go back to it: what came before the start is all there. */
+export function isBack({ epochMs }: Start): boolean {
+  return epochMs === longAgoMs;
+}
+
 /** The starts of one partition by vendor, which begins every key. */
 export type Starts = ReadonlyMap<string, Start>;
 

@@ -111,6 +111,8 @@ export async function bridge({ partitions = 4 } = {}): Promise<Bridge> {
       await postgres.end();
       await server.query(`DROP DATABASE ${database} WITH (FORCE)`);
       await server.end();
+      // Every client that connects is told of every topic there is.
+      await admin.deleteTopics({ topics: specs.map(({ name }) => name) });
       await admin.disconnect();
     },
   };

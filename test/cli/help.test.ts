@@ -3,37 +3,14 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { CommanderError } from 'commander';
-import { commands, run } from '../../cli/program.ts';
+import { commands } from '../../cli/program.ts';
 import { sinkVariables } from '../../consumers/postgres/main.ts';
 import { ingressVariables } from '../../ingress/config.ts';
 import { localVariables } from '../../local/variables.ts';
 import { projectRoot, bridgeScript } from '../../process/root.ts';
 import { topologyVariables } from '../../topology/config.ts';
 import { bridgeProgram } from '../bridge-program.ts';
-
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a command line that ends before its command begins: with help, or with a usage fault. */
-async function ended(...argv: string[]): Promise<Ended> {
-  let stdout = '';
-  let stderr = '';
-  const output = {
-    writeOut: (text: string) => (stdout += text),
-    writeErr: (text: string) => (stderr += text),
-  };
-  try {
-    await run(argv, output);
-  } catch (error) {
-    assert.ok(error instanceof CommanderError, String(error));
-    return { code: error.exitCode, stdout, stderr };
-  }
-  assert.fail(`bridge ${argv.join(' ')} ran a command`);
-}
+import { ended, type Ended } from './ended.ts';
 
 /** Runs the program, with nothing in its environment and no local stack. */
 function program(args: string[], nodeArgs: string[] = []): Promise<Ended> {

@@ -68,6 +68,9 @@ async function ownBroker(): Promise<{ part: Part; servers: string; pid(): number
 
 let number = 0;
 
+/** Between two requests of a sender: what is tried is the breaker, not how much the ingress takes. */
+const pauseMs = 20;
+
 /** Senders that go on whatever is answered, each with one webhook at a time. */
 function senders(port: number, count: number) {
   const agent = new Agent({ keepAlive: true });
@@ -78,14 +81,13 @@ function senders(port: number, count: number) {
     while (!ended) {
       const body = JSON.stringify({ user_id: `user-${user}`, number: (number += 1) });
       const answer = await signed(port, 'oura', body, { agent });
-      if (answer.status === 200) {
-        acknowledged.push(body);
-        continue;
+      const { status } = answer;
+      if (status === 200) acknowledged.push(body);
+      else {
+        const retryAfter = Number(answer.headers['retry-after']);
+        refusals.push({ status, code: answer.json()['code'], retryAfter });
       }
-      const retryAfter = Number(answer.headers['retry-after']);
-      refusals.push({ status: answer.status, code: answer.json()['code'], retryAfter });
-      // A sender that retries at once would only fill the list.
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await sleep(pauseMs);
     }
   });
   return {
@@ -142,7 +144,7 @@ describe('an outage of the broker', { timeout: isFull ? 900_000 : 180_000, skip 
     ].map(async (one) => {
       while (!ended) {
         statuses.add((await call({ port: ingress.port, path: '/webhook/oura', ...one })).status);
-        await sleep(5);
+        await sleep(pauseMs);
       }
     });
     return {

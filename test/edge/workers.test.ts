@@ -6,7 +6,8 @@ import { bridgeScript } from '../../process/root.ts';
 import { partitions, secrets, signed, testTopics, until, type TestTopics } from '../ingress/harness.ts';
 import { edgeProcess, get, metric, spawnIngress, type EdgeProcess } from './process.ts';
 
-describe('several workers', { timeout: 120_000 }, () => {
+// Some twenty-five processes are started, most of them one after the other: where each takes 5 s, that is two minutes.
+describe('several workers', { timeout: 240_000 }, () => {
   let topics: TestTopics;
   before(async () => {
     topics = await testTopics();
@@ -97,13 +98,14 @@ describe('several workers', { timeout: 120_000 }, () => {
       WORKERS: '2',
       TOPIC_PARTITIONS: String(partitions + 1),
     });
-    const [code] = (await once(wrong.child, 'exit')) as [number];
+    // The last of its lines may be read after its exit.
+    const [code] = (await once(wrong.child, 'close')) as [number];
     assert.equal(code, 1);
     assert.match(JSON.stringify(wrong.lines), /has 4 partitions/);
     assert.match(JSON.stringify(wrong.lines.at(-1)), /before all were started/);
 
     const ingress = await edgeProcess(t, topics.prefix, { WORKERS: '2', ...secrets });
-    const exit = once(ingress.child, 'exit') as Promise<[number]>;
+    const exit = once(ingress.child, 'close') as Promise<[number]>;
     let killed = 0;
     // Killing the workers as soon as they start makes them die young.
     const killing = setInterval(() => {
@@ -116,8 +118,9 @@ describe('several workers', { timeout: 120_000 }, () => {
         }
       }
     }, 20);
+    // Also when the test ends before the ingress does: the file would go on for ever.
+    t.after(() => clearInterval(killing));
     assert.equal((await exit)[0], 1);
-    clearInterval(killing);
     assert.ok(killed >= 9, `${killed} killed`);
     assert.match(JSON.stringify(ingress.lines), /workers in a row ended right after their start/);
   });

@@ -22,6 +22,8 @@ import { vendorNames, type VendorName } from '../../vendors/index.ts';
 
 const auditor = fileURLToPath(new URL('./auditor.ts', import.meta.url));
 const auditDeadlineMs = 180_000;
+/** How often a group is asked for its offsets: the broker and the processes under test need the machine more. */
+const askEveryMs = 100;
 
 /** Committed offsets, or ends, by `topic-partition`. */
 export type Offsets = ReadonlyMap<string, bigint>;
@@ -125,8 +127,13 @@ export class Application {
     return worker;
   }
 
+  /** Has every worker that is alive drain, and waits for its end. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#workers.filter(({ isAlive }) => isAlive).map((worker) => worker.stop()));
+  }
+
   /** Starts a steady flow into the raw topics. */
-  traffic(options: Partial<Pick<TrafficOptions, 'seed' | 'rate' | 'users' | 'critical'>> = {}): Traffic {
+  traffic(options: Partial<Omit<TrafficOptions, 'names' | 'partitions'>> = {}): Traffic {
     return Traffic.start(this.cluster, {
       names: this.names,
       partitions: this.partitions,
@@ -152,9 +159,11 @@ export class Application {
     return ends;
   }
 
-  /** The offsets that the group has committed; undefined while its coordinator does not answer. */
-  async committed(): Promise<Offsets | undefined> {
-    const { applicationId: groupId } = this;
+  /**
+   * The offsets that the group has committed; undefined while its coordinator does not answer.
+   * @param groupId - by default that of generation 0.
+   */
+  async committed(groupId = this.applicationId): Promise<Offsets | undefined> {
     const topics = await this.cluster.admin
       .fetchOffsets({ groupId, topics: [...this.rawTopics] })
       .catch(() => undefined);
@@ -194,7 +203,7 @@ export class Application {
     timeoutMs: number,
   ): Promise<void> {
     try {
-      await until(`the workers to have ${what}`, ask, timeoutMs);
+      await until(`the workers to have ${what}`, ask, timeoutMs, askEveryMs);
     } catch (error) {
       const logs = this.#workers
         .filter(({ isAlive }) => isAlive)
@@ -203,10 +212,10 @@ export class Application {
     }
   }
 
-  /** Waits until `records` more raw records than now are committed. */
-  async progress(records = 1, timeoutMs = 60_000): Promise<void> {
+  /** Waits until the group, by default that of generation 0, has committed `records` more raw records than now. */
+  async progress(records = 1, timeoutMs = 60_000, groupId?: string): Promise<void> {
     const sum = async (): Promise<bigint | undefined> => {
-      const committed = await this.committed();
+      const committed = await this.committed(groupId);
       return committed && [...committed.values()].reduce((total, offset) => total + offset, 0n);
     };
     const before = await until('the committed offsets', sum);

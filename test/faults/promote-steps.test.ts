@@ -1,28 +1,15 @@
 /** A promotion that is killed, suspended, repeated, raced or given up. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { describe, test, type TestContext } from 'node:test';
+import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Generations } from '../../replay/generations.ts';
 import { abortPromotion, type PromoteStep } from '../../replay/promote.ts';
 import { readStatus } from '../../replay/status.ts';
 import { until } from '../streams/until.ts';
-import { Application } from './application.ts';
+import type { Application } from './application.ts';
 import type { PromoteSettings } from './promote-worker.ts';
-import {
-  caughtUp,
-  compareWithFaultless,
-  faultless,
-  instance,
-  openGenerations,
-  prepare,
-  promoteTo,
-  readEvents,
-  settled,
-} from './reprocessing.ts';
-import { report } from './settings.ts';
-import type { Traffic } from './traffic.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import { candidate, deployed, ended, openGenerations, promoteTo } from './reprocessing.ts';
 
 const timeout = 240_000;
 const steps = [
@@ -35,40 +22,6 @@ const steps = [
   'deleted',
 ] as const satisfies PromoteStep[];
 const promoter = fileURLToPath(new URL('./promote-worker.ts', import.meta.url));
-
-interface Deployment {
-  readonly application: Application;
-  readonly generations: Generations;
-  readonly traffic: Traffic;
-  readonly old: readonly WorkerProcess[];
-  readonly candidate: WorkerProcess;
-}
-
-/** A live generation with a fault, in two instances, and a candidate without it that has caught up. */
-async function deployed(t: TestContext): Promise<Deployment> {
-  const application = await Application.create(t, { partitions: 2 });
-  const generations = await openGenerations(application);
-  const traffic = application.traffic({ rate: 200, users: 60 });
-  const old = ['a'].map((id) => instance(application, 0, id, { plant: ['tenfold'] }));
-  await Promise.all(old.map((one) => one.running()));
-  await application.progress(400);
-  await prepare(application, 1);
-  const candidate = instance(application, 1, 'a');
-  await caughtUp(generations, candidate);
-  return { application, generations, traffic, old, candidate };
-}
-
-/** Waits for the end of all work, and checks what readers have. */
-async function ended(t: TestContext, deployment: Deployment, figures: object): Promise<void> {
-  const { application, generations, traffic, old, candidate } = deployment;
-  await settled(generations, 1);
-  await traffic.stop();
-  await application.cluster.drained(application.rawTopics, generations.groupOf(1), 60_000);
-  const compared = compareWithFaultless(await readEvents(application), await faultless(application));
-  report(t, { ...figures, ...compared });
-  await candidate.stop();
-  for (const one of old) await one.stop();
-}
 
 /** Runs a promotion that kills itself; answers the signal that ended it. */
 function killedAfter(application: Application, dieAfter: PromoteStep): Promise<string | null> {
@@ -101,7 +54,8 @@ function suspended(
 
 describe('a promotion', () => {
   test('that is killed after each of its steps is finished by running it again', { timeout }, async (t) => {
-    const deployment = await deployed(t);
+    const deployment = await deployed(t, { plant: ['tenfold'] });
+    await candidate(deployment);
     const { application, generations } = deployment;
     for (const step of steps) {
       // What is live already is not promoted once more.
@@ -111,16 +65,21 @@ describe('a promotion', () => {
       assert.equal(live, step === 'live' || step === 'deleted' ? 1 : 0, step);
       assert.equal(closing, ['closing', 'empty', 'cut'].includes(step) ? 1 : null, step);
     }
-    const [old] = (await generations.admin.describeGroups([generations.groupOf(0)])).groups;
-    assert.equal(old?.state, 'Dead', 'the old group is deleted, also where the promotion was killed before');
+    const [group] = (await generations.admin.describeGroups([generations.groupOf(0)])).groups;
+    assert.equal(
+      group?.state,
+      'Dead',
+      'the old group is deleted, also where the promotion was killed before',
+    );
     await ended(t, deployment, { kills: steps.length });
   });
 
   test(
-    'that is suspended behind the cut while another operator gives it up cannot go on',
+    'that is suspended behind the cut cannot go on once it was given up, and two at once have one cut',
     { timeout },
     async (t) => {
-      const deployment = await deployed(t);
+      const deployment = await deployed(t, { plant: ['tenfold'] });
+      await candidate(deployment);
       const { application, generations, old } = deployment;
       const { reached, resume, done } = suspended(generations, 'cut');
       await reached;
@@ -128,32 +87,23 @@ describe('a promotion', () => {
       await abortPromotion(other, 1);
       await until(
         'the old instances to go on by themselves',
-        () => old.every(({ state }) => state === 'RUNNING') || undefined,
+        () => old.state === 'RUNNING' || undefined,
         60_000,
       );
-      await application.progress(400);
+      await application.progress(200);
       resume();
       await assert.rejects(done, /another command has taken the control topic over/);
       const { live, closing } = await readStatus(other);
       assert.deepEqual({ live, closing }, { live: 0, closing: null });
-      await application.progress(200);
-      await promoteTo(other, 1);
-      await ended(t, deployment, {});
+      const both = await Promise.allSettled([promoteTo(generations, 1), promoteTo(other, 1)]);
+      assert.ok(
+        both.some(({ status }) => status === 'fulfilled'),
+        both.map((one) => (one.status === 'rejected' ? String(one.reason) : 'done')).join('; '),
+      );
+      const records = await application.cluster.read([generations.control.topic]);
+      const lives = records.filter(({ value }) => value?.includes('"live"') === true);
+      assert.equal(lives.length, 1);
+      await ended(t, deployment, { refused: both.filter(({ status }) => status === 'rejected').length });
     },
   );
-
-  test('that runs twice at once has one cut', { timeout }, async (t) => {
-    const deployment = await deployed(t);
-    const { application, generations } = deployment;
-    const other = await openGenerations(application);
-    const both = await Promise.allSettled([promoteTo(generations, 1), promoteTo(other, 1)]);
-    assert.ok(
-      both.some(({ status }) => status === 'fulfilled'),
-      both.map((one) => (one.status === 'rejected' ? String(one.reason) : 'done')).join('; '),
-    );
-    const records = await application.cluster.read([generations.control.topic]);
-    const lives = records.filter(({ value }) => value?.includes('"live"') === true);
-    assert.equal(lives.length, 1);
-    await ended(t, deployment, { refused: both.filter(({ status }) => status === 'rejected').length });
-  });
 });

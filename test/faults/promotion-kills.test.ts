@@ -2,26 +2,25 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Application } from './application.ts';
 import {
+  candidate,
   caughtUp,
-  compareWithFaultless,
-  faultless,
+  deployed,
+  deleteRaw,
+  ended,
   instance,
-  openGenerations,
   prepare,
   promoteTo,
-  readEvents,
   settled,
 } from './reprocessing.ts';
-import { faultSeed, report, rounds, seeded } from './settings.ts';
+import { faultSeed, rounds, seeded } from './settings.ts';
 import type { Crash, Phase } from './topology-worker.ts';
 
 const times = rounds(1);
 /** As many of the two as there are rounds; which comes first follows from the seed. */
 const killedIn = (['takeover', 'corrections'] as const).filter((_, at) => (at + faultSeed) % 2 < times);
 const timeout = 180_000 + times * 60_000;
-const steps = ['outputs', 'changelogs', 'offsets', 'during commit', 'commit'] as const;
+const steps = ['begin', 'outputs', 'changelogs', 'offsets', 'during commit', 'commit'] as const;
 
 /** The deaths of a test: at the steps of a commit in turn, beginning with any. */
 function deaths(random: () => number, phase: Phase): Crash[] {
@@ -39,57 +38,30 @@ describe('a candidate that is killed', () => {
     { timeout },
     async (t) => {
       const random = seeded(t, 'seed');
-      const application = await Application.create(t, { partitions: 2 });
-      const { cluster, rawTopics } = application;
-      const generations = await openGenerations(application);
-      const traffic = application.traffic({ rate: 200, users: 60 });
-      const old = instance(application, 0, 'a');
-      await old.running();
-      await application.progress(500);
-      // What retention deletes.
-      const raw = await cluster.read(rawTopics);
-      for (const topic of rawTopics) {
-        const partitions = [...((await application.committed()) ?? [])]
-          .filter(([name]) => name.startsWith(`${topic}-`))
-          .map(([name, offset]) => ({
-            partition: Number(name.slice(topic.length + 1)),
-            offset: String(offset / 2n),
-          }));
-        if (partitions.length > 0) await cluster.admin.deleteTopicRecords({ topic, partitions });
-      }
+      const deployment = await deployed(t);
+      const { application, generations } = deployment;
+      const raw = await application.cluster.read(application.rawTopics);
+      await deleteRaw(application, (committed) => committed / 2n);
       await prepare(application, 1);
       const crashes = deaths(random, 'seed');
       for (const crash of crashes)
         assert.equal(await instance(application, 1, 'a', { crash }).ended(), 'SIGKILL');
-      const candidate = instance(application, 1, 'a');
-      await caughtUp(generations, candidate);
+      await caughtUp(generations, instance(application, 1, 'a'));
       await promoteTo(generations, 1);
-      await settled(generations, 1);
-      await traffic.stop();
-      await cluster.drained(rawTopics, generations.groupOf(1), 60_000);
-      const compared = compareWithFaultless(await readEvents(application), await faultless(application, raw));
-      report(t, { crashes, ...compared });
+      const compared = await ended(t, deployment, { crashes }, raw);
       assert.deepEqual(compared.corrections, {}, 'nothing has changed');
-      await candidate.stop();
-      await old.stop();
     },
   );
 
   for (const phase of killedIn)
     test(`in its ${phase} goes on where it was`, { timeout }, async (t) => {
       const random = seeded(t, phase);
-      const application = await Application.create(t, { partitions: 2 });
-      const generations = await openGenerations(application);
-      const traffic = application.traffic({ rate: 200, users: 60 });
-      const old = instance(application, 0, 'a', { plant: ['tenfold'] });
-      await old.running();
-      await application.progress(500);
-      await prepare(application, 1);
+      const deployment = await deployed(t, { plant: ['tenfold'] });
+      const { application, generations } = deployment;
       const crashes = deaths(random, phase);
       const [first] = crashes;
       assert.ok(first !== undefined);
-      const doomed = instance(application, 1, 'a', { crash: first });
-      await caughtUp(generations, doomed);
+      const doomed = await candidate(deployment, 1, { crash: first });
       await promoteTo(generations, 1);
       assert.equal(await doomed.ended(), 'SIGKILL');
       for (const crash of crashes.slice(1)) {
@@ -99,47 +71,30 @@ describe('a candidate that is killed', () => {
         if (end === undefined) await next.kill();
         else assert.equal(end, 'SIGKILL');
       }
-      const candidate = instance(application, 1, 'a');
-      await settled(generations, 1);
-      await traffic.stop();
-      await application.cluster.drained(application.rawTopics, generations.groupOf(1), 60_000);
-      const compared = compareWithFaultless(await readEvents(application), await faultless(application));
-      report(t, { crashes, ...compared });
-      await candidate.stop();
-      await old.stop();
+      instance(application, 1, 'a');
+      await ended(t, deployment, { crashes });
     });
 
   test('at random, before and after it became live, loses and repeats nothing', { timeout }, async (t) => {
     const random = seeded(t, 'random');
-    const application = await Application.create(t, { partitions: 2 });
-    const generations = await openGenerations(application);
-    const traffic = application.traffic({ rate: 200, users: 60 });
-    const old = instance(application, 0, 'a', { plant: ['tenfold'] });
-    await old.running();
-    await application.progress(500);
+    const deployment = await deployed(t, { plant: ['tenfold'] });
+    const { application, generations } = deployment;
     await prepare(application, 1);
-    const kills = 1 + times;
-    let candidate = instance(application, 1, 'a');
-    for (let kill = 0; kill < kills; kill += 1) {
-      await candidate.running();
+    let worker = instance(application, 1, 'a');
+    for (let kill = 0; kill < times; kill += 1) {
+      await worker.running();
       await sleep(random() * 1_000);
-      await candidate.kill();
-      candidate = instance(application, 1, 'a');
+      await worker.kill();
+      worker = instance(application, 1, 'a');
     }
-    await caughtUp(generations, candidate);
+    await caughtUp(generations, worker);
     await promoteTo(generations, 1);
-    for (let kill = 0; kill < kills; kill += 1) {
+    for (let kill = 0; kill < times; kill += 1) {
       await sleep(random() * 1_500);
-      await candidate.kill();
-      candidate = instance(application, 1, 'a');
-      await candidate.running();
+      await worker.kill();
+      worker = instance(application, 1, 'a');
+      await worker.running();
     }
-    await settled(generations, 1);
-    await traffic.stop();
-    await application.cluster.drained(application.rawTopics, generations.groupOf(1), 60_000);
-    const compared = compareWithFaultless(await readEvents(application), await faultless(application));
-    report(t, { kills: 2 * kills, ...compared });
-    await candidate.stop();
-    await old.stop();
+    await ended(t, deployment, { kills: 2 * times });
   });
 });

@@ -1,5 +1,6 @@
 /** A deployment that goes through generations: candidates, promotions, and what readers have in the end. */
 import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
 import { createTopics } from '../../kafka/topics.ts';
 import { readConfig } from '../../process/config.ts';
 import type { BiometricEvent } from '../../schemas/biometric-event.ts';
@@ -10,14 +11,72 @@ import { compareVersions } from '../../schemas/version-order.ts';
 import type { InputRecord } from '../../streams/index.ts';
 import { Generations, generationsVariables } from '../../replay/generations.ts';
 import { isSettled, promote, type PromoteOptions } from '../../replay/promote.ts';
-import { readStatus, type Status } from '../../replay/status.ts';
+import { readStatus } from '../../replay/status.ts';
 import { changelogSpecs } from '../../topology/changelogs.ts';
 import { silentLog } from '../streams/log.ts';
 import { until } from '../streams/until.ts';
-import { registryUrl, type Application } from './application.ts';
+import { Application, registryUrl, type ApplicationOptions } from './application.ts';
 import { deployedTopology, recompute } from './audit-expected.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import { report } from './settings.ts';
 import type { WorkerSettings } from './topology-worker.ts';
+import type { Traffic } from './traffic.ts';
+import type { WorkerProcess } from './worker-process.ts';
+
+type InstanceSettings = Omit<WorkerSettings, 'env'> & { env?: WorkerSettings['env'] };
+
+/** A deployment, traffic to it, and what `bridge replay` knows of it. */
+export interface Deployment {
+  readonly application: Application;
+  readonly generations: Generations;
+  readonly traffic: Traffic;
+}
+
+/** Has an instance of generation 0, `old`, process some hundred records; a traffic of 200/s goes on. */
+export async function deployed(
+  t: TestContext,
+  settings: InstanceSettings = {},
+  options: ApplicationOptions = {},
+): Promise<Deployment & { readonly old: WorkerProcess }> {
+  const application = await Application.create(t, { partitions: 2, ...options });
+  const generations = await openGenerations(application);
+  const traffic = application.traffic({ ahead: 400, rate: 200, everyMs: 100, users: 60 });
+  const old = instance(application, 0, 'a', settings);
+  await Promise.all([old.running(), application.progress(400)]);
+  return { application, generations, traffic, old };
+}
+
+/** Starts a candidate, on topics of its own, and waits until it has caught up. */
+export async function candidate(
+  { application, generations }: Deployment,
+  generation = 1,
+  settings: InstanceSettings = {},
+): Promise<WorkerProcess> {
+  await prepare(application, generation);
+  const worker = instance(application, generation, 'a', settings);
+  await caughtUp(generations, worker);
+  return worker;
+}
+
+/**
+ * Waits for the end of all work, has every instance stop, and checks that readers have what a run without any fault would have
+ * given them. Reports the figures with `more`.
+ * @param before - raw records that were deleted since.
+ */
+export async function ended(
+  t: TestContext,
+  { application, generations, traffic }: Deployment,
+  more: object = {},
+  before: readonly InputRecord[] = [],
+): Promise<Compared> {
+  const { live } = await generations.control.refresh();
+  await settled(generations, live);
+  await traffic.stop();
+  await application.cluster.drained(application.rawTopics, generations.groupOf(live), 60_000);
+  await application.stop();
+  const compared = compareWithFaultless(await readEvents(application), await faultless(application, before));
+  report(t, { ...more, ...compared });
+  return compared;
+}
 
 /** Creates the topics of a generation. */
 export async function prepare(
@@ -36,7 +95,7 @@ export function instance(
   application: Application,
   generation: number,
   id: string,
-  settings: Omit<WorkerSettings, 'env'> & { env?: WorkerSettings['env'] } = {},
+  settings: InstanceSettings = {},
 ): WorkerProcess {
   const env = { ...settings.env, GENERATION: String(generation) };
   return application.worker(`${id}-of-${generation}`, { ...settings, env });
@@ -49,27 +108,22 @@ export async function openGenerations(application: Application): Promise<Generat
   return generations;
 }
 
-/** Waits until the candidate is seeded and about as far as the live generation, under load; answers its status. */
+/** Waits until the next generation is seeded and about as far as the live one, under load. */
 export async function caughtUp(
   generations: Generations,
-  candidate: WorkerProcess,
+  worker: WorkerProcess,
   timeoutMs = 120_000,
-): Promise<Status> {
+): Promise<void> {
+  const { live } = await generations.control.refresh();
   // The whole status reads two changelogs, for which the processes under test would have to wait.
   const isCaughtUp = async (): Promise<true | undefined> => {
-    const { live } = await generations.control.refresh();
     const tasks = await generations.tasks(live + 1);
-    const theirs = await generations.committed(live);
-    const ours = await generations.committed(live + 1);
-    let lag = 0n;
-    for (const [partition, offset] of theirs) lag += offset - (ours.get(partition) ?? 0n);
-    return (lag < 500n && tasks.every(({ seed }) => seed?.done === true)) || undefined;
+    return (tasks.every(({ seed }) => seed?.done) && (await generations.lag(live + 1)) < 500n) || undefined;
   };
-  await until('the candidate to catch up', isCaughtUp, timeoutMs, 500).catch(async (error: unknown) => {
+  await until('the candidate to catch up', isCaughtUp, timeoutMs, 250).catch(async (error: unknown) => {
     const status = JSON.stringify(await readStatus(generations));
-    throw new Error(`${status}\n${candidate.log.slice(-3_000)}`, { cause: error });
+    throw new Error(`${status}\n${worker.log.slice(-3_000)}`, { cause: error });
   });
-  return readStatus(generations);
 }
 
 /** Promotes as `bridge replay promote` does by default. */
@@ -88,6 +142,23 @@ export function promoteTo(
     signal: new AbortController().signal,
     ...options,
   });
+}
+
+/** Deletes raw records as retention does: of each partition those before `start` of what generation 0 has committed. */
+export async function deleteRaw(
+  application: Application,
+  start: (committed: bigint) => bigint,
+): Promise<void> {
+  const committed = (await application.committed()) ?? new Map<string, bigint>();
+  for (const topic of application.rawTopics) {
+    const partitions = [...committed]
+      .filter(([name]) => name.startsWith(`${topic}-`))
+      .map(([name, offset]) => ({
+        partition: Number(name.slice(topic.length + 1)),
+        offset: String(start(offset)),
+      }));
+    if (partitions.length > 0) await application.cluster.admin.deleteTopicRecords({ topic, partitions });
+  }
 }
 
 /** Waits until every task has taken over and corrected what it had to. */
@@ -172,9 +243,15 @@ export async function faultless(
 }
 
 /** An event without what may differ between a corrected history and one that needed no correction. */
-function comparable(event: BiometricEvent): unknown {
+function comparable(event: BiometricEvent): BiometricEvent {
   const triggers = event.triggers.map((trigger) => ({ ...trigger, first: false }));
   return { ...event, triggers, generation: 0, supersedes: null };
+}
+
+/** The names of the fields that are not the same. */
+function differing(a: BiometricEvent, b: BiometricEvent): string[] {
+  const names = Object.keys(a) as (keyof BiometricEvent)[];
+  return names.filter((name) => JSON.stringify(a[name]) !== JSON.stringify(b[name]));
 }
 
 export interface Compared {
@@ -198,8 +275,11 @@ export function compareWithFaultless(
   for (const [name, event] of have) {
     const wanted = expected.get(name);
     if (wanted === undefined && event.deleted && event.generation > 0) continue;
-    if (JSON.stringify(comparable(event)) !== JSON.stringify(wanted && comparable(wanted)))
-      faults.push(`${placeOf(event)} of generation ${event.generation} is not as expected`);
+    const fields = wanted === undefined ? ['all'] : differing(comparable(event), comparable(wanted));
+    if (fields.length > 0)
+      faults.push(
+        `${placeOf(event)} of generation ${event.generation} is not as expected: ${fields.join(', ')}`,
+      );
   }
   for (const [name, event] of expected) if (!have.has(name)) faults.push(`${placeOf(event)} is missing`);
   const seen = new Set<string>();

@@ -13,6 +13,13 @@ export interface TrafficOptions {
   readonly seed: number;
   /** Records per second. Default 300. */
   readonly rate?: number;
+  /** Records that are sent at once at the beginning, in addition. Default 0. */
+  readonly ahead?: number;
+  /**
+   * Milliseconds between two sends. Default 20. A topology that is not busy has a transaction for each, so that longer ones cost
+   * less of a machine.
+   */
+  readonly everyMs?: number;
   /** Default 200. */
   readonly users?: number;
   /** The share of bodies with an HRV that leads to an event of high priority. Default 0.05. */
@@ -39,7 +46,6 @@ interface SentReading {
 const remembered = 500;
 /** Days that the readings come from. */
 const days = 40;
-const sendEveryMs = 20;
 const maxRecordsPerSend = 1_000;
 
 /** Bodies that lead to a dead letter. */
@@ -96,11 +102,12 @@ export class Traffic {
   }
 
   async #run(): Promise<void> {
-    let due = 0;
+    const { ahead = 0, everyMs = 20 } = this.#options;
+    let due = ahead;
     let at = performance.now();
     try {
       while (this.#flowing) {
-        await sleep(sendEveryMs);
+        await sleep(everyMs);
         const now = performance.now();
         // What could not be sent while the brokers were away is not made up for.
         due = Math.min(due + ((now - at) / 1_000) * this.#rate, maxRecordsPerSend);

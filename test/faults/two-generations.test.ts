@@ -6,20 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readStatus } from '../../replay/status.ts';
 import { defaultRules } from '../../topology/triggers.ts';
-import { Application } from './application.ts';
-import {
-  caughtUp,
-  compareWithFaultless,
-  faultless,
-  instance,
-  openGenerations,
-  prepare,
-  promoteTo,
-  readEvents,
-  settled,
-} from './reprocessing.ts';
-import { report } from './settings.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import { caughtUp, deployed, ended, instance, prepare, promoteTo, settled } from './reprocessing.ts';
 
 /** How often the status is asked for: each answer reads two changelogs. */
 const askEveryMs = 1_000;
@@ -36,15 +23,9 @@ test(
       .filter(({ metric }) => metric !== 'sleep_score')
       .map((rule) => ('below' in rule && rule.below === 25 ? { ...rule, below: 30 } : rule));
     writeFileSync(rules, JSON.stringify(changed));
-    const application = await Application.create(t, { partitions: 4 });
-    const generations = await openGenerations(application);
-    const traffic = application.traffic({ rate: 200, users: 60 });
-    const all: WorkerProcess[] = [];
-    const start = (generation: number, id: string, settings = {}): WorkerProcess => {
-      const worker = instance(application, generation, id, settings);
-      all.push(worker);
-      return worker;
-    };
+    const deployment = await deployed(t, { plant: ['tenfold'] }, { partitions: 4 });
+    const { application, generations } = deployment;
+    await instance(application, 0, 'b', { plant: ['tenfold'] }).running();
     // The status is asked for all the time.
     const over = new AbortController();
     t.after(() => over.abort());
@@ -57,21 +38,19 @@ test(
       }
     })();
     asking.catch(() => undefined);
-    await Promise.all(['a', 'b'].map((id) => start(0, id, { plant: ['tenfold'] }).running()));
-    await application.progress(400);
     const pauses: number[] = [];
     for (const [generation, settings] of [
       [1, { env: { TRIGGER_RULES_FILE: rules } }],
       [2, {}],
     ] as const) {
       await prepare(application, generation);
-      const first = start(generation, 'a', settings);
+      const first = instance(application, generation, 'a', settings);
       // The second one joins while the first seeds or catches up.
       await first.running();
-      const second = start(generation, 'b', settings);
+      const second = instance(application, generation, 'b', settings);
       await caughtUp(generations, second);
       // A third one joins, and leaves, around the takeover.
-      const third = start(generation, 'c', settings);
+      const third = instance(application, generation, 'c', settings);
       await third.running();
       const reader = await application.reader();
       const leaving = promoteTo(generations, generation, {
@@ -81,14 +60,9 @@ test(
       await settled(generations, generation);
       await reader.caughtUp();
       pauses.push((await reader.stop()).longest_gap_ms);
-      report(t, { generation, pauses });
     }
     over.abort();
     await asking;
-    await traffic.stop();
-    await application.cluster.drained(application.rawTopics, generations.groupOf(2), 60_000);
-    const compared = compareWithFaultless(await readEvents(application), await faultless(application));
-    report(t, { pauses, asked, ...compared });
-    for (const one of all) if (one.isAlive) await one.stop();
+    await ended(t, deployment, { pauses, asked });
   },
 );

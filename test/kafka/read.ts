@@ -28,12 +28,14 @@ export async function readCommitted(
 /**
  * Passes what is committed in `topics` up to their present high watermarks, an answer at a time: what is fetched of a
  * partition in one piece can be a little more.
+ * @param from - where to begin, by `topic-partition`; moved on as it is read, so that a later call goes on there.
  * @throws Error when nothing is read for 30 s, because of an open transaction for example.
  */
 export async function eachCommitted(
   connection: KafkaConnection,
   topics: readonly string[],
   onFetched: (fetched: Fetched) => void,
+  from = new Map<string, bigint>(),
 ): Promise<void> {
   const missing = new Map<string, { topic: string; partition: number; offset: bigint; end: bigint }>();
   const admin = kafkaClient(connection, { clientId, log: silentLog }).admin();
@@ -41,13 +43,17 @@ export async function eachCommitted(
   for (const topic of topics) {
     // The high watermark: a commit's markers land partition by partition, and the last stable offset with them.
     for (const { partition, low, high } of await admin.fetchTopicOffsets(topic, { isolationLevel: 0 })) {
-      const place = { topic, partition, offset: BigInt(low), end: BigInt(high) };
-      if (place.offset < place.end) missing.set(`${topic}-${partition}`, place);
+      const name = `${topic}-${partition}`;
+      const place = { topic, partition, offset: from.get(name) ?? BigInt(low), end: BigInt(high) };
+      if (place.offset < place.end) missing.set(name, place);
     }
   }
   await admin.disconnect();
   if (missing.size === 0) return;
-  await readTo(connection, missing, onFetched);
+  await readTo(connection, missing, (fetched) => {
+    onFetched(fetched);
+    from.set(`${fetched.topic}-${fetched.partition}`, fetched.nextOffset);
+  });
 }
 
 async function readTo(

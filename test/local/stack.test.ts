@@ -84,43 +84,7 @@ test('bridge local up, up again, down, up and reset do what they say', async (t)
   assert.deepEqual(readdirSync(directory), []);
 });
 
-test('each part can be killed and restarted on its port, with its data', async (t) => {
-  const { directory, env } = await separateStack(t);
-  const lines: string[] = [];
-  const stack = await startStack({
-    directory,
-    env,
-    ports: 'free',
-    fresh: true,
-    onProgress: (line) => lines.push(line),
-  });
-  const kafka = Number(stack.env['KAFKA_BOOTSTRAP_SERVERS']!.split(':')[1]);
-  await query(stack.env['POSTGRES_URL']!, 'CREATE TABLE kept (id int)');
-  const schemaId = await registerSchema(stack.env['SCHEMA_REGISTRY_URL']!, 'a');
-  const [broker] = stack.kafka.brokers;
-
-  const all = [broker!, stack.registry!, stack.postgres!];
-  await Promise.all(all.map((part) => part.stop('SIGKILL')));
-  await assert.rejects(liveBrokers(kafka));
-  await assert.rejects(registryAnswers(stack.env['SCHEMA_REGISTRY_URL']!));
-  await assert.rejects(query(stack.env['POSTGRES_URL']!, 'SELECT 1'));
-  await Promise.all(all.map((part) => part.start()));
-  assert.deepEqual(await liveBrokers(kafka), [1]);
-  const known = await fetch(`${stack.env['SCHEMA_REGISTRY_URL']!}/schemas/ids/${schemaId}`);
-  assert.equal(known.status, 200, 'what was registered just before the kill is known by its id');
-  assert.equal(await registerSchema(stack.env['SCHEMA_REGISTRY_URL']!, 'a'), schemaId);
-  await query(stack.env['POSTGRES_URL']!, 'SELECT id FROM kept');
-  assert.ok(!lines.some((line) => line.includes('unexpectedly')), 'what is asked for is not unexpected');
-
-  process.kill(livePid(pidFileOf(directory, 'registry'))!, 'SIGKILL');
-  const report = `registry ended unexpectedly by SIGKILL; its log is ${join(directory, 'logs', 'registry.log')}`;
-  while (!lines.includes(report)) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  await stack.stop();
-});
-
-test('the next start ends processes that a killed run left running', async (t) => {
+test('the next start ends processes that a killed run left running, and each of its own can be killed and restarted with its data', async (t) => {
   const { directory, env } = await separateStack(t);
   const module = JSON.stringify(join(projectRoot(), 'local', 'stack.ts'));
   const script = `const { startStack } = await import(${module});
@@ -149,6 +113,30 @@ test('the next start ends processes that a killed run left running', async (t) =
   assert.ok(!stack.reused && stack.started);
   assert.match(lines.join('\n'), /stopping the stack that runs in/);
   for (const name of parts) assert.ok(!before.includes(livePid(pidFileOf(directory, name))!), name);
+
+  const kafka = Number(stack.env['KAFKA_BOOTSTRAP_SERVERS']!.split(':')[1]);
+  await query(stack.env['POSTGRES_URL']!, 'CREATE TABLE kept (id int)');
+  const schemaId = await registerSchema(stack.env['SCHEMA_REGISTRY_URL']!, 'a');
+  const [broker] = stack.kafka.brokers;
+
+  const all = [broker!, stack.registry!, stack.postgres!];
+  await Promise.all(all.map((part) => part.stop('SIGKILL')));
+  await assert.rejects(liveBrokers(kafka));
+  await assert.rejects(registryAnswers(stack.env['SCHEMA_REGISTRY_URL']!));
+  await assert.rejects(query(stack.env['POSTGRES_URL']!, 'SELECT 1'));
+  await Promise.all(all.map((part) => part.start()));
+  assert.deepEqual(await liveBrokers(kafka), [1]);
+  const known = await fetch(`${stack.env['SCHEMA_REGISTRY_URL']!}/schemas/ids/${schemaId}`);
+  assert.equal(known.status, 200, 'what was registered just before the kill is known by its id');
+  assert.equal(await registerSchema(stack.env['SCHEMA_REGISTRY_URL']!, 'a'), schemaId);
+  await query(stack.env['POSTGRES_URL']!, 'SELECT id FROM kept');
+  assert.ok(!lines.some((line) => line.includes('unexpectedly')), 'what is asked for is not unexpected');
+
+  process.kill(livePid(pidFileOf(directory, 'registry'))!, 'SIGKILL');
+  const report = `registry ended unexpectedly by SIGKILL; its log is ${join(directory, 'logs', 'registry.log')}`;
+  while (!lines.includes(report)) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
   await stack.stop();
   assert.deepEqual(readdirSync(join(directory, 'pids')), []);
   assert.ok(before.every((pid) => !isAlive(pid)));

@@ -4,11 +4,12 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { InputRecord } from '../../streams/index.ts';
+import type { LogRecord } from '../../kafka/record-batch.ts';
 import { errorHeader } from '../../streams/index.ts';
+import type { Fetched } from '../../kafka/fetch.ts';
 import { fetchSoftware } from '../../local/maven.ts';
 import { bridge, eventually, type Bridge, type BridgeProcess } from '../bridge/harness.ts';
-import { readCommitted } from '../kafka/read.ts';
+import { eachCommitted } from '../kafka/read.ts';
 import { bootstrapServers } from '../streams/broker/cluster.ts';
 
 /** Bytes to send: given, null, or some repeated until there are many. */
@@ -99,6 +100,9 @@ export class ForeignDeployment {
   readonly java: JavaSender;
   readonly topology: BridgeProcess;
   readonly sink: BridgeProcess;
+  /** What was read of the dead letters, and up to where: they are read often, and large. */
+  readonly #codes = new Map<string, string>();
+  readonly #read = new Map<string, bigint>();
 
   private constructor(deployment: Bridge, java: JavaSender) {
     this.bridge = deployment;
@@ -183,14 +187,16 @@ export class ForeignDeployment {
   }
 
   /** The codes of the dead letters, by `topic-partition@offset` of what failed. */
-  async deadLetters(): Promise<Map<string, string>> {
-    const codes = new Map<string, string>();
-    for (const letter of await readCommitted(this.bridge.connection, [this.bridge.names.deadLetters])) {
+  async deadLetters(): Promise<ReadonlyMap<string, string>> {
+    const addCode = (letter: LogRecord): void => {
       const place = `${text(letter, 'topic')}-${text(letter, 'partition')}@${text(letter, 'offset')}`;
-      assert.ok(!codes.has(place), `${place} has two dead letters`);
-      codes.set(place, text(letter, 'exception'));
-    }
-    return codes;
+      assert.ok(!this.#codes.has(place), `${place} has two dead letters`);
+      this.#codes.set(place, text(letter, 'exception'));
+    };
+    const { connection, names } = this.bridge;
+    const add = ({ records }: Fetched): void => records.forEach(addCode);
+    await eachCommitted(connection, [names.deadLetters], add, this.#read);
+    return this.#codes;
   }
 
   /** The users that have a row, in order. */
@@ -202,6 +208,6 @@ export class ForeignDeployment {
   }
 }
 
-function text({ headers }: InputRecord, name: keyof typeof errorHeader): string {
+function text({ headers }: LogRecord, name: keyof typeof errorHeader): string {
   return String(headers[errorHeader[name]]);
 }

@@ -154,7 +154,8 @@ export class Live {
   }
 
   start(...options: string[]): { child: ChildProcess; ended: Promise<Ended> } {
-    const args = [bridgeProgram, 'replay', 'diff', ...options];
+    // A thread loads as much as the process does, for the few records of a test.
+    const args = [bridgeProgram, 'replay', 'diff', '--parallel', '1', ...options];
     const env = { PATH: process.env['PATH'], LOCAL_DIRECTORY: '/nonexistent', ...this.application.env };
     const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';

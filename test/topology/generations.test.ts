@@ -569,7 +569,37 @@ test('the way back undoes what a generation has told, with the bodies that were 
   const triggers = first!.triggers.map((trigger) => ({ ...trigger, first: false }));
   assert.ok(triggers.length > 0);
   assert.deepEqual({ ...rest, generation: 0, supersedes: null }, { ...first, triggers });
+  const [, known] = before;
+  const [restored] = back.filter(({ event }) => event.hrv === 60);
+  assert.deepEqual(
+    { ...restored!.event, generation: 0, supersedes: null },
+    known,
+    'not made of the record that says what is known',
+  );
   checkReaders(events(driver), await driver.faultless());
+});
+
+test('a version that is said again behind the start does not become the value of its day', async () => {
+  const of = (days: number, hour: string, hrv: number): Webhook => {
+    const timestamp = `${new Date(now - days * dayMs).toISOString().slice(0, 10)}T${hour}:00:00Z`;
+    return {
+      device: 'oura',
+      user: 'u',
+      body: { user_id: 'u', timestamp, hrv_data: { rmssd: hrv } },
+      receivedAt,
+    };
+  };
+  const driver = new GenerationsDriver();
+  driver.append(of(4, '06', 40), of(4, '07', 60));
+  await driver.settle();
+  driver.deleteBefore('oura', 2);
+  driver.append(of(4, '06', 40));
+  await driver.settle();
+  driver.candidate();
+  await promoted(driver);
+  driver.append(of(3, '06', 50));
+  await driver.settle();
+  assert.equal(events(driver).at(-1)?.baseline?.hrv_mean, 60);
 });
 
 test('the way back restores versions of which a build before noted no offset', async () => {

@@ -36,13 +36,14 @@ export interface AlertStep {
    * can be run again; a handler that has already succeeded is not called again.
    * @param signal - aborted: the attempt has failed, without waiting for the handler. What the handler writes through its
    *   transaction is lost.
-   * @throws what the handler throws; the signal's reason; AlertStoreUnavailable when the store cannot say or store it now.
+   * @throws what the handler throws; the signal's reason; AlertStoreUnavailable when the store cannot say or store it now;
+   *   AlertsBusy.
    */
   run(handler: (attempt: AlertAttempt) => Promise<void>, signal?: AbortSignal): Promise<StepOutcome>;
   /**
    * No attempt follows, and the event is set aside: an alert is not announced, so that its repetition will be; a withdrawal
    * is due again with the next version of the resource.
-   * @throws AlertStoreUnavailable
+   * @throws AlertStoreUnavailable, AlertsBusy
    */
   giveUp(): Promise<void>;
 }
@@ -64,12 +65,12 @@ export interface Alerts {
    * it answers none.
    * @param options.announce - whether the event's own alerts are announced: not those of a `stale` one.
    * @returns the steps due: withdrawals first, then announcements in the order of the triggers.
-   * @throws AlertStoreUnavailable when the store does not answer now.
+   * @throws AlertStoreUnavailable when the store does not answer now, AlertsBusy.
    */
   begin(event: BiometricEvent, options: { readonly announce: boolean }): Promise<AlertStep[]>;
   /**
    * Forgets a user of every device.
-   * @throws AlertStoreUnavailable
+   * @throws AlertStoreUnavailable, AlertsBusy
    */
   erase(userId: string): Promise<void>;
   /** Releases timers. Pools and clients belong to their caller. */

@@ -85,16 +85,12 @@ const lockedMs = 250;
  * @throws AlertsBusy after a moment: a handler may take half a minute, and whoever waits for it should not keep a handler's place.
  */
 async function whenUnlocked<T>(attempt: () => Promise<T | undefined>): Promise<T> {
-  for (
-    let waited = 0, pauseMs = 2;
-    waited <= lockedMs;
-    waited += pauseMs, pauseMs = Math.min(pauseMs * 2, 200)
-  ) {
+  for (let waited = 0, pauseMs = 2; ; waited += pauseMs, pauseMs = Math.min(pauseMs * 2, 200)) {
     const result = await attempt();
     if (result !== undefined) return result;
+    if (waited >= lockedMs) throw new AlertsBusy();
     await sleep(pauseMs);
   }
-  throw new AlertsBusy();
 }
 
 /** An error of a decision is a programmer's, and waiting for the store would not mend it. */

@@ -9,6 +9,7 @@ import {
 } from '../../../streams/index.ts';
 import type { Headers } from '../../../streams/record.ts';
 import { kafkaClient, type Admin, type Kafka } from '../../../kafka/client.ts';
+import { settlesWithin } from '../../../process/deadline.ts';
 import { readCommitted } from '../../kafka/read.ts';
 import { recordingLog, type LogEntry } from '../log.ts';
 import { soon, until } from '../until.ts';
@@ -66,7 +67,18 @@ export class Cluster {
     const cluster = new Cluster((undo) => undos.push(undo));
     await cluster.admin.connect();
     undos.push(() => cluster.admin.disconnect());
+    undos.push(() => cluster.#deleteTopics());
     return cluster;
+  }
+
+  // Every client that connects is told of every topic there is, and a run makes thousands. A broker that the test has
+  // stopped keeps them.
+  async #deleteTopics(): Promise<void> {
+    const deleted = (async () => {
+      const topics = (await this.admin.listTopics()).filter((topic) => topic.startsWith(this.prefix));
+      if (topics.length > 0) await this.admin.deleteTopics({ topics });
+    })();
+    await settlesWithin(deleted, 10_000);
   }
 
   /** Creates topics; each is a name or a name with configuration. Answers their full names. */
@@ -131,7 +143,8 @@ export class Cluster {
       missing = behind.join(', ');
       return behind.length === 0 ? true : undefined;
     };
-    await until(`lag 0 of ${groupId}`, ask, timeoutMs).catch((error: unknown) => {
+    // Each time is a dozen requests, which cost what they wait for.
+    await until(`lag 0 of ${groupId}`, ask, timeoutMs, 100).catch((error: unknown) => {
       throw new Error(`still behind: ${missing}`, { cause: error });
     });
   }
