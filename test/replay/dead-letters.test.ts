@@ -171,30 +171,15 @@ test(
     const all = ['MISSING_USER_ID', 'NOT_JSON', 'PARTLY_UNREADABLE'];
     for (const [args, expected] of [
       [[], all],
+      // Without any one of its parts each answer would be another.
       [
-        ['--reason', 'NOT_JSON,MISSING_USER_ID'],
-        ['MISSING_USER_ID', 'NOT_JSON'],
-      ],
-      [
-        ['--reason', 'NOT_JSON', '--reason', 'PARTLY_UNREADABLE'],
-        ['NOT_JSON', 'PARTLY_UNREADABLE'],
-      ],
-      [
-        ['--operator', 'normalize'],
+        ['--reason', 'NOT_JSON,MISSING_USER_ID', '--reason', 'PARTLY_UNREADABLE', '--operator', 'normalize'],
         ['MISSING_USER_ID', 'PARTLY_UNREADABLE'],
       ],
-      [
-        ['--device', 'healthkit,whoop'],
-        ['MISSING_USER_ID', 'PARTLY_UNREADABLE'],
-      ],
+      [['--device', 'oura,whoop', '--from', iso(now - dayMs)], ['MISSING_USER_ID']],
       [['--user', 'anna'], ['NOT_JSON']],
-      [
-        ['--from', iso(now - dayMs)],
-        ['MISSING_USER_ID', 'PARTLY_UNREADABLE'],
-      ],
       [['--to', iso(now - 9 * dayMs)], []],
       [['--from', iso(now - 9 * dayMs), '--to', iso(now - 9 * dayMs + 1)], ['NOT_JSON']],
-      [['--user', 'nobody'], []],
     ] as const)
       assert.deepEqual(await reasons(...args), expected, args.join(' '));
     assert.equal((await reasons('--limit', '2')).length, 2);
