@@ -35,18 +35,21 @@ interface Window {
 
 export async function beside(bench: Bench): Promise<Figure[]> {
   // As much as a command reads in a window: it starts again where it is done before.
-  const records = bench.sized(600_000, 50_000);
+  const records = bench.sized(300_000, 50_000);
   const deployment = await load(bench, `bench-beside-${randomUUID().slice(0, 8)}.`, partitions, records);
   const ingress = await startIngress(bench, deployment.prefix, partitions);
   const live = await startLive(bench, deployment, ingress.port);
   // The first appends make files, and code that was never run is slow.
-  await latencies(bench, live, bench.sized(10, 2));
+  await latencies(bench, live, bench.sized(5, 2));
+  // One pair of windows, which are short, says nothing.
+  const pairs = bench.sized(Math.max(3, bench.options.pairs), bench.options.pairs);
   const figures: Figure[] = [];
   for (const [name, command] of Object.entries(commands)) {
-    const runs = await bench.inTurn(`beside ${name}`, {
+    const sides = {
       ours: () => measured(bench, live, command),
       peer: () => measured(bench, live, undefined),
-    });
+    };
+    const runs = await bench.inTurn(`beside ${name}`, sides, pairs);
     const goals: readonly Goal[] = [{ of: 'ratio', is: 'at most', value: 1.1 }];
     const cores = (of: (window: Window) => number, side: 'ours' | 'peer'): number[] =>
       runs.flatMap((pair) => (pair[side] === undefined ? [] : [rounded(of(pair[side]))]));
@@ -88,13 +91,13 @@ async function startLive(bench: Bench, deployment: Deployment, port: number): Pr
 async function measured(bench: Bench, live: Live, command: readonly string[] | undefined): Promise<Window> {
   const running = command === undefined ? undefined : repeat(bench, live, command);
   // It has to be at its work.
-  await sleep(bench.sized(3_000, 1_000));
+  await sleep(bench.sized(2_000, 1_000));
   const [brokerCpu, before, begun] = [
     bench.brokerCpuMeter(),
     cpuSeconds(live.topology.pid),
     performance.now(),
   ];
-  const values = await latencies(bench, live, bench.sized(20, 5));
+  const values = await latencies(bench, live, bench.sized(15, 5));
   const seconds = (performance.now() - begun) / 1_000;
   const cores = (cpuSeconds(live.topology.pid) - before) / seconds;
   const brokerCpuSeconds = brokerCpu();
