@@ -1,5 +1,8 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
+
+const niceness = constants.priority.PRIORITY_BELOW_NORMAL;
+const autogroup = '/proc/self/autogroup';
 
 /**
  * Gives this process a lower priority for good: what else runs on the machine goes first. Against a busy process one of its
@@ -8,10 +11,11 @@ import { constants, setPriority } from 'node:os';
 export function yieldToOthers(): void {
   for (const id of threadIds())
     try {
-      setPriority(id, constants.priority.PRIORITY_BELOW_NORMAL);
+      setPriority(id, niceness);
     } catch {
       // A thread that has ended, or a system that does not allow it and has others to see to that.
     }
+  yieldSession();
 }
 
 /**
@@ -23,5 +27,26 @@ function threadIds(): number[] {
     return readdirSync('/proc/self/task').map(Number);
   } catch {
     return [0];
+  }
+}
+
+/**
+ * Where Linux groups processes by session (autogroup, sched(7)), priorities count only within a session, and the session has one
+ * of its own. It gets that back at the end: a terminal's other commands share it.
+ */
+function yieldSession(): void {
+  try {
+    const before = Number(/nice (-?\d+)/.exec(readFileSync(autogroup, 'utf8'))?.[1]);
+    if (!(before < niceness)) return;
+    writeFileSync(autogroup, String(niceness));
+    process.once('exit', () => {
+      try {
+        writeFileSync(autogroup, String(before));
+      } catch {
+        // It was negative, which only the superuser may give.
+      }
+    });
+  } catch {
+    // No such groups.
   }
 }

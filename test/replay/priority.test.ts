@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
 import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { constants, getPriority } from 'node:os';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
@@ -8,7 +8,7 @@ import { yieldToOthers } from '../../replay/priority.ts';
 
 const { PRIORITY_BELOW_NORMAL: low } = constants.priority;
 
-test('every thread of the process yields to others: the engine’s, and those that it starts later', async (t) => {
+test('every thread of the process yields to others, the engine’s among them, and so does its session', async (t) => {
   if (process.platform !== 'linux') return t.skip('a process has one priority here');
   yieldToOthers();
   const worker = new Worker('require("node:worker_threads").parentPort.once("message", () => undefined)', {
@@ -20,4 +20,7 @@ test('every thread of the process yields to others: the engine’s, and those th
   await once(worker, 'exit');
   assert.ok(priorities.length > 2, 'the engine has threads of its own');
   assert.deepEqual(new Set(priorities), new Set([low]));
+  // Absent where the kernel has no such groups.
+  if (existsSync('/proc/self/autogroup'))
+    assert.match(readFileSync('/proc/self/autogroup', 'utf8'), new RegExp(`nice ${low}$`, 'm'));
 });
