@@ -6,6 +6,7 @@ import { auditJson, auditText, exceptionsIn } from '../replay/audit-report.ts';
 import { audit } from '../replay/audit.ts';
 import { replayVariables } from '../replay/deployment.ts';
 import { exitCode } from '../replay/exit.ts';
+import { yieldToOthers } from '../replay/priority.ts';
 import { progressBar } from '../replay/progress.ts';
 import { dayMs } from '../vendors/instant.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
@@ -59,6 +60,7 @@ async function run(options: Options): Promise<number> {
   const { from: fromMs = -Infinity, to: toMs = nowMs, device: vendors = vendorNames } = options;
   if (fromMs >= toMs) throw new InvalidArgumentError('--from must be earlier than --to');
   const config = configured(replayVariables);
+  yieldToOthers();
   const out = options.out === undefined ? undefined : openOut(options.out);
   const progress = progressBar('audit', 0);
   const exceptions: AuditException[] = [];

@@ -6,6 +6,7 @@ import { runDiff } from '../replay/diff-run.ts';
 import { counted } from '../replay/diff-counts.ts';
 import { replayVariables } from '../replay/deployment.ts';
 import { exitCode } from '../replay/exit.ts';
+import { yieldToOthers } from '../replay/priority.ts';
 import { progressBar } from '../replay/progress.ts';
 import { readRules, TriggerRulesError, type TriggerRule } from '../topology/triggers.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
@@ -63,6 +64,7 @@ async function diff(options: Options): Promise<number> {
   if (fromMs !== undefined && toMs !== undefined && fromMs >= toMs)
     throw new InvalidArgumentError('--from must be earlier than --to');
   const config = configured(replayVariables);
+  yieldToOthers();
   const rules = options.rules === undefined ? undefined : rulesOf(options.rules);
   return interruptible(async (signal) => {
     const out = options.out === undefined ? undefined : openOut(options.out);

@@ -1,5 +1,4 @@
 /** Work on raw partitions in threads: each takes the next task when it is done with one, over connections of its own. */
-import { constants, setPriority } from 'node:os';
 import { parentPort, Worker } from 'node:worker_threads';
 import { Interrupted } from './exit.ts';
 
@@ -110,7 +109,6 @@ export async function serveTasks<T, P, R>(open: () => Promise<TaskServer<T, P, R
   // An error does not keep its class between threads.
   const fail = (error: unknown): void =>
     tell({ type: 'failed', reason: error instanceof Error ? error.message : 'unknown failure' });
-  yieldToOthers();
   try {
     const server = await open();
     const take = async (message: ToThread<T>): Promise<void> => {
@@ -126,14 +124,5 @@ export async function serveTasks<T, P, R>(open: () => Promise<TaskServer<T, P, R
     tell({ type: 'ready' });
   } catch (error) {
     fail(error);
-  }
-}
-
-/** What else runs on this machine goes first: against a busy process a thread gets a tenth of a processor then. */
-function yieldToOthers(): void {
-  try {
-    setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
-  } catch {
-    // A system that does not allow it has others to see to that.
   }
 }

@@ -1,5 +1,7 @@
 /** What all parts of a bench share. */
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { stackDirectory } from '../../local/env.ts';
 import { livePid } from '../../local/processes.ts';
 import { pidFileOf } from '../../local/part.ts';
 import type { Stack } from '../../local/stack.ts';
@@ -7,7 +9,7 @@ import { projectRoot } from '../../process/root.ts';
 import { kafkaClient, type Admin } from '../../kafka/client.ts';
 import { silentLog } from '../streams/log.ts';
 import { until } from '../streams/until.ts';
-import { cpuSeconds } from './machine.ts';
+import { allocatedMiB, cpuSeconds } from './machine.ts';
 import type { Peers } from './peers.ts';
 import { Processes, type Launch } from './processes.ts';
 import type { Figure, Pair, Run } from './report.ts';
@@ -21,6 +23,8 @@ export const buildDirectory = '.local/bench-build';
 export interface BenchOptions {
   readonly quick: boolean;
   readonly pairs: number;
+  /** How many raw records the parts preload that process all of them; undefined for the usual count. */
+  readonly records?: number | undefined;
 }
 
 /** A part: measures, and answers its figures. */
@@ -98,19 +102,36 @@ export class Bench {
     }
   }
 
-  /** A command of the built bridge, as its operators run it. */
-  bridge(command: string, env: Readonly<Record<string, string>>): Launch {
-    const args = [join(projectRoot(), 'dist', 'cli', 'main.js'), command];
+  /** A command of the built bridge with its arguments, as its operators run it. */
+  bridge(command: string | readonly string[], env: Readonly<Record<string, string>>): Launch {
+    const args = [join(projectRoot(), 'dist', 'cli', 'main.js'), command].flat();
     return { command: process.execPath, args, env };
+  }
+
+  /** The same, which prints at its end what it took of the machine, as the last line of its output: a line of JSON. */
+  measuredBridge(command: readonly string[], env: Readonly<Record<string, string>>): Launch {
+    const { args, ...launch } = this.bridge(command, env);
+    return { ...launch, args: ['--import', this.#programFile('usage'), ...args] };
+  }
+
+  /** What topics take of the broker's disk, in MiB. */
+  diskMiB(topics: readonly string[]): number {
+    const data = join(stackDirectory({}, benchDirectory), 'kafka-1', 'data');
+    const wanted = new Set(topics);
+    const partitions = readdirSync(data).filter((name) => wanted.has(name.replace(/-\d+$/, '')));
+    return partitions.reduce((sum, name) => sum + allocatedMiB(join(data, name)), 0);
   }
 
   /** One of test/bench/programs, built, with its settings as JSON. */
   program(name: string, settings: object): Launch {
-    const file = join(projectRoot(), buildDirectory, 'test', 'bench', 'programs', `${name}.js`);
     return {
       command: process.execPath,
-      args: [file, JSON.stringify({ brokers: this.brokers, ...settings })],
+      args: [this.#programFile(name), JSON.stringify({ brokers: this.brokers, ...settings })],
     };
+  }
+
+  #programFile(name: string): string {
+    return join(projectRoot(), buildDirectory, 'test', 'bench', 'programs', `${name}.js`);
   }
 
   /** Runs both sides as often as was asked for, each time the other one first. */

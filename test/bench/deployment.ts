@@ -45,7 +45,13 @@ export function preloaded(bench: Bench, partitions: number, count: number): Prom
   return loading;
 }
 
-async function load(bench: Bench, prefix: string, partitions: number, count: number): Promise<Deployment> {
+/** A deployment of its own whose raw topics hold `count` records. */
+export async function load(
+  bench: Bench,
+  prefix: string,
+  partitions: number,
+  count: number,
+): Promise<Deployment> {
   bench.progress(`preloading ${count.toLocaleString('en')} records into 4 x ${partitions} partitions`);
   const deployment = await deploy(bench, prefix, partitions);
   const what = { prefix, partitions, count, seed, startMs: preloadStartMs() };

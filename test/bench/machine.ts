@@ -1,6 +1,7 @@
 /** What a process took of the machine, as Linux counts it. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** @throws Error on a system without /proc. */
 export function assertLinux(): void {
@@ -32,6 +33,15 @@ export function residentMiB(pid: number | 'self'): number {
 function statusMiB(pid: number | 'self', name: string): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? NaN) / 1_024;
+}
+
+/** The disk that the files of a directory take, in MiB: Kafka's indexes are longer than what is in them. */
+export function allocatedMiB(directory: string): number {
+  const blocks = readdirSync(directory).map(
+    // The broker deletes and renames files meanwhile.
+    (name) => statSync(join(directory, name), { throwIfNoEntry: false })?.blocks ?? 0,
+  );
+  return blocks.reduce((sum, count) => sum + count * 512, 0) / 1_048_576;
 }
 
 /** Milliseconds on the clock that all processes of the machine share and nobody sets. */

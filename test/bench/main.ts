@@ -26,14 +26,17 @@ const parts: Readonly<Record<string, () => Promise<BenchPart>>> = {
   start: async () => (await import('./parts/start.ts')).start,
   scale: async () => (await import('./parts/scale.ts')).scale,
   neuros: async () => (await import('./parts/neuros.ts')).neuros,
+  generation: async () => (await import('./parts/generation.ts')).generation,
+  beside: async () => (await import('./parts/beside.ts')).beside,
 };
 
-const usage = `Usage: npm run bench [-- [--quick] [--pairs N] [--json FILE] [PART...]]
+const usage = `Usage: npm run bench [-- [--quick] [--pairs N] [--records N] [--json FILE] [PART...]]
 
 Measures what is built from this clone on a stack of its own, ours and a peer in turn, and prints a table and a line of
 JSON for each figure. Parts: ${Object.keys(parts).join(', ')}; all of them when none is named.
   --quick      one pair and small counts: whether it runs, no figures to quote
   --pairs N    how often each side runs (3; 1 with --quick)
+  --records N  raw records for topology, replay, bounds and generation (2,000,000; 200,000 with --quick)
   --json FILE  write the lines of JSON there as well
 
 Peers are found in BENCH_PEERS, or in a folder "peers" beside the clone. docs/performance.md explains the figures.
@@ -138,6 +141,7 @@ function readArguments(): Asked | string {
       options: {
         quick: { type: 'boolean', default: false },
         pairs: { type: 'string' },
+        records: { type: 'string' },
         json: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -151,9 +155,13 @@ function readArguments(): Asked | string {
   if (unknown !== undefined) return `there is no part ${unknown}: ${Object.keys(parts).join(', ')}`;
   const pairs = Number(values.pairs ?? (values.quick ? 1 : 3));
   if (!Number.isInteger(pairs) || pairs < 1) return '--pairs takes a whole number from 1';
+  const records = values.records === undefined ? undefined : Number(values.records);
+  if (records !== undefined && !(Number.isInteger(records) && records >= 1_000))
+    return '--records takes a whole number from 1000';
   return {
     quick: values.quick,
     pairs,
+    records,
     json: values.json,
     parts: Object.keys(parts).filter((name) => positionals.length === 0 || positionals.includes(name)),
   };

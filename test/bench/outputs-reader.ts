@@ -13,15 +13,19 @@ export class OutputsReader {
   #error: Error | undefined;
   #reading: { close(): Promise<void> } | undefined;
 
-  /** Starts to read topics from their beginning. */
-  static async start(bench: Bench, topics: readonly string[]): Promise<OutputsReader> {
+  /** Starts to read topics from their beginning, or what they get from now on. */
+  static async start(
+    bench: Bench,
+    topics: readonly string[],
+    from: 'beginning' | 'end' = 'beginning',
+  ): Promise<OutputsReader> {
     const reader = new OutputsReader();
     const bounds = await Promise.all(
       topics.map(async (topic) =>
-        (await bench.admin.fetchTopicOffsets(topic)).map(({ partition, low }) => ({
+        (await bench.admin.fetchTopicOffsets(topic)).map(({ partition, low, high }) => ({
           topic,
           partition,
-          offset: BigInt(low),
+          offset: BigInt(from === 'beginning' ? low : high),
         })),
       ),
     );

@@ -148,10 +148,13 @@ function readOwnStart(one: Started, first: { atMs: number | undefined; cpu: Map<
   first.atMs = Math.min(first.atMs ?? Infinity, numberOf(told, 'first_record_at'));
 }
 
-/** Looks seldom while much is left, and closely at the end: asking costs the broker something, too. */
-async function untilCommitted(
+/**
+ * Resolves once the committed offsets of a group cover all records. Looks seldom while much is left, and closely at the end: asking costs the broker something, too.
+ * @throws Error when a process ends, or nothing is committed for a minute.
+ */
+export async function untilCommitted(
   bench: Bench,
-  { records, names }: Deployment,
+  { records, names }: Pick<Deployment, 'records' | 'names'>,
   groupId: string,
   started: readonly Started[],
 ): Promise<void> {

@@ -10,9 +10,9 @@ const goals: Readonly<Record<'cpu' | 'wall' | 'memory', readonly Goal[]>> = {
   memory: [{ of: 'ratio', is: 'at most', value: 0.6 }],
 };
 
-/** The records that parts `topology`, `replay` and `bounds` work with. */
+/** The records that parts `topology`, `replay`, `bounds` and `generation` work with. */
 export function standardPreload(bench: Bench): Promise<Deployment> {
-  return preloaded(bench, 4, bench.sized(2_000_000, 200_000));
+  return preloaded(bench, 4, bench.options.records ?? bench.sized(2_000_000, 200_000));
 }
 
 export async function topology(bench: Bench): Promise<Figure[]> {
