@@ -1,19 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Application } from './application.ts';
+import { readStatus } from '../../replay/status.ts';
+import { until } from '../streams/until.ts';
 import { plants } from './plant.ts';
-import {
-  caughtUp,
-  compareWithFaultless,
-  faultless,
-  instance,
-  openGenerations,
-  prepare,
-  promoteTo,
-  readEvents,
-  settled,
-} from './reprocessing.ts';
-import { report } from './settings.ts';
+import { candidate, deployed, ended, instance, promoteTo } from './reprocessing.ts';
 
 const timeout = 240_000;
 
@@ -21,25 +11,36 @@ test(
   'after a promotion readers have what a build without the planted faults would have given them',
   { timeout },
   async (t) => {
-    const application = await Application.create(t, { partitions: 2 });
-    const generations = await openGenerations(application);
-    const traffic = application.traffic({ rate: 200, users: 60 });
-    const old = instance(application, 0, 'a', { plant: plants });
-    await old.running();
-    await application.progress(400);
-    await prepare(application, 1);
-    const candidate = instance(application, 1, 'a');
-    const status = await caughtUp(generations, candidate);
-    const differences = status.candidate?.differences;
+    const deployment = await deployed(t, { plant: plants }, { rate: 200 });
+    await candidate(deployment);
+    const { differences } = (await readStatus(deployment.generations)).candidate ?? {};
     assert.ok(differences);
-    assert.ok(differences.changed > 0 && differences.added > 0, JSON.stringify(differences));
+    const { changed, added, removed } = differences;
+    assert.ok(changed > 0 && added > 0 && removed > 0, JSON.stringify(differences));
+    await promoteTo(deployment.generations, 1);
+    await ended(t, deployment, differences);
+  },
+);
+
+test(
+  'corrections go on where they were when an instance joins, and leaves, in the middle of them',
+  { timeout },
+  async (t) => {
+    const deployment = await deployed(t, { plant: plants });
+    const { application, generations } = deployment;
+    // More than fit into the first transactions of both instances.
+    await application.progress(800);
+    const first = await candidate(deployment, 1, { holdsCorrections: true });
     await promoteTo(generations, 1);
-    await settled(generations, 1);
-    await traffic.stop();
-    await application.cluster.drained(application.rawTopics, generations.groupOf(1), 60_000);
-    const compared = compareWithFaultless(await readEvents(application), await faultless(application));
-    report(t, { ...differences, ...compared });
-    await candidate.stop();
-    await old.stop();
+    const allHave = async (done: boolean): Promise<boolean> =>
+      (await generations.tasks(1)).every(({ corrections }) => corrections?.done === done);
+    await until('the first corrections', async () => (await allHave(false)) || undefined, 60_000);
+    const second = instance(application, 1, 'b', { holdsCorrections: true });
+    await second.running();
+    assert.ok(second.lines.some((line) => line.startsWith('RESTORED')));
+    assert.ok(await allHave(false));
+    await second.stop();
+    first.signal('SIGUSR2');
+    await ended(t, deployment);
   },
 );

@@ -31,15 +31,18 @@ export interface Deployment {
   readonly traffic: Traffic;
 }
 
-/** Has an instance of generation 0, `old`, process some hundred records; a traffic of 200/s goes on. */
+/**
+ * Has an instance of generation 0, `old`, process some hundred records; traffic goes on.
+ * @param rate - records per second of that: as many as the machine is to bear, where a test is about it.
+ */
 export async function deployed(
   t: TestContext,
   settings: InstanceSettings = {},
-  options: ApplicationOptions = {},
+  { rate = 100, ...options }: ApplicationOptions & { readonly rate?: number } = {},
 ): Promise<Deployment & { readonly old: WorkerProcess }> {
   const application = await Application.create(t, { partitions: 2, ...options });
   const generations = await openGenerations(application);
-  const traffic = application.traffic({ ahead: 400, rate: 200, everyMs: 100, users: 60 });
+  const traffic = application.traffic({ ahead: 400, rate, everyMs: 100, users: 60 });
   const old = instance(application, 0, 'a', settings);
   await Promise.all([old.running(), application.progress(400)]);
   return { application, generations, traffic, old };

@@ -20,7 +20,7 @@ export type Phase = 'seed' | 'takeover' | 'corrections';
 export interface Crash {
   /** After this step of a commit; `during commit`: some milliseconds after the commit was asked for. */
   readonly step: CommitStep | 'during commit';
-  /** Counts only transactions with work of this phase of a candidate; not for the step `begin`, which comes before it. */
+  /** Counts only transactions with work of this phase of a candidate. Their step `begin` is that of the next transaction. */
   readonly phase?: Phase;
   /** In which transaction of the process, counted from 1. Default 1. */
   readonly transaction?: number;
@@ -36,6 +36,10 @@ export interface WorkerSettings {
   readonly sleepAfter?: CommitStep;
   /** A fault of its normalizers, as a build before might have had it. */
   readonly plant?: readonly Plant[];
+  /** Makes one transaction of corrections in each task, and the others once it has got SIGUSR2. */
+  readonly holdsCorrections?: boolean;
+  /** Starts a candidate with the state of this generation, to go back to it. */
+  readonly from?: number;
 }
 
 const {
@@ -43,6 +47,8 @@ const {
   crash,
   sleepAfter = 'changelogs',
   plant: planted,
+  from,
+  holdsCorrections = false,
 } = JSON.parse(process.argv[2] ?? '{}') as WorkerSettings;
 
 const log = pino(
@@ -61,8 +67,10 @@ const log = pino(
 for (const fault of planted ?? []) plant(fault);
 
 let sleepy = false;
+let isHolding = holdsCorrections;
 process.on('SIGUSR2', () => {
-  sleepy = true;
+  sleepy = !isHolding;
+  isHolding = false;
 });
 const die = (): void => {
   process.kill(process.pid, 'SIGKILL');
@@ -70,17 +78,27 @@ const die = (): void => {
 
 /** The phases of which the open transaction holds work. */
 const phases = new Set<Phase>();
+/** The tasks that have begun to correct. */
+const correcting = new WeakSet<GenerationTask>();
 const { punctuate } = GenerationTask.prototype;
 GenerationTask.prototype.punctuate = function (task) {
   const isDone = (name: Phase): boolean => readState(task.stores, name)?.done === true;
-  phases.add(isDone('takeover') ? 'corrections' : isDone('seed') ? 'takeover' : 'seed');
+  const phase = isDone('takeover') ? 'corrections' : isDone('seed') ? 'takeover' : 'seed';
+  phases.add(phase);
+  if (phase === 'corrections') correcting.add(this);
   punctuate.call(this, task);
 };
+const isDue = Object.getOwnPropertyDescriptor(GenerationTask.prototype, 'isDue')?.get;
+Object.defineProperty(GenerationTask.prototype, 'isDue', {
+  get(this: GenerationTask): boolean {
+    return isDue?.call(this) === true && !(isHolding && correcting.has(this));
+  },
+});
 
 let transaction = 0;
 function afterStep(step: CommitStep): void {
-  if (step === 'begin') phases.clear();
   const isOfPhase = crash?.phase !== undefined && phases.has(crash.phase);
+  if (step === 'begin') phases.clear();
   if (crash?.phase === undefined ? step === 'begin' : step === 'outputs' && isOfPhase) transaction += 1;
   if (crash?.phase !== undefined && !isOfPhase) return sleepIfAsked(step);
   if (crash !== undefined && transaction >= (crash.transaction ?? 1)) {
@@ -105,6 +123,7 @@ function sleepIfAsked(step: CommitStep): void {
 
 process.exitCode = await runUntilSignal(log, () =>
   startTopology(readConfig(topologyVariables, env), log, {
+    from,
     // The shortest that brokers allow: the group waits as long for a member that was killed.
     streams: { sessionTimeoutMs: 6_000, afterStep },
   }),

@@ -23,7 +23,7 @@ test(
       .filter(({ metric }) => metric !== 'sleep_score')
       .map((rule) => ('below' in rule && rule.below === 25 ? { ...rule, below: 30 } : rule));
     writeFileSync(rules, JSON.stringify(changed));
-    const deployment = await deployed(t, { plant: ['tenfold'] }, { partitions: 4 });
+    const deployment = await deployed(t, { plant: ['tenfold'] }, { partitions: 4, rate: 200 });
     const { application, generations } = deployment;
     await instance(application, 0, 'b', { plant: ['tenfold'] }).running();
     // The status is asked for all the time.

@@ -12,6 +12,7 @@ const shownAs: Readonly<Record<string, readonly string[]>> = {
   oura: ['changed', 're_routed', 'superseded', 'baseline_only'],
   whoop: ['added', 'superseded'],
   terra: ['no_longer_dead_lettered', 'superseded', 'other_reason'],
+  healthkit: ['removed', 'superseded'],
 };
 
 test('planted faults differ before a promotion, and nothing does after it', { timeout }, async (t) => {
