@@ -25,6 +25,9 @@ const slowest = [
   'faults/contract-rollout.test.ts',
   'faults/three-brokers.test.ts',
   'faults/rolling-upgrade.test.ts',
+  'faults/dead-leader.test.ts',
+  'faults/two-generations.test.ts',
+  'faults/promote-steps.test.ts',
 ];
 
 const reasonLines = 12;

@@ -45,7 +45,8 @@ Runs every fault test, or the files whose name contains one of the arguments, ea
 --seed or FAULT_SEED repeats a run.
 `,
     includes: (file) => file.startsWith('faults/'),
-    concurrency: 2,
+    // Most of their time they wait for brokers and groups to notice.
+    concurrency: 3,
     fileDeadlineMs: (rounds) => rounds * 2 * 60_000 + 8 * 60_000,
     deadlineMs: (rounds) => rounds * 6 * 60_000 + 24 * 60_000,
     env: (rounds, seed) => ({ FAULT_ROUNDS: String(rounds), FAULT_SEED: seed ?? String(faultSeed) }),
