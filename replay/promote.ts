@@ -148,6 +148,10 @@ async function checkPreconditions(
   const candidate = await generations.members(generation);
   if (candidate.members.length === 0)
     refuse(`no instance of generation ${generation} runs: readers would get nothing until one does`);
+  if (new Set(tasks.map(({ seed }) => `${seed?.from} ${seed?.unseeded}`)).size > 1)
+    refuse(
+      'the tasks of the candidate have begun differently, because its instances had different options: discard it, and start it again',
+    );
   const other = tasks.find(({ seed }) => from !== undefined && seed?.from !== from);
   if (other !== undefined)
     refuse(
@@ -179,8 +183,9 @@ async function checkLiveTasks(
   const isBack = candidate.every(({ seed }) => seed?.from !== undefined);
   if (isBack ? tasks.every(({ hasTakenOver }) => hasTakenOver) : isSettled(tasks)) return;
   throw new RefusedCommand(
-    `generation ${live} has not ${isBack ? 'taken over what readers have' : 'corrected all that it has to'}: wait until ` +
-      '`bridge replay status` says so',
+    isBack
+      ? `generation ${live} has not taken over yet what readers have: it has to run until \`bridge replay status\` says that all tasks have`
+      : `generation ${live} has not corrected all that it has to: wait until \`bridge replay status\` says so`,
   );
 }
 
@@ -292,6 +297,21 @@ export function correctionsOf(tasks: readonly TaskProgress[]): {
   return all;
 }
 
+/** Whether a candidate copies the state of a generation, or may be about to. */
+export async function isCopied(
+  generations: Generations,
+  generation: number,
+  candidate: number,
+): Promise<boolean> {
+  if (!(await generations.exists(candidate))) return false;
+  const tasks = await generations.tasks(candidate);
+  if (tasks.every(({ seed }) => seed?.done === true)) return false;
+  if (tasks.some(({ seed }) => seed !== undefined))
+    return tasks.some(({ seed }) => seed?.from === generation);
+  const { members } = await generations.members(candidate);
+  return members.length > 0;
+}
+
 /** Deletes the group, the changelogs and the shadow of a generation that is live no more, or of a candidate that will not be. */
 export async function discard(generations: Generations, generation: number): Promise<readonly string[]> {
   const writer = await ControlWriter.open(generations.connection, generations);
@@ -307,10 +327,9 @@ export async function discard(generations: Generations, generation: number): Pro
       throw new RefusedCommand(
         `generation ${live} has not taken over yet what readers have, or not corrected all of it: wait until \`bridge replay status\` says so`,
       );
-    const candidate = (await generations.exists(live + 1)) ? await generations.tasks(live + 1) : [];
-    if (candidate.some(({ seed }) => seed?.from === generation && !seed.done))
+    if (generation < live && (await isCopied(generations, generation, live + 1)))
       throw new RefusedCommand(
-        `generation ${live + 1} goes back to generation ${generation} and still copies its state: wait until \`bridge replay status\` says that all tasks are seeded`,
+        `generation ${live + 1} may go back to generation ${generation} and still copy its state: wait until \`bridge replay status\` says that all tasks are seeded`,
       );
     const { members } = await generations.members(generation);
     if (members.length > 0)

@@ -10,7 +10,9 @@ export function statusText(status: Status): string {
       `closing     a promotion of generation ${closing} has begun: run \`bridge replay promote ${closing}\` again, or give it up with --abort`,
     );
   if (corrections !== null) {
-    const { changed, added, removed, unreadable, done } = corrections;
+    const { changed, added, removed, unreadable, done, taken_over, tasks } = corrections;
+    if (taken_over < tasks)
+      lines.push(`takeover    ${taken_over} of ${tasks} tasks have taken over what readers were told`);
     lines.push(
       `corrections ${changed} changed, ${added} added, ${removed} removed, ${unreadable} unreadable and left; ${done ? 'done' : 'under way'}`,
     );
@@ -40,7 +42,7 @@ export function statusText(status: Status): string {
 function differenceLines(differences: Differences | null): string[] {
   if (differences === null)
     return [
-      '            this build cannot read what the live generation has told readers: it compares and corrects nothing',
+      '            this build cannot read what the live generation has told readers: it compares nothing, and corrects nothing of that',
     ];
   const { changed, added, removed, same, before_start } = differences;
   const lines = [

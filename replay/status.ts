@@ -1,7 +1,7 @@
 import { dayMs } from '../vendors/instant.ts';
 import type { Differences } from '../topology/promotion.ts';
-import type { Generations } from './generations.ts';
-import { correctionsOf, isSettled } from './promote.ts';
+import type { Generations, TaskProgress } from './generations.ts';
+import { correctionsOf, isCopied, isSettled } from './promote.ts';
 
 /** What `bridge replay status` says. */
 export interface Status {
@@ -10,10 +10,17 @@ export interface Status {
   /** When the live generation became that, epoch ms; null for generation 0. */
   readonly since: number | null;
   /** What the live generation had to correct; null for generation 0. */
-  readonly corrections: (ReturnType<typeof correctionsOf> & { readonly done: boolean }) | null;
+  readonly corrections: Corrected | null;
   readonly candidate: CandidateStatus | null;
   /** Generations that are live no more and whose topics still exist. */
   readonly to_discard: readonly { readonly generation: number; readonly overdue: boolean }[];
+}
+
+interface Corrected extends ReturnType<typeof correctionsOf> {
+  readonly done: boolean;
+  /** Tasks that know what readers were told, and publish. */
+  readonly taken_over: number;
+  readonly tasks: number;
 }
 
 interface CandidateStatus {
@@ -44,6 +51,7 @@ export async function readStatus(generations: Generations, nowMs = Date.now()): 
   const toDiscard: { generation: number; overdue: boolean }[] = [];
   for (let generation = 0; generation < live; generation += 1) {
     if (discarded.has(generation) || !(await generations.exists(generation))) continue;
+    if (await isCopied(generations, generation, live + 1)) continue;
     const over = promotions.get(generation + 1)?.at ?? nowMs;
     toDiscard.push({ generation, overdue: nowMs - over > overdueMs });
   }
@@ -51,10 +59,15 @@ export async function readStatus(generations: Generations, nowMs = Date.now()): 
     live,
     closing: closing ?? null,
     since: promotion?.at ?? null,
-    corrections: corrected === undefined ? null : { ...correctionsOf(corrected), done: isSettled(corrected) },
+    corrections: corrected === undefined ? null : correctedOf(corrected),
     candidate: (await generations.exists(live + 1)) ? await candidateStatus(generations, live + 1) : null,
     to_discard: toDiscard,
   };
+}
+
+function correctedOf(tasks: readonly TaskProgress[]): Corrected {
+  const taken = tasks.filter(({ hasTakenOver }) => hasTakenOver).length;
+  return { ...correctionsOf(tasks), done: isSettled(tasks), taken_over: taken, tasks: tasks.length };
 }
 
 async function candidateStatus(generations: Generations, generation: number): Promise<CandidateStatus> {

@@ -19,9 +19,9 @@ import {
 } from './generation-state.ts';
 import { eventHeaders } from './headers.ts';
 import { rangeOf, recordsOf } from './history.ts';
-import { corrected, removed, rowToCorrect, type Alerts } from './promotion.ts';
+import { corrected, keepTold, removed, type Alerts } from './promotion.ts';
 import type { Revisions } from './revisions.ts';
-import { eventIn, Unshadowed, type Removal } from './unshadowed.ts';
+import { eventIn, Unshadowed, type Note, type Removal } from './unshadowed.ts';
 
 const correctionsPerTransaction = 200;
 /** Corrections that are read ahead. */
@@ -37,8 +37,8 @@ export class Corrections {
   /** What was read and is not committed: the first `#taken` are in the open transaction. */
   readonly #buffer: Correction[] = [];
   #taken = 0;
-  /** Removals and notes to forget, once the shadow is read: the first `#done` are committed, up to `#doing` in the transaction. */
-  #rest: readonly (Removal | Buffer)[] | undefined;
+  /** Removals and notes to settle, once the shadow is read: the first `#done` are committed, up to `#doing` in the transaction. */
+  #rest: readonly (Removal | Note)[] | undefined;
   #done = 0;
   #doing = 0;
   #isEnding = false;
@@ -79,7 +79,7 @@ export class Corrections {
       const last = Math.min(this.#rest.length, this.#done + correctionsPerTransaction);
       for (this.#doing = this.#done; this.#doing < last; this.#doing += 1) {
         const one = this.#rest[this.#doing];
-        if (Buffer.isBuffer(one)) forget(task, one);
+        if (one !== undefined && 'key' in one) settle(task, one, counts);
         else if (one?.event !== undefined) this.#remove(task, [one], sourceOf(one.event), counts);
       }
       if (last === this.#rest.length) {
@@ -99,10 +99,7 @@ export class Corrections {
     counts.position = position ?? counts.position;
     if (event !== undefined) {
       const stores = storesOf(task, record.timestamp);
-      if (isLeft === true && !promotion.removeUnreadable) {
-        if (rowToCorrect(event, stores.revisions) !== undefined) counts.unreadable += 1;
-        return;
-      }
+      if (isLeft === true && !promotion.removeUnreadable) return;
       const rules = { atMs: promotion.at, announces: promotion.announce };
       const made = corrected(event, stores, rules);
       if (made === undefined) return;
@@ -237,8 +234,11 @@ function sourceOf({ user_id, received_at: timestamp }: BiometricEvent): Source {
   return { key: Buffer.from(user_id), headers: {}, timestamp };
 }
 
-function forget({ stores }: PunctuatedTask, note: Buffer): void {
-  storeOf(stores, 'generation').write(note, undefined, Date.now());
+/** Has readers keep a version that cannot be read any more, unless it was replaced meanwhile, and forgets the note. */
+function settle(task: PunctuatedTask, { key, left }: Note, counts: Counts): void {
+  if (left !== undefined && keepTold(storesOf(task, 0).revisions, left.owner, left.row))
+    counts.unreadable += 1;
+  storeOf(task.stores, 'generation').write(key, undefined, Date.now());
 }
 
 /** The stores that corrections change, at the time of the record that they are made of. */

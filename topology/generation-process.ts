@@ -8,7 +8,7 @@ import { vendorNames } from '../vendors/index.ts';
 import { applicationIdOf } from './changelogs.ts';
 import type { ControlWatch } from './control.ts';
 import { LaterGeneration, shadowTopic } from './generation.ts';
-import type { Origin } from './generation-state.ts';
+import type { GenerationEnd, Origin } from './generation-state.ts';
 import { ProcessSupport } from './generation-support.ts';
 import { biometricStreams, deployedBuild, eventSerde, type InstanceSettings } from './instance.ts';
 
@@ -152,12 +152,16 @@ export class GenerationProcess {
   #origin(control: ControlWatch): Origin {
     const { isUnseeded, from } = this.#options;
     if (from === undefined) return isUnseeded ? 'nothing' : 'live';
-    const successor = control.state.promotions.get(from + 1);
-    return {
-      generation: from,
-      end: (topic, partition) =>
-        successor === undefined ? undefined : BigInt(successor.cut[`${topic}-${partition}`] ?? 0),
+    // Asked of a task that has not begun only: later the generation may be discarded.
+    const end: GenerationEnd = (topic, partition) => {
+      const successor = control.state.promotions.get(from + 1);
+      if (successor === undefined || control.state.discarded.has(from))
+        throw new Error(
+          `--from ${from}: generation ${from} is discarded, or was never replaced by another: start the candidate without --from, so that it computes history again`,
+        );
+      return BigInt(successor.cut[`${topic}-${partition}`] ?? 0);
     };
+    return { generation: from, end };
   }
 
   async #stop(): Promise<void> {

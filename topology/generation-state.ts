@@ -38,8 +38,8 @@ export interface GenerationSupport extends HistoryReader {
  */
 export type Origin = 'live' | 'nothing' | { readonly generation: number; readonly end: GenerationEnd };
 
-/** Where a generation has ended, once another was promoted: the first offset of a raw partition that it has not processed. */
-export type GenerationEnd = (topic: string, partition: number) => bigint | undefined;
+/** Where a generation has ended when another was promoted: the first offset of a raw partition that it has not processed. */
+export type GenerationEnd = (topic: string, partition: number) => bigint;
 
 /**
  * The steps of a phase: each does a part of the work in the task's open transaction, and yields about how many bytes it has
@@ -110,22 +110,22 @@ export function writeState<K extends keyof TaskStates>(
   storeOf(stores, 'generation').write(Buffer.from(key), Buffer.from(JSON.stringify(state)), Date.now());
 }
 
-/** Begins the keys of what newerRecords() reads, which no other key does. */
+/** Begins the keys of what newerVersions() reads, which no other key does. */
 const newerPrefix = 'newer\0';
 
-/** The key under which a task notes the raw record, `vendor@offset`, that made what readers have, where ours is an older one. */
+/** The key under which a task notes the live generation's row of a resource, where readers have a newer version than ours. */
 export function newerKey(resource: string): Buffer {
   return Buffer.from(newerPrefix + resource);
 }
 
-/** Those records by resource, as resourceName() has it. */
-export function newerRecords(stores: readonly StateStore[]): Map<string, string> {
-  const records = new Map<string, string>();
+/** Those rows by resource, as resourceName() has it. */
+export function newerVersions(stores: readonly StateStore[]): Map<string, Buffer> {
+  const rows = new Map<string, Buffer>();
   for (const [key, value] of storeOf(stores, 'generation').entries()) {
     const name = key.toString();
-    if (name.startsWith(newerPrefix)) records.set(name.slice(newerPrefix.length), value.toString());
+    if (name.startsWith(newerPrefix)) rows.set(name.slice(newerPrefix.length), Buffer.from(value));
   }
-  return records;
+  return rows;
 }
 
 export function textOf(starts: Starts): SeedState['starts'] {

@@ -116,10 +116,13 @@ async function watchGenerations(
 }
 
 function checkOrigin(generation: number, from: number | undefined): void {
-  if (from === undefined || from < generation - 1) return;
-  throw new ConfigError([
-    `--from ${from}: generation ${generation} goes back to one that was live before ${generation - 1}, as \`GENERATION=${from + 2}\` could`,
-  ]);
+  if (from === undefined) return;
+  if (generation < 2)
+    throw new ConfigError([`--from ${from}: a way back needs GENERATION 2 or above, the live one plus 1`]);
+  if (from > generation - 2)
+    throw new ConfigError([
+      `--from ${from}: generation ${generation} replaces ${generation - 1}, and can go back to ${generation - 2} or one before`,
+    ]);
 }
 
 /** A failure with what to do about it, where a restart alone does not help. */

@@ -44,7 +44,7 @@ export interface Entry {
 export interface Taken {
   /** `untold` when readers have nothing of the resource; else whether anything changed. */
   readonly result: 'untold' | 'same' | 'changed';
-  /** Whether our version is of an older record than the one that readers have. */
+  /** Whether readers have a newer version than ours, although ours is of a record that was recomputed. */
   readonly isOlder: boolean;
 }
 
@@ -67,7 +67,16 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
     return { result: 'changed', isOlder: false };
   }
   const { key, table, at } = place;
-  const isOlder = readVersion(table, at).offset < versionOffset(row);
+  const [own, theirs] = [readVersion(table, at), readVersion(live, 1)];
+  const isOlder = own.offset < theirs.offset || own.revision < theirs.revision;
+  // Nothing of ours can come into its place: the row stands for what readers have from now on.
+  if (isOlder && startOffset > 0n && own.offset < startOffset) {
+    revisions.put(
+      key,
+      writeTold(writeVersion(table, at, theirs), at, toldOutcome, { ...told, outcome: toldOutcome }),
+    );
+    return { result: 'changed', isOlder: false };
+  }
   const ours = readOutcomes(table, at);
   const before = readTold(table, at);
   // Taken over before, by a step that is repeated: what is guessed from is not there any more.
@@ -81,6 +90,24 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
   if (ours.told === outcome && before !== null && isSame(before, taken)) return { result: 'same', isOlder };
   revisions.put(key, writeTold(table, at, ours.version, taken));
   return { result: 'changed', isOlder };
+}
+
+/**
+ * Has a row of ours stand for the version that readers have, because nothing of ours is to come into its place. What comes
+ * next is compared with that.
+ * @param row - of the live generation.
+ * @returns whether readers still have that version.
+ */
+export function keepTold(revisions: Revisions, owner: Owner, row: Buffer): boolean {
+  const place = findRow(revisions, owner, row.subarray(0, hashBytes));
+  if (place === undefined) return false;
+  const live = Buffer.concat([noVersions, row]);
+  const told = readTold(place.table, place.at);
+  if (told === null || told.event_id !== readTold(live, 1)?.event_id) return false;
+  const { told: outcome } = readOutcomes(place.table, place.at);
+  const table = writeVersion(place.table, place.at, readVersion(live, 1));
+  revisions.put(place.key, writeTold(table, place.at, outcome, { ...told, outcome }));
+  return true;
 }
 
 /**
@@ -162,7 +189,8 @@ export function countDifferences(
   const told = new Map<string, Buffer>();
   for (const { key, value } of live.values()) {
     const owner = userKey.deserialize(key);
-    for (const row of rowsOf(value)) told.set(resourceName(owner, row), row);
+    for (const row of rowsOf(value))
+      if (readTold(Buffer.concat([noVersions, row]), 1) !== null) told.set(resourceName(owner, row), row);
   }
   for (const { key, value } of ours.values()) {
     const owner = userKey.deserialize(key);

@@ -3,6 +3,7 @@ import { isReadable } from './changelogs.ts';
 import { generationChangelog } from './generation.ts';
 import {
   newerKey,
+  newerVersions,
   noCorrections,
   readState,
   startsOf,
@@ -45,7 +46,7 @@ export async function loadTakeover(
       store.onRecord(timestamp);
       let isChanged = false;
       // Where the layout cannot be read, what readers were told of its resources is not known.
-      if ((isUnseeded || isBack) && !isReadable('revisions', value)) {
+      if (!isReadable('revisions', value)) {
         unreadable += 1;
         continue;
       }
@@ -58,13 +59,13 @@ export async function loadTakeover(
         );
         if (result !== 'untold') known.add(resourceName(owner, row));
         if (result === 'changed') isChanged = true;
-        if (isOlder) noteNewer(task().stores, owner, row);
+        if (isOlder && !isUnseeded) noteNewer(task().stores, owner, row);
       }
       yield isChanged ? value.length : 0;
     }
     const isKnown = (owner: Parameters<typeof resourceName>[0], row: Buffer): boolean =>
       known.has(resourceName(owner, row)) || (isBack && versionOffset(row) < startOf(owner.vendor));
-    // As they were before the steps above, which may have divided buckets since.
+    // What is committed: the steps above may have divided buckets since.
     const entries = unreadable > 0 ? [] : [...storeOf(task().stores, 'revisions').entries()];
     for (const [key, value, timestamp] of entries) {
       const store = storeOf(task().stores, 'revisions');
@@ -72,12 +73,15 @@ export async function loadTakeover(
       yield forgetUntold(store as Revisions, { key, value }, isKnown) ? value.length : 0;
     }
     writeState(task().stores, 'takeover', { done: true });
-    if (isUnseeded || unreadable > 0)
+    if (isUnseeded || unreadable > 0) {
+      for (const resource of newerVersions(task().stores).keys())
+        storeOf(task().stores, 'generation').write(newerKey(resource), undefined, Date.now());
       writeState(task().stores, 'corrections', { ...noCorrections, done: true });
+    }
     if (unreadable > 0)
       log.warn(
         { task: `0_${partition}`, unreadable },
-        'this build cannot read what the live generation has told readers: nothing is corrected',
+        'this build cannot read what the live generation has told readers: this task corrects nothing',
       );
     log.info(
       { task: `0_${partition}`, alerts: alerts.size, resources: known.size },
@@ -86,15 +90,14 @@ export async function loadTakeover(
   };
 }
 
-/** Notes which record made what readers have, for the corrections: it may be one that this generation cannot read. */
+/** Notes the version that readers have, for the corrections: its record may be one that this generation cannot read. */
 function noteNewer(
   stores: readonly StateStore[],
   owner: Parameters<typeof resourceName>[0],
   row: Buffer,
 ): void {
   const key = newerKey(resourceName(owner, row));
-  const record = Buffer.from(`${owner.vendor}@${versionOffset(row)}`);
-  storeOf(stores, 'generation').write(key, record, Date.now());
+  storeOf(stores, 'generation').write(key, row, Date.now());
 }
 
 /** Makes the store `alerts` that of the live generation: what was announced is a fact. */

@@ -8,7 +8,7 @@ import { headerText } from '../schemas/raw-record.ts';
 import { RegistryError } from '../schemas/registry.ts';
 import {
   newerKey,
-  newerRecords,
+  newerVersions,
   storeOf,
   type GenerationSupport,
   type SeedState,
@@ -24,6 +24,7 @@ import {
   type Unsupported,
 } from './promotion.ts';
 import type { StateStore } from '../streams/index.ts';
+import { versionOffset } from './version-rows.ts';
 
 /** A version that readers have and this generation does not. */
 export interface Removal extends Unsupported {
@@ -33,13 +34,30 @@ export interface Removal extends Unsupported {
   isUnreadable?: boolean;
 }
 
+/** A version that readers have, and that is newer than ours. */
+interface Newer {
+  readonly owner: Replaced['owner'];
+  /** Of the live generation. */
+  readonly row: Buffer;
+  /** Its raw record. */
+  readonly record: string;
+}
+
+/** What a task has noted of such a version. */
+export interface Note {
+  readonly key: Buffer;
+  /** The version, if this generation cannot read its record, so that readers keep it. */
+  readonly left: Pick<Newer, 'owner' | 'row'> | undefined;
+}
+
 /** What a task corrects without its shadow topic. */
 export class Unshadowed {
   readonly #removals = new Map<string, Removal[]>();
   readonly #replaced = new Map<string, Replaced>();
   readonly #restored = new Map<Replaced, BiometricEvent>();
-  /** The raw record that made what readers have, by the resources whose version here is of an older one. */
-  readonly #newer: ReadonlyMap<string, string>;
+  /** What readers have, by the resources whose version here is an older one. */
+  readonly #newer = new Map<string, Newer>();
+  /** The raw records of that. */
   readonly #newerRecords: ReadonlySet<string>;
   readonly #deadLettered = new Set<string>();
   /** The generation that the way leads back to. */
@@ -49,13 +67,19 @@ export class Unshadowed {
   constructor(stores: readonly StateStore[], seed: SeedState | undefined) {
     const startOf = (vendor: string): bigint => BigInt(seed?.starts[vendor]?.offset ?? 0);
     this.#from = seed?.from;
-    this.#newer = newerRecords(stores);
-    this.#newerRecords = new Set(this.#newer.values());
+    for (const [resource, row] of newerVersions(stores)) {
+      const [vendor = '', user = ''] = resource.split('\0');
+      const record = `${vendor}@${versionOffset(row)}`;
+      this.#newer.set(resource, { owner: { vendor, user }, row, record });
+    }
+    this.#newerRecords = new Set([...this.#newer.values()].map(({ record }) => record));
     const removedFrom = this.#from === undefined ? startOf : (): bigint => 0n;
     for (const [key, value] of storeOf(stores, 'revisions').entries()) {
       for (const one of unsupportedOf({ key, value }, removedFrom)) {
         const name = `${one.owner.vendor}@${one.offset}`;
-        this.#removals.set(name, [...(this.#removals.get(name) ?? []), one]);
+        const others = this.#removals.get(name);
+        if (others === undefined) this.#removals.set(name, [one]);
+        else others.push(one);
       }
       if (this.#from === undefined) continue;
       for (const one of replacedOf({ key, value }, startOf))
@@ -131,12 +155,15 @@ export class Unshadowed {
   /** Whether that is so of an event's resource. Call it once all dead letters were taken into account. */
   isLeft(event: BiometricEvent): boolean {
     if (this.#deadLettered.size === 0) return false;
-    return this.#deadLettered.has(this.#newer.get(resourceNameOf(event)) ?? '');
+    return this.#deadLettered.has(this.#newer.get(resourceNameOf(event))?.record ?? '');
   }
 
-  /** The keys of the notes about such records. */
-  notes(): Buffer[] {
-    return [...this.#newer.keys()].map(newerKey);
+  /** The notes about such versions, to be settled in the end. */
+  notes(): Note[] {
+    return [...this.#newer].map(([resource, { owner, row, record }]) => ({
+      key: newerKey(resource),
+      left: this.#deadLettered.has(record) ? { owner, row } : undefined,
+    }));
   }
 
   /** The removals of records that this generation reads, and makes nothing of. Call it once the shadow was read. */

@@ -7,7 +7,7 @@ import { defaultRules } from '../../topology/triggers.ts';
 import { auditOf, endsOf } from '../replay/audit-log.ts';
 import { until } from '../streams/until.ts';
 import { Application } from './application.ts';
-import { caughtUp, instance, openGenerations, prepare, promoteTo, settled } from './reprocessing.ts';
+import { candidate, deployed, promoteTo, settled } from './reprocessing.ts';
 
 const timeout = { timeout: 420_000 };
 
@@ -31,24 +31,22 @@ test('a run whose instances are killed has no exceptions', timeout, async (t) =>
   assert.equal(endsOf(printed)['unprovable'], undefined);
 });
 
-test('a day with a promotion in it has no exceptions', timeout, async (t) => {
-  const application = await Application.create(t, { partitions: 2 });
+test('a day with a promotion and the way back in it has no exceptions', timeout, async (t) => {
   const file = join(tmpdir(), `audit-rules-${process.pid}.json`);
   t.after(() => rmSync(file, { force: true }));
   // Another build, because its rules are others: it takes more of the events for critical.
   const [critical, high, ...others] = defaultRules;
   const rules = [{ ...critical, below: 35 }, { ...high, atLeast: 35 }, ...others];
   writeFileSync(file, JSON.stringify(rules));
-  const generations = await openGenerations(application);
-  const traffic = application.traffic({ rate: 100, users: 60 });
-  const old = instance(application, 0, 'a', { env: { TRIGGER_RULES_FILE: file } });
-  await old.running();
-  await application.progress(500);
-  await prepare(application, 1);
-  const candidate = instance(application, 1, 'a');
-  await caughtUp(generations, candidate);
+  const deployment = await deployed(t);
+  const { application, generations, traffic } = deployment;
+  await candidate(deployment, 1, { env: { TRIGGER_RULES_FILE: file } });
   await promoteTo(generations, 1);
   await settled(generations, 1);
+  await application.progress(300, 60_000, generations.groupOf(1));
+  await candidate(deployment, 2, { from: 0 });
+  await promoteTo(generations, 2, { from: 0 });
+  await settled(generations, 2);
   await traffic.stop();
   await until('the last records', async () => {
     const { devices } = await auditOf(application);
@@ -58,13 +56,14 @@ test('a day with a promotion in it has no exceptions', timeout, async (t) => {
   });
   const printed = await auditOf(application);
   assert.deepEqual(printed.examples, []);
-  const outputs = Object.values(printed.devices).map(
-    (one) => one.outputs['corrections of generation 1'] ?? 0,
-  );
-  assert.ok(
-    outputs.some((of) => of > 0),
-    'nothing was corrected',
-  );
-  await candidate.stop();
-  await old.stop();
+  for (const generation of [1, 2]) {
+    const outputs = Object.values(printed.devices).map(
+      (one) => one.outputs[`corrections of generation ${generation}`] ?? 0,
+    );
+    assert.ok(
+      outputs.some((of) => of > 0),
+      `generation ${generation} has corrected nothing`,
+    );
+  }
+  await application.stop();
 });

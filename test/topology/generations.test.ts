@@ -708,3 +708,82 @@ test('a version that is left although it cannot be read any more gives way to a 
   );
   assert.equal(versions[2]?.supersedes?.event_id, versions[1]?.event_id);
 });
+
+test('a left version stays newer than a late one that readers would not have got, before the cut and behind it', async () => {
+  for (const isBefore of [true, false]) {
+    const driver = new GenerationsDriver();
+    driver.append(recovery('09:00', 30), recovery('12:00', 60));
+    if (isBefore) driver.append(recovery('10:30', 45));
+    await driver.settle();
+    driver.candidate({ plant: unreadSecond });
+    await promoted(driver);
+    if (!isBefore) driver.append(recovery('10:30', 45));
+    await driver.settle();
+    const [versions = []] = versionsOf(events(driver)).values();
+    assert.equal(versions.at(-1)?.hrv, 60);
+    assert.equal(driver.corrections.unreadable, 1);
+  }
+});
+
+test('behind a left version, what was said before it is news again', async () => {
+  const driver = new GenerationsDriver();
+  driver.append(reading(20), reading(70));
+  await driver.settle();
+  driver.candidate({ plant: unreadSecond });
+  await promoted(driver);
+  driver.append(reading(20));
+  await driver.settle();
+  const [versions = []] = versionsOf(events(driver)).values();
+  assert.deepEqual(
+    versions.map(({ hrv }) => hrv),
+    [20, 70, 20],
+  );
+});
+
+test('a version that a generation has left is left on the way back to it', async () => {
+  const driver = new GenerationsDriver();
+  driver.append(reading(20), reading(70));
+  await driver.settle();
+  driver.candidate({ plant: unreadSecond });
+  await promoted(driver);
+  driver.candidate({ rules: [] });
+  await promoted(driver);
+  driver.candidate({ plant: unreadSecond }, { from: 1 });
+  await promoted(driver);
+  const [versions = []] = versionsOf(events(driver)).values();
+  assert.equal(versions.at(-1)?.hrv, 70);
+});
+
+test('a version from before the start that a newer one has replaced is no more than what readers have', async () => {
+  const driver = new GenerationsDriver();
+  driver.append(reading(20));
+  await driver.settle();
+  driver.deleteBefore('oura', 1);
+  driver.candidate({ plant: unreadSecond });
+  await driver.settle();
+  driver.append(reading(70));
+  await promoted(driver, { removeUnreadable: true });
+  assert.deepEqual(driver.corrections, none);
+  assert.equal(driver.deadLetters().length, 0);
+  driver.append(reading(20));
+  await driver.settle();
+  const [versions = []] = versionsOf(events(driver)).values();
+  assert.deepEqual(
+    versions.map(({ hrv }) => hrv),
+    [20, 70, 20],
+  );
+});
+
+test('a candidate that cannot read what readers were told corrects nothing, and publishes from the cut on', async () => {
+  const driver = new GenerationsDriver();
+  driver.append(reading(20), recovery('09:00', 30));
+  await driver.settle();
+  driver.downgrade('unreadable');
+  driver.candidate({ plant: tenfold });
+  await promoted(driver);
+  assert.deepEqual(driver.corrections, none);
+  assert.deepEqual(driver.noted(), ['corrections', 'seed', 'takeover']);
+  driver.append(reading(50, { user: 'v' }));
+  await driver.settle();
+  assert.equal(events(driver).at(-1)?.hrv, 500);
+});

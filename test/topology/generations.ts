@@ -115,7 +115,7 @@ export class GenerationsDriver {
   /** Where the raw topics begin. */
   readonly #lows = new Map<string, bigint>();
   #live = 0;
-  #layout: 1 | 3 | undefined;
+  #layout: 1 | 3 | 'unreadable' | undefined;
 
   constructor(build: Build = {}) {
     this.#stages.push({ driver: driverOf(build), generation: undefined });
@@ -138,8 +138,8 @@ export class GenerationsDriver {
     this.#lows.set(topic, committed < offset ? committed : BigInt(offset));
   }
 
-  /** Has the first generation's state be read as a build before has written it. */
-  downgrade(layout: 1 | 3): void {
+  /** Has the first generation's state be read as another build has written it: one before, or one that this cannot read. */
+  downgrade(layout: 1 | 3 | 'unreadable'): void {
     this.#layout = layout;
   }
 
@@ -361,6 +361,7 @@ export class GenerationsDriver {
       return Buffer.concat([Buffer.of(1), ...rows.map((row) => row.subarray(0, 26))]);
     }
     if (!topic.endsWith('-revisions-changelog')) return value;
+    if (this.#layout === 'unreadable') return Buffer.concat([Buffer.of(99), value.subarray(1)]);
     const rows = versionsOfTable(value).map((row) => {
       const older = Buffer.from(row.subarray(0, this.#layout === 1 ? 45 : 51));
       // Without the flags that only the present layout knows.

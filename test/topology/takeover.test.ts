@@ -51,7 +51,7 @@ test('a takeover that is repeated, because its transaction was aborted, finds th
   ] as const) {
     const revisions = stored();
     for (let times = 1; times <= 3; times += 1) {
-      assert.notEqual(takeOverRow(revisions, owner, live, 0n), 'untold');
+      assert.notEqual(takeOverRow(revisions, owner, live, 0n).result, 'untold');
       assert.deepEqual(outcomes(revisions), { version: ours, told }, `the ${times}. time`);
     }
   }
@@ -62,7 +62,7 @@ test('a version of which the live generation knows but has told nobody counts as
   const [live] = versionsOf(withoutTold(table, at));
   assert.ok(live !== undefined);
   const revisions = stored();
-  assert.equal(takeOverRow(revisions, owner, live, 0n), 'untold');
+  assert.equal(takeOverRow(revisions, owner, live, 0n).result, 'untold');
   const place = findRow(revisions, owner, resource);
   assert.ok(place !== undefined);
   const key = revisionsStore.key.serialize(place.key);
