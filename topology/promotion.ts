@@ -235,6 +235,12 @@ export function resourceName({ vendor, user }: Owner, row: Buffer): string {
   return `${vendor}\0${user}\0${row.toString('latin1', 0, hashBytes)}`;
 }
 
+/** The owner that resourceName() has named. */
+export function ownerIn(resource: string): Owner {
+  const at = resource.indexOf('\0');
+  return { vendor: resource.slice(0, at), user: resource.slice(at + 1, -hashBytes - 1) };
+}
+
 /** How corrections are made. */
 export interface CorrectionRules {
   /** When the generation became live, epoch ms. */

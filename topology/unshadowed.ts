@@ -18,6 +18,7 @@ import { shortHash } from './packed.ts';
 import {
   isEventOf,
   replacedOf,
+  ownerIn,
   resourceName,
   unsupportedOf,
   type Replaced,
@@ -68,9 +69,8 @@ export class Unshadowed {
     const startOf = (vendor: string): bigint => BigInt(seed?.starts[vendor]?.offset ?? 0);
     this.#from = seed?.from;
     for (const [resource, row] of newerVersions(stores)) {
-      const [vendor = '', user = ''] = resource.split('\0');
-      const record = `${vendor}@${versionOffset(row)}`;
-      this.#newer.set(resource, { owner: { vendor, user }, row, record });
+      const owner = ownerIn(resource);
+      this.#newer.set(resource, { owner, row, record: `${owner.vendor}@${versionOffset(row)}` });
     }
     this.#newerRecords = new Set([...this.#newer.values()].map(({ record }) => record));
     const removedFrom = this.#from === undefined ? startOf : (): bigint => 0n;

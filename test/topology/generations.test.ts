@@ -727,11 +727,12 @@ test('a left version stays newer than a late one that readers would not have got
 
 test('behind a left version, what was said before it is news again', async () => {
   const driver = new GenerationsDriver();
-  driver.append(reading(20), reading(70));
+  const user = 'Zoë 李';
+  driver.append(reading(20, { user }), reading(70, { user }));
   await driver.settle();
   driver.candidate({ plant: unreadSecond });
   await promoted(driver);
-  driver.append(reading(20));
+  driver.append(reading(20, { user }));
   await driver.settle();
   const [versions = []] = versionsOf(events(driver)).values();
   assert.deepEqual(
