@@ -12,11 +12,11 @@ import { interruptible } from './interrupt.ts';
 
 const statusDescription = `Show which generation is live, how far its candidate is, and in how many resources the candidate comes to something else than readers were told. It reads changelogs and offsets and changes nothing.
 
-Exits with 1 when a generation that is live no more should have been discarded 7 days ago.`;
+Exits with 1 when a generation that is no longer live should have been discarded 7 days ago, or on a failure, and with 4 without a control topic.`;
 
 const promoteDescription = `Make a candidate live. The instances of the live generation finish what they have begun, leave their group and stay idle; the offsets that they have committed become the cut; the candidate takes over what readers were told, publishes from the cut on, and corrects what it says otherwise about earlier records. Readers wait for some seconds meanwhile.
 
-Run it again after an interruption: it goes on where it was. Until the candidate is live, --abort gives the promotion up. Exits with 4, and the reason, when a precondition is not met.`;
+Run it again after an interruption: it goes on where it was, with the options that it was begun with. Nobody publishes meanwhile. Until the candidate is live, --abort gives the promotion up. Exits with 4, and the reason, when a precondition is not met.`;
 
 /** Adds `status`, `promote` and `discard` to `bridge replay`. */
 export function defineGenerations(command: Command): void {
@@ -32,7 +32,12 @@ export function defineGenerations(command: Command): void {
     .description(promoteDescription)
     .argument('<generation>', 'the candidate, which is the live generation plus 1', generationOf)
     .option('--readers-ready', 'every reader is on contract version 2 and compares generations')
-    .option('--wait <seconds>', 'how long the live instances may take to leave', secondsOf, 600)
+    .option(
+      '--wait <seconds>',
+      'how long the live instances may take to leave; after that the promotion gives itself up',
+      secondsOf,
+      600,
+    )
     .option('--no-announce', 'announce no alert by a correction, not even one of the last 48 hours')
     .option(
       '--remove-unreadable',

@@ -32,10 +32,13 @@ const askEveryMs = 250;
  * cut, and the candidate publishes from there on.
  * @throws RefusedCommand when a precondition is not met; nothing was changed then, or the promotion was given up again.
  */
-export async function promote(generations: Generations, options: PromoteOptions): Promise<void> {
-  const { generation, onStep, signal, afterStep = () => undefined } = options;
+export async function promote(generations: Generations, given: PromoteOptions): Promise<void> {
+  const { generation, onStep, signal, afterStep = () => undefined } = given;
   const { control } = generations;
   const before = await control.refresh();
+  const options = before.closing === generation ? { ...given, ...before.begun, isReadersReady: true } : given;
+  if (options !== given)
+    onStep(`the promotion of generation ${generation} has begun: going on as it was begun`);
   if (before.live === generation) {
     onStep(`generation ${generation} is live already`);
     // An earlier run may have ended before it did.
@@ -57,7 +60,14 @@ export async function promote(generations: Generations, options: PromoteOptions)
     if (state.live !== before.live)
       throw new RefusedCommand(`another promotion was faster: generation ${state.live} is live`);
     if (state.closing !== generation)
-      await writer.write({ type: 'closing', generation, from: state.live, at: Date.now() });
+      await writer.write({
+        type: 'closing',
+        generation,
+        from: state.live,
+        at: Date.now(),
+        announce: options.announce,
+        removeUnreadable: options.removeUnreadable,
+      });
     onStep(
       `generation ${state.live} is closing: its instances finish what they have begun and leave the group`,
     );

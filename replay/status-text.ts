@@ -7,7 +7,7 @@ export function statusText(status: Status): string {
   const lines = [`live        generation ${live}${since === null ? '' : `, since ${instant(since)}`}`];
   if (closing !== null)
     lines.push(
-      `closing     a promotion of generation ${closing} has begun: run \`bridge replay promote ${closing}\` again, or give it up with --abort`,
+      `closing     a promotion of generation ${closing} has begun: nobody publishes until \`bridge replay promote ${closing}\` has gone on, or \`bridge replay promote ${closing} --abort\` has given it up`,
     );
   if (corrections !== null) {
     const { changed, added, removed, unreadable, done, taken_over, tasks } = corrections;

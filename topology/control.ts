@@ -39,7 +39,15 @@ const generation = z.int().min(0);
 const at = z.int().min(0);
 
 /** A generation is about to be live: that of before drains and leaves its group. */
-const closing = z.object({ type: z.literal('closing'), generation, from: generation, at });
+const closing = z.object({
+  type: z.literal('closing'),
+  generation,
+  from: generation,
+  at,
+  /** How the promotion was begun, so that who goes on with it need not say it again. */
+  announce: z.boolean(),
+  removeUnreadable: z.boolean(),
+});
 /** A generation is live. */
 const live = z.object({
   type: z.literal('live'),
@@ -72,6 +80,8 @@ export interface Generations {
   readonly live: number;
   /** The generation that a promotion which has begun is to make live. */
   readonly closing: number | undefined;
+  /** How that promotion was begun. */
+  readonly begun: Pick<LiveRecord, 'announce' | 'removeUnreadable'> | undefined;
   /** The promotions so far, by generation. */
   readonly promotions: ReadonlyMap<number, LiveRecord>;
   readonly discarded: ReadonlySet<number>;
@@ -81,14 +91,17 @@ export interface Generations {
 export function generationsOf(records: Iterable<ControlRecord>): Generations {
   const promotions = new Map<number, LiveRecord>();
   const discarded = new Set<number>();
-  let closing: number | undefined;
+  let begun: z.infer<typeof closing> | undefined;
   for (const record of records) {
     if (record.type === 'live') promotions.set(record.generation, record);
     if (record.type === 'discarded') discarded.add(record.generation);
-    if (record.type === 'closing') closing = record.generation;
+    if (record.type === 'closing') begun = record;
   }
   const live = Math.max(0, ...promotions.keys());
-  return { live, closing: closing === live + 1 ? closing : undefined, promotions, discarded };
+  if (begun?.generation !== live + 1)
+    return { live, closing: undefined, begun: undefined, promotions, discarded };
+  const { generation: next, announce, removeUnreadable } = begun;
+  return { live, closing: next, begun: { announce, removeUnreadable }, promotions, discarded };
 }
 
 /** The key of a control record. A discarded generation keeps its promotion, whose cut the audit needs. */

@@ -24,8 +24,12 @@ const steps = [
 const promoter = fileURLToPath(new URL('./promote-worker.ts', import.meta.url));
 
 /** Runs a promotion that kills itself; answers the signal that ended it. */
-function killedAfter(application: Application, dieAfter: PromoteStep): Promise<string | null> {
-  const settings: PromoteSettings = { env: application.env, generation: 1, dieAfter };
+function killedAfter(
+  application: Application,
+  dieAfter: PromoteStep,
+  options: PromoteSettings['options'],
+): Promise<string | null> {
+  const settings: PromoteSettings = { env: application.env, generation: 1, dieAfter, options };
   return new Promise((resolve) => {
     const args = ['--import', 'tsx', promoter, JSON.stringify(settings)];
     execFile(process.execPath, args, { timeout: 60_000 }, (error) => resolve(error?.signal ?? null));
@@ -59,12 +63,18 @@ describe('a promotion', () => {
     const { application, generations } = deployment;
     for (const step of steps) {
       // What is live already is not promoted once more.
-      const isOver = (await generations.control.refresh()).live === 1;
-      assert.equal(await killedAfter(application, step), isOver ? null : 'SIGKILL', step);
+      const before = await generations.control.refresh();
+      const isOver = before.live === 1;
+      // Who goes on with a promotion need not repeat its options, and cannot change them.
+      const options =
+        before.closing === 1 ? { isReadersReady: false, announce: false, removeUnreadable: true } : {};
+      assert.equal(await killedAfter(application, step, options), isOver ? null : 'SIGKILL', step);
       const { live, closing } = await readStatus(generations);
       assert.equal(live, step === 'live' || step === 'deleted' ? 1 : 0, step);
       assert.equal(closing, ['closing', 'empty', 'cut'].includes(step) ? 1 : null, step);
     }
+    const { announce, removeUnreadable } = generations.control.state.promotions.get(1) ?? {};
+    assert.deepEqual([announce, removeUnreadable], [true, false]);
     const [group] = (await generations.admin.describeGroups([generations.groupOf(0)])).groups;
     assert.equal(
       group?.state,
