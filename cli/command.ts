@@ -36,9 +36,13 @@ export class Command extends Commander {
     });
   }
 
-  /** Adds the section `Environment:` to the help of this command and its subcommands. */
+  #hasEnvironment = false;
+
+  /** Adds the section `Environment:` to the help of this command and of its subcommands that have none of their own. */
   environment(table: Readonly<Record<string, Described>>, note = fromLocalStack): this {
-    return this.addHelpText('afterAll', () => {
+    this.#hasEnvironment = true;
+    return this.addHelpText('afterAll', ({ command }) => {
+      if (command !== this && command instanceof Command && command.#hasEnvironment) return '';
       const help = this.createHelp();
       const helpWidth = this.configureOutput().getOutHelpWidth?.() ?? 80;
       help.prepareContext({ helpWidth });

@@ -25,6 +25,7 @@ export function defineGenerations(command: Command): void {
     .summary('Show the live generation, and how far its candidate is.')
     .description(statusDescription)
     .option('--json', 'print a JSON object')
+    .environment(generationsVariables)
     .does(status);
   command
     .command('promote')
@@ -56,6 +57,7 @@ export function defineGenerations(command: Command): void {
         'from',
       ]),
     )
+    .environment(generationsVariables)
     .does(promoteCommand);
   command
     .command('discard')
@@ -64,6 +66,7 @@ export function defineGenerations(command: Command): void {
       'Delete the group, the changelogs and the shadow topic of a generation that is live no more, or of a candidate that is not to be promoted. Stop its instances first. There is no way back to it afterwards.',
     )
     .argument('<generation>', 'the generation to delete', generationOf)
+    .environment(generationsVariables)
     .does(discardCommand);
 }
 
