@@ -20,7 +20,7 @@ export class RefusedCommand extends Error {
 /** SIGINT or SIGTERM has ended a command. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
-  constructor() {
-    super('interrupted: run the same command again to go on');
+  constructor(next = 'run the same command again to go on') {
+    super(`interrupted: ${next}`);
   }
 }

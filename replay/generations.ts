@@ -98,6 +98,12 @@ export class Generations implements HistoryReader {
     return this.topicsOf(generation).every((topic) => topics.has(topic));
   }
 
+  /** Whether any topic of a generation exists. */
+  async remains(generation: number): Promise<boolean> {
+    const topics = new Set(await this.admin.listTopics());
+    return this.topicsOf(generation).some((topic) => topics.has(topic));
+  }
+
   /** The members of a generation's group, and whether each follows the control topic. */
   async members(generation: number): Promise<{ state: string; members: Member[] }> {
     const { groups } = await this.admin.describeGroups([this.groupOf(generation)]);

@@ -27,6 +27,10 @@ export type PromoteStep = 'checked' | 'fenced' | 'closing' | 'empty' | 'cut' | '
 const maxLag = 10_000n;
 const askEveryMs = 250;
 
+/** What to do about a promotion that was interrupted once it had begun. */
+const hasBegun =
+  'nobody publishes until the same command has been run again, or --abort has given the promotion up';
+
 /**
  * Makes a candidate live, in steps of which each can be repeated: the live instances leave, their committed offsets become the
  * cut, and the candidate publishes from there on.
@@ -244,7 +248,7 @@ async function untilEmpty(
   };
   const deadline = performance.now() + waitMs;
   for (;;) {
-    if (signal.aborted) throw new Interrupted();
+    if (signal.aborted) throw new Interrupted(hasBegun);
     const { state, members } = await generations.members(live);
     if (state === 'Empty' || state === 'Dead') {
       onStep(`the group ${generations.groupOf(live)} is empty`);
@@ -271,7 +275,7 @@ async function readCut(
   signal: AbortSignal,
 ): Promise<Record<string, string>> {
   const offsets = await generations.stable(live, signal);
-  if (signal.aborted) throw new Interrupted();
+  if (signal.aborted) throw new Interrupted(hasBegun);
   if (offsets.size === 0 && (await generations.hasState(live)))
     throw new RefusedCommand(
       `group ${generations.groupOf(live)} has no offsets, but its changelogs hold state: there is no cut. Give the promotion up with --abort`,

@@ -50,7 +50,7 @@ export async function readStatus(generations: Generations, nowMs = Date.now()): 
   const corrected = live === 0 ? undefined : await generations.tasks(live);
   const toDiscard: { generation: number; overdue: boolean }[] = [];
   for (let generation = 0; generation < live; generation += 1) {
-    if (discarded.has(generation) || !(await generations.exists(generation))) continue;
+    if (discarded.has(generation) || !(await generations.remains(generation))) continue;
     if (await isCopied(generations, generation, live + 1)) continue;
     const over = promotions.get(generation + 1)?.at ?? nowMs;
     toDiscard.push({ generation, overdue: nowMs - over > overdueMs });
