@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { discard } from '../../replay/promote.ts';
 import { readStatus } from '../../replay/status.ts';
 import { plants } from './plant.ts';
-import { candidate, deployed, ended, instance, promoteTo, settled } from './reprocessing.ts';
+import { candidate, deployed, ended, instance, prepare, promoteTo, settled } from './reprocessing.ts';
 import { seeded } from './settings.ts';
 
 const timeout = 240_000;
@@ -22,6 +22,11 @@ describe('on the way back', () => {
       await promoteTo(generations, 1, { removeUnreadable: true });
       await settled(generations, 1);
       await application.progress(400, 60_000, generations.groupOf(1));
+      await prepare(application, 2);
+      const seedless = instance(application, 2, 'a', { from: 0, crash: { phase: 'seed', step: 'commit' } });
+      assert.equal(await seedless.ended(), 'SIGKILL');
+      await assert.rejects(discard(generations, 0), /still copy its state/);
+      assert.deepEqual((await readStatus(generations)).to_discard, []);
       await candidate(deployment, 2, { from: 0 });
       const { candidate: back } = await readStatus(generations);
       assert.equal(back?.from, 0);
