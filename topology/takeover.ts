@@ -40,7 +40,10 @@ export async function loadTakeover(
     yield* alertSteps(task, alerts);
     const known = new Set<string>();
     let unreadable = 0;
-    for (const { key, value, timestamp } of revisions.values()) {
+    // Readers wait for the steps, and most entries are the same in both: nothing is to be taken over of them.
+    const same = sameEntries(storeOf(task().stores, 'revisions'), revisions);
+    for (const [name, { key, value, timestamp }] of revisions) {
+      if (same.has(name)) continue;
       const owner = userKey.deserialize(key);
       const store = storeOf(task().stores, 'revisions');
       store.onRecord(timestamp);
@@ -67,7 +70,10 @@ export async function loadTakeover(
       known.has(resourceName(owner, row)) || (isBack && versionOffset(row) < startOf(owner.vendor));
     // What is committed: the steps above may have divided buckets since.
     const entries = unreadable > 0 ? [] : [...storeOf(task().stores, 'revisions').entries()];
+    const stillSame = sameEntries(storeOf(task().stores, 'revisions'), revisions);
+    for (const name of same) if (!stillSame.has(name)) addRows(known, revisions.get(name));
     for (const [key, value, timestamp] of entries) {
+      if (stillSame.has(nameOf(key))) continue;
       const store = storeOf(task().stores, 'revisions');
       store.onRecord(timestamp);
       yield forgetUntold(store as Revisions, { key, value }, isKnown) ? value.length : 0;
@@ -84,10 +90,31 @@ export async function loadTakeover(
         'this build cannot read what the live generation has told readers: this task corrects nothing',
       );
     log.info(
-      { task: `0_${partition}`, alerts: alerts.size, resources: known.size },
+      { task: `0_${partition}`, alerts: alerts.size, entries: revisions.size, same: same.size },
       'took over what readers have',
     );
   };
+}
+
+/** The entries that are the same, byte for byte, in a store as it is committed. */
+function sameEntries(store: StateStore, others: ReadonlyMap<string, Entry>): Set<string> {
+  const same = new Set<string>();
+  for (const [key, value] of store.entries()) {
+    const name = nameOf(key);
+    if (others.get(name)?.value.equals(value) === true) same.add(name);
+  }
+  return same;
+}
+
+/** As changelogEntries() names an entry. */
+function nameOf(key: Buffer): string {
+  return key.toString('latin1');
+}
+
+function addRows(known: Set<string>, entry: Entry | undefined): void {
+  if (entry === undefined) return;
+  const owner = userKey.deserialize(entry.key);
+  for (const row of rowsOf(entry.value)) known.add(resourceName(owner, row));
 }
 
 /** Notes the version that readers have, for the corrections: its record may be one that this generation cannot read. */
