@@ -50,11 +50,15 @@ export class Corrections {
     this.#support = support;
   }
 
-  /** Begins to read. */
+  /** Begins to read, after the takeovers of other tasks that wait for their turn: readers wait for those. */
   start(): void {
-    this.#read().catch((error: unknown) => {
-      if (!this.#isClosed) this.#context.fail(error instanceof Error ? error : new Error('unknown failure'));
-    });
+    const turn = this.#support.inTurn(() => Promise.resolve());
+    turn
+      .then(() => this.#read())
+      .catch((error: unknown) => {
+        if (!this.#isClosed)
+          this.#context.fail(error instanceof Error ? error : new Error('unknown failure'));
+      });
   }
 
   close(): void {
