@@ -71,21 +71,7 @@ export function toEvent(
 }
 
 /** What a reading and the event made of it have in common. */
-type Content = Pick<
-  Reading,
-  | 'deleted'
-  | 'hrv'
-  | 'hrv_sdnn'
-  | 'sleep_score'
-  | 'recovery_score'
-  | 'stress_level'
-  | 'resting_heart_rate'
-  | 'activity_data'
-  | 'timestamp'
-  | 'local_date'
-  | 'source'
-  | 'flags'
->;
+type Content = Pick<Reading, keyof Reading & keyof BiometricEvent>;
 
 /**
  * Hashes the content of a version of a resource: measurements rounded to 1e-3, times, source and quality, but nothing

@@ -55,7 +55,7 @@ export interface Taken {
  * @param startOffset - where the recomputation of its raw partition started; 0 where nothing that it lacks is to stay.
  */
 export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): Taken {
-  const live = Buffer.concat([noVersions, row]);
+  const live = tableOf(row);
   const told = readTold(live, 1);
   if (told === null) return { result: 'untold', isOlder: false };
   const { told: toldOutcome } = readOutcomes(live, 1);
@@ -101,7 +101,7 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
 export function keepTold(revisions: Revisions, owner: Owner, row: Buffer): boolean {
   const place = findRow(revisions, owner, row.subarray(0, hashBytes));
   if (place === undefined) return false;
-  const live = Buffer.concat([noVersions, row]);
+  const live = tableOf(row);
   const told = readTold(place.table, place.at);
   if (told === null || told.event_id !== readTold(live, 1)?.event_id) return false;
   const { told: outcome } = readOutcomes(place.table, place.at);
@@ -190,7 +190,7 @@ export function countDifferences(
   for (const { key, value } of live.values()) {
     const owner = userKey.deserialize(key);
     for (const row of rowsOf(value))
-      if (readTold(Buffer.concat([noVersions, row]), 1) !== null) told.set(resourceName(owner, row), row);
+      if (readTold(tableOf(row), 1) !== null) told.set(resourceName(owner, row), row);
   }
   for (const { key, value } of ours.values()) {
     const owner = userKey.deserialize(key);
@@ -199,11 +199,8 @@ export function countDifferences(
       const before = told.get(name);
       told.delete(name);
       if (before !== undefined && versionOffset(before) >= endOf(owner.vendor)) continue;
-      const table = Buffer.concat([noVersions, row]);
-      const outcome =
-        before === undefined
-          ? undefined
-          : toldOutcomeOf(Buffer.concat([noVersions, before]), { table, at: 1 });
+      const table = tableOf(row);
+      const outcome = before === undefined ? undefined : toldOutcomeOf(tableOf(before), { table, at: 1 });
       if (outcome === readOutcomes(table, 1).version) counts.same += 1;
       else if (versionOffset(row) < startOf(owner.vendor)) counts.before_start += 1;
       else if (before === undefined) counts.added += 1;
@@ -211,9 +208,9 @@ export function countDifferences(
     }
   }
   for (const [name, row] of told) {
-    const vendor = name.slice(0, name.indexOf('\0'));
+    const { vendor } = ownerIn(name);
     const offset = versionOffset(row);
-    const isDeleted = readOutcomes(Buffer.concat([noVersions, row]), 1).told === deletedContent;
+    const isDeleted = readOutcomes(tableOf(row), 1).told === deletedContent;
     if (offset >= startOf(vendor) && offset < endOf(vendor) && !isDeleted) counts.removed += 1;
   }
   return counts;
@@ -228,6 +225,11 @@ function toldOutcomeOf(live: Buffer, ours: Row): string {
   const isUnknown = own.version === unknownOutcome && own.told === unknownOutcome;
   if (isUnknown && before !== null && now !== null && isSame(before, now)) return unknownOutcome;
   return told === unknownOutcome ? guessedOutcome(ours, live) : told;
+}
+
+/** A table of one row, which is at 1. */
+function tableOf(row: Buffer): Buffer {
+  return Buffer.concat([noVersions, row]);
 }
 
 /** A name of a resource within a partition. @param row - or its resource's shortHash(). */
@@ -286,7 +288,7 @@ export function corrected(
  * The row of an event that still stands for its resource, if readers have something else; undefined if not.
  * @param event - what the recomputation made of a record before the cut.
  */
-export function rowToCorrect(event: BiometricEvent, revisions: Revisions): PlacedRow | undefined {
+function rowToCorrect(event: BiometricEvent, revisions: Revisions): PlacedRow | undefined {
   const place = findRow(revisions, ownerOf(event), shortHash(event.resource_id));
   if (place === undefined) return undefined;
   const { offset, revision } = readVersion(place.table, place.at);
@@ -334,7 +336,7 @@ export function unsupportedOf(
 ): Unsupported[] {
   const { vendor, user } = userKey.deserialize(key);
   return rowsOf(value).flatMap((row) => {
-    const table = Buffer.concat([noVersions, row]);
+    const table = tableOf(row);
     const told = readTold(table, 1);
     return told === null ||
       readOutcomes(table, 1).version !== noOutcome ||
@@ -359,7 +361,7 @@ export function settledVersions(value: Buffer): Buffer {
   const rows = rowsOf(value);
   if (rows.length === 0) return value;
   const settled = rows.map((row) => {
-    const table = Buffer.concat([noVersions, row]);
+    const table = tableOf(row);
     const told = readTold(table, 1);
     const outcomes = readOutcomes(table, 1);
     return told === null || outcomes.version !== noOutcome
@@ -391,7 +393,7 @@ export function replacedOf(
 ): Replaced[] {
   const { vendor, user } = userKey.deserialize(key);
   return rowsOf(value).flatMap((row) => {
-    const table = Buffer.concat([noVersions, row]);
+    const table = tableOf(row);
     const { version, told } = readOutcomes(table, 1);
     const { offset, revision, content } = readVersion(table, 1);
     if (version === noOutcome || version === told || offset >= startOf(vendor)) return [];

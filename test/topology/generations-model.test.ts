@@ -138,6 +138,18 @@ const builds: readonly [Build, ...Build[]] = [
   },
 ];
 
+/** Checks that readers have what a build that was there from the beginning would have given them. */
+async function checkAll(driver: GenerationsDriver, build: Build, seed: number): Promise<void> {
+  try {
+    checkReaders(
+      driver.read().map(({ event }) => event),
+      await driver.faultless(build),
+    );
+  } catch (error) {
+    throw new Error(`seed ${seed}: ${String(error)}`, { cause: error });
+  }
+}
+
 test('readers end with what a build without the fault would have given them, wherever the cut is and whatever crashes', async () => {
   for (let seed = 1; seed <= histories; seed += 1) {
     const random = seededRandom(seed);
@@ -165,14 +177,7 @@ test('readers end with what a build without the fault would have given them, whe
       await driver.settle(seed);
       assert.ok(driver.corrections, `seed ${seed}`);
     }
-    try {
-      checkReaders(
-        driver.read().map(({ event }) => event),
-        await driver.faultless(build),
-      );
-    } catch (error) {
-      throw new Error(`seed ${seed}: ${String(error)}`, { cause: error });
-    }
+    await checkAll(driver, build, seed);
   }
 });
 
@@ -199,14 +204,7 @@ test('a promotion of the same build corrects nothing, wherever the raw topics be
     driver.append(...take(source, 10));
     await driver.settle(seed);
     assert.deepEqual(driver.corrected(), [], `seed ${seed}`);
-    try {
-      checkReaders(
-        driver.read().map(({ event }) => event),
-        await driver.faultless(build),
-      );
-    } catch (error) {
-      throw new Error(`seed ${seed}: ${String(error)}`, { cause: error });
-    }
+    await checkAll(driver, build, seed);
   }
 });
 
@@ -276,13 +274,6 @@ test('the way back gives readers what the build of before would have, wherever t
     if (random() < 0.3) await driver.takeOver();
     await driver.settle(seed);
     assert.ok(driver.corrections, `seed ${seed}`);
-    try {
-      checkReaders(
-        driver.read().map(({ event }) => event),
-        await driver.faultless(build),
-      );
-    } catch (error) {
-      throw new Error(`seed ${seed}: ${String(error)}`, { cause: error });
-    }
+    await checkAll(driver, build, seed);
   }
 });
