@@ -51,7 +51,7 @@ async function canRead(
     if (!existing.has(name)) continue;
     const { length } = await reader.admin.fetchTopicOffsets(name);
     for (let partition = 0; partition < length; partition += 1)
-      for (const { value } of (await changelogEntries(reader, name, partition)).values())
+      for (const { value } of await changelogEntries(reader, name, partition))
         if (!isReadable(store, value)) return false;
   }
   return true;

@@ -172,8 +172,8 @@ export class Generations implements HistoryReader {
       Array.from({ length: this.partitions }, async (_, partition) => {
         const entries = await changelogEntries(this, topic, partition);
         const read = (key: string): unknown => {
-          const entry = entries.get(key);
-          return entry === undefined ? undefined : JSON.parse(entry.value.toString());
+          const value = entries.get(Buffer.from(key));
+          return value === undefined ? undefined : JSON.parse(value.toString());
         };
         return {
           partition,

@@ -82,6 +82,14 @@ export class ByteMap {
     return copyOf(page.bytes, start + keyLength(page, word), page.words[word + 2] ?? 0);
   }
 
+  /** Whether an entry has this value. */
+  isValueAt(place: number, value: Buffer): boolean {
+    const { page, word, start } = this.#at(place);
+    const from = start + keyLength(page, word);
+    const end = from + (page.words[word + 2] ?? 0);
+    return page.bytes.compare(value, 0, value.length, from, end) === 0;
+  }
+
   timestampAt(place: number): number {
     const { page, word } = this.#at(place);
     return (page.words[word + 3] ?? 0) * 2 ** 32 + (page.words[word + 4] ?? 0);

@@ -223,9 +223,19 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
     this.#overlay.set(nameOf(key), writeOf(key, value, timestamp));
   }
 
+  /** The entry as bytes, the open transaction's writes included, however old it is. */
+  read(key: Buffer): { readonly value: Buffer; readonly timestamp: number } | undefined {
+    const write = this.#overlay.get(nameOf(key));
+    if (write !== undefined)
+      return write.value && { value: Buffer.from(write.value), timestamp: write.timestamp };
+    const place = this.#entries.find(key);
+    if (place === undefined) return undefined;
+    return { value: this.#entries.valueAt(place), timestamp: this.#entries.timestampAt(place) };
+  }
+
   /** Deletes every entry, with tombstones in the overlay. */
   clear(nowMs: number): void {
-    for (const [key] of this.entries()) this.write(key, undefined, nowMs);
+    for (const key of this.keys()) this.write(key, undefined, nowMs);
   }
 
   /** Committed entries. */
@@ -236,6 +246,11 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
   /** Bytes of the committed keys and values. In memory each entry takes about 40 more. */
   get bytes(): number {
     return this.#entries.bytes;
+  }
+
+  /** The keys of the committed entries. */
+  *keys(): Generator<Buffer> {
+    for (const place of this.#entries.places()) yield this.#entries.keyAt(place);
   }
 
   /** The committed entries: key, value and the timestamp of the record that put it. */

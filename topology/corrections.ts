@@ -50,10 +50,10 @@ export class Corrections {
     this.#support = support;
   }
 
-  /** Begins to read, after the takeovers of other tasks that wait for their turn: readers wait for those. */
+  /** Begins to read, after the takeovers of other tasks: readers wait for those. */
   start(): void {
-    const turn = this.#support.inTurn(() => Promise.resolve());
-    turn
+    this.#support.turns
+      .takenOver()
       .then(() => this.#read())
       .catch((error: unknown) => {
         if (!this.#isClosed)

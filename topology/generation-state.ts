@@ -7,6 +7,7 @@ import type { VendorName } from '../vendors/index.ts';
 import type { LaterGeneration } from './generation.ts';
 import type { HistoryReader } from './history.ts';
 import type { Start, Starts } from './start.ts';
+import type { Turns } from './turns.ts';
 
 /** What the tasks of a generation above 0 share. */
 export interface GenerationSupport extends HistoryReader {
@@ -28,8 +29,7 @@ export interface GenerationSupport extends HistoryReader {
   starts(partition: number): Promise<Starts>;
   /** Calls `wake` when a limit or the control topic has changed. @returns what ends that. */
   subscribe(wake: () => void): () => void;
-  /** Runs work one after the other: a partition's whole state is in memory meanwhile. */
-  inTurn<T>(work: () => Promise<T>): Promise<T>;
+  readonly turns: Turns;
 }
 
 /**

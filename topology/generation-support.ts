@@ -11,6 +11,7 @@ import { generationId, type LaterGeneration } from './generation.ts';
 import type { GenerationSupport, Origin } from './generation-state.ts';
 import { committedOffsets, startsIn } from './history.ts';
 import type { Starts } from './start.ts';
+import { Turns } from './turns.ts';
 
 /** How often the live group is asked for its offsets: a candidate is at most this far behind them. */
 const askEveryMs = 500;
@@ -42,14 +43,13 @@ export class ProcessSupport implements GenerationSupport {
   readonly build: string;
   readonly origin: Origin;
   readonly log: StreamsLog;
+  readonly turns = new Turns();
   readAt = performance.now();
   readonly #partitions: number;
   readonly #wakes = new Set<() => void>();
   readonly #timer: NodeJS.Timeout;
   #offsets: ReadonlyMap<string, bigint> = new Map();
   #asking: Promise<void> | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
-  #isClosed = false;
 
   private constructor(options: SupportOptions, admin: Admin) {
     const { connection, control, log, applicationId, generation } = options;
@@ -105,18 +105,8 @@ export class ProcessSupport implements GenerationSupport {
     return () => void this.#wakes.delete(wake);
   }
 
-  inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(() => {
-      // It would open the connections again.
-      if (this.#isClosed) throw new Error('the process closes');
-      return work();
-    });
-    this.#turn = done.catch(() => undefined);
-    return done;
-  }
-
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.turns.close();
     clearInterval(this.#timer);
     await Promise.all([this.scanner.close(), this.#asking]);
     await this.admin.disconnect();

@@ -7,6 +7,7 @@ import {
 import { vendorNames } from '../vendors/index.ts';
 import { Corrections } from './corrections.ts';
 import { readState, startsOf, type GenerationSupport, type Steps } from './generation-state.ts';
+import { LiveTail } from './live-tail.ts';
 import { loadSeed } from './seeding.ts';
 import { loadTakeover } from './takeover.ts';
 import type { Starts } from './start.ts';
@@ -30,7 +31,6 @@ export class GenerationTask implements Punctuator {
   /** Makes the steps anew, after a transaction was aborted. */
   #begin: Steps | undefined;
   #task: PunctuatedTask | undefined;
-  #isLoading = false;
   #isClosed = false;
   /** When it made a step last. */
   #steppedAt = performance.now();
@@ -38,6 +38,10 @@ export class GenerationTask implements Punctuator {
   #isEnding = false;
   readonly #corrections: Corrections;
   readonly #unsubscribe: () => void;
+  /** What the live generation tells readers, from the seed to the takeover. */
+  #live: LiveTail | undefined;
+  /** Tells others that a phase for which they wait has ended. */
+  #phaseEnded = (): void => undefined;
 
   constructor(context: PunctuatorContext, support: GenerationSupport) {
     this.#context = context;
@@ -60,8 +64,8 @@ export class GenerationTask implements Punctuator {
     )
       this.#refuse(support.origin.generation);
     this.#unsubscribe = support.subscribe(context.wake);
-    if (this.#phase === 'seed')
-      this.#load(() => loadSeed(this.#context, this.#support, (starts) => this.#setStarts(starts)));
+    if (this.#phase === 'seed') this.#seed();
+    if (this.#phase === 'follow') this.#live = new LiveTail(context, support);
     if (this.#phase === 'correct') this.#corrections.start();
   }
 
@@ -79,11 +83,7 @@ export class GenerationTask implements Punctuator {
     if (this.#phase === 'seed') return this.#steps !== undefined;
     // Asked again also while it takes over: an aborted transaction takes the task back behind the cut.
     if (!this.#isAtCut()) return false;
-    if (this.#phase === 'follow') {
-      this.#phase = 'take over';
-      this.#steppedAt = performance.now();
-      this.#load(() => loadTakeover(this.#context, this.#support));
-    }
+    if (this.#phase === 'follow') this.#takeOver();
     // The steps read what is committed, which the last records before the cut have to be.
     return this.#steps !== undefined && !this.#context.stores.some(({ isDirty }) => isDirty);
   }
@@ -131,7 +131,11 @@ export class GenerationTask implements Punctuator {
     } else if (this.#isEnding) {
       this.#isEnding = false;
       this.#begin = undefined;
-      if (this.#phase === 'seed') this.#phase = 'follow';
+      this.#endPhase();
+      if (this.#phase === 'seed') {
+        this.#phase = 'follow';
+        this.#live = new LiveTail(this.#context, this.#support);
+      }
       // One that was not seeded corrects nothing.
       else if (readState(this.#context.stores, 'corrections')?.done === true) this.#phase = 'live';
       else {
@@ -144,6 +148,8 @@ export class GenerationTask implements Punctuator {
 
   close(): void {
     this.#isClosed = true;
+    this.#endPhase();
+    this.#live?.close();
     this.#unsubscribe();
     this.#corrections.close();
   }
@@ -159,23 +165,46 @@ export class GenerationTask implements Punctuator {
     return this.#task;
   }
 
-  /** Reads what the steps of the phase need, then has them done. */
-  #load(read: () => Promise<Steps>): void {
-    if (this.#isLoading) return;
-    this.#isLoading = true;
-    this.#support
-      .inTurn(read)
-      .then((begin) => {
+  /** One task after the other, until its seed is written: it is in memory meanwhile. */
+  #seed(): void {
+    this.#support.turns
+      .inTurn(async () => {
+        const ended = new Promise<void>((resolve) => (this.#phaseEnded = resolve));
         if (this.#isClosed) return;
-        this.#begin = begin;
-        this.#steps = begin(() => this.#open());
-        this.#context.wake();
+        this.#begun(await loadSeed(this.#context, this.#support, (starts) => this.#setStarts(starts)));
+        await ended;
       })
-      .catch((error: unknown) => {
-        if (!this.#isClosed)
-          this.#context.fail(error instanceof Error ? error : new Error('unknown failure'));
-      })
-      .finally(() => (this.#isLoading = false));
+      .catch((error: unknown) => this.#failed(error));
+  }
+
+  #takeOver(): void {
+    const live = this.#live;
+    if (live === undefined) throw new Error('a task takes over that has not followed');
+    this.#phase = 'take over';
+    this.#steppedAt = performance.now();
+    this.#phaseEnded = this.#support.turns.beginTakeover();
+    loadTakeover(this.#context, this.#support, live)
+      .then((steps) => this.#begun(steps))
+      .catch((error: unknown) => this.#failed(error));
+  }
+
+  /** Has the steps of the phase done. */
+  #begun(begin: Steps): void {
+    if (this.#isClosed) return;
+    this.#begin = begin;
+    this.#steps = begin(() => this.#open());
+    this.#context.wake();
+  }
+
+  #endPhase(): void {
+    const ended = this.#phaseEnded;
+    this.#phaseEnded = () => undefined;
+    if (this.#phase === 'take over') this.#live = undefined;
+    ended();
+  }
+
+  #failed(error: unknown): void {
+    if (!this.#isClosed) this.#context.fail(error instanceof Error ? error : new Error('unknown failure'));
   }
 
   #isAtCut(): boolean {

@@ -5,6 +5,7 @@ import type { LogRange, LogScanner } from '../kafka/scan.ts';
 import type { LogRecord } from '../kafka/record-batch.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
 import { dayMs } from '../vendors/instant.ts';
+import { ByteMap } from '../streams/byte-map.ts';
 import type { Entry } from './promotion.ts';
 import type { Start } from './start.ts';
 
@@ -96,25 +97,79 @@ export async function rangeOf({ admin }: HistoryReader, topic: string, partition
   return { topic, partition, offset: BigInt(bound.low), end: BigInt(bound.high) };
 }
 
-/**
- * The entries that a changelog's partition comes to.
- * @throws Error for a batch that cannot be decoded.
- */
-export async function changelogEntries(
+/** The entries that a changelog's partition comes to, which its owner may go on writing. */
+export class ChangelogEntries implements Iterable<Entry> {
+  readonly #reader: HistoryReader;
+  readonly #topic: string;
+  readonly #partition: number;
+  #entries = new ByteMap();
+  /** The next offset to read. */
+  #position = 0n;
+
+  /** Holds nothing before read() was called. */
+  constructor(reader: HistoryReader, topic: string, partition: number) {
+    this.#reader = reader;
+    this.#topic = topic;
+    this.#partition = partition;
+  }
+
+  /**
+   * Reads what was added since the last call. No call may be under way.
+   * @throws Error for a batch that cannot be decoded.
+   */
+  async read(): Promise<this> {
+    const range = await rangeOf(this.#reader, this.#topic, this.#partition);
+    // What was deleted meanwhile is not known.
+    if (this.#position < range.offset || this.#position > range.end) {
+      this.#entries = new ByteMap();
+      this.#position = range.offset;
+    }
+    for await (const record of recordsOf(this.#reader, { ...range, offset: this.#position })) {
+      const { key, value, timestamp, offset } = record;
+      if (key !== null && value === null) this.#entries.delete(key);
+      else if (key !== null && value !== null)
+        this.#entries.set(key, value, Math.min(Math.max(0, timestamp), Number.MAX_SAFE_INTEGER));
+      this.#position = offset + 1n;
+    }
+    this.#position = range.end;
+    return this;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** The value of a key. */
+  get(key: Buffer): Buffer | undefined {
+    const place = this.#entries.find(key);
+    return place === undefined ? undefined : this.#entries.valueAt(place);
+  }
+
+  /** Whether a key has this value. */
+  has(key: Buffer, value: Buffer): boolean {
+    const place = this.#entries.find(key);
+    return place !== undefined && this.#entries.isValueAt(place, value);
+  }
+
+  /** In any order. Do not read() meanwhile. */
+  *[Symbol.iterator](): Generator<Entry> {
+    const entries = this.#entries;
+    for (const place of entries.places())
+      yield {
+        key: entries.keyAt(place),
+        value: entries.valueAt(place),
+        timestamp: entries.timestampAt(place),
+      };
+  }
+}
+
+/** What a changelog's partition comes to now. @throws Error for a batch that cannot be decoded. */
+export function changelogEntries(
   reader: HistoryReader,
   topic: string,
   partition: number,
-): Promise<ReadonlyMap<string, Entry>> {
-  const entries = new Map<string, Entry>();
-  for await (const record of recordsOf(reader, await rangeOf(reader, topic, partition))) {
-    const { key, value, timestamp } = record;
-    if (key === null) continue;
-    const name = key.toString('latin1');
-    // Views of an answer would keep all of it in memory.
-    if (value === null) entries.delete(name);
-    else entries.set(name, { key: Buffer.from(key), value: Buffer.from(value), timestamp });
-  }
-  return entries;
+): Promise<ChangelogEntries> {
+  return new ChangelogEntries(reader, topic, partition).read();
 }
 
 /** The records of a range. @throws Error for a batch that cannot be decoded. */

@@ -28,7 +28,7 @@ import {
 } from './version-rows.ts';
 
 /** The owner of a resource. */
-type Owner = Pick<UserKey, 'vendor' | 'user'>;
+export type Owner = Pick<UserKey, 'vendor' | 'user'>;
 
 /** The store `alerts`. */
 export type Alerts = KeyValueStore<UserKey, Buffer | null>;
@@ -180,19 +180,19 @@ export interface Differences {
  *   made of later records is left out.
  */
 export function countDifferences(
-  live: ReadonlyMap<string, Pick<Entry, 'key' | 'value'>>,
-  ours: ReadonlyMap<string, Pick<Entry, 'key' | 'value'>>,
+  live: Iterable<Pick<Entry, 'key' | 'value'>>,
+  ours: Iterable<Pick<Entry, 'key' | 'value'>>,
   processed: { readonly startOf: (vendor: string) => bigint; readonly endOf: (vendor: string) => bigint },
 ): Differences {
   const { startOf, endOf } = processed;
   const counts = { changed: 0, added: 0, removed: 0, same: 0, before_start: 0 };
   const told = new Map<string, Buffer>();
-  for (const { key, value } of live.values()) {
+  for (const { key, value } of live) {
     const owner = userKey.deserialize(key);
     for (const row of rowsOf(value))
       if (readTold(tableOf(row), 1) !== null) told.set(resourceName(owner, row), row);
   }
-  for (const { key, value } of ours.values()) {
+  for (const { key, value } of ours) {
     const owner = userKey.deserialize(key);
     for (const row of rowsOf(value)) {
       const name = resourceName(owner, row);

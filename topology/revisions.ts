@@ -189,7 +189,22 @@ export function storedVersionOffset(
     resourceId,
   }: { readonly vendor: string; readonly user: string; readonly resourceId: string },
 ): bigint | undefined {
-  const resource = shortHash(resourceId);
+  const row = rowIn(get, { vendor, user }, shortHash(resourceId));
+  const offset = row === undefined ? unknownOffset : readVersion(row.table, row.at).offset;
+  return offset === unknownOffset ? undefined : offset;
+}
+
+/**
+ * The row of a resource in the entries of a changelog.
+ * @param get - the value of a key's bytes.
+ * @param resource - its shortHash(), or a row.
+ * @throws StreamsError INVARIANT for a value of a layout that this build cannot read.
+ */
+export function rowIn(
+  get: (key: Buffer) => Buffer | undefined,
+  { vendor, user }: { readonly vendor: string; readonly user: string },
+  resource: Buffer,
+): Row | undefined {
   let key = rootKey(vendor, user, resource);
   for (let depth = 0; ; depth += 1) {
     const value = get(userKey.serialize(key) ?? noKey);
@@ -197,8 +212,7 @@ export function storedVersionOffset(
     const table = revisionsStore.value.deserialize(value);
     if (table[0] !== branch[0]) {
       const at = findVersion(table, resource);
-      const offset = at === -1 ? unknownOffset : readVersion(table, at).offset;
-      return offset === unknownOffset ? undefined : offset;
+      return at === -1 ? undefined : { table, at };
     }
     key = childKey(key, digitOf(resource, depth));
   }

@@ -11,7 +11,7 @@ import {
   type SeedState,
   type Steps,
 } from './generation-state.ts';
-import { changelogEntries, rangeOf } from './history.ts';
+import { changelogEntries, rangeOf, type ChangelogEntries } from './history.ts';
 import { settledVersions, type Entry } from './promotion.ts';
 import { seeded, seededStores, type Seeded } from './seed.ts';
 import { longAgoMs, type Starts } from './start.ts';
@@ -20,7 +20,7 @@ import { longAgoMs, type Starts } from './start.ts';
 interface Seed {
   readonly starts: Starts;
   /** The entries of another generation's stores, by store. */
-  readonly entries: readonly (readonly [string, ReadonlyMap<string, Entry>])[];
+  readonly entries: readonly (readonly [string, ChangelogEntries])[];
   /** What is taken of an entry. */
   take(store: string, entry: Entry): Seeded;
   readonly state: Pick<SeedState, 'unseeded' | 'from'>;
@@ -49,8 +49,7 @@ export async function loadSeed(
     yield 0;
     // What a seed that did not end has left.
     for (const { name } of task().stores) {
-      const keys =
-        name === 'generation' ? [] : [...storeOf(task().stores, name).entries()].map(([key]) => key);
+      const keys = name === 'generation' ? [] : [...storeOf(task().stores, name).keys()];
       for (const key of keys) {
         storeOf(task().stores, name).write(key, undefined, Date.now());
         yield key.length;
@@ -59,7 +58,7 @@ export async function loadSeed(
     let uncertain = 0;
     let rows = 0;
     for (const [store, all] of entries) {
-      for (const entry of all.values()) {
+      for (const entry of all) {
         const part = take(store, entry);
         uncertain += part.uncertain;
         if (part.value === undefined) continue;
@@ -84,7 +83,7 @@ async function untoldState(
   const { generation, applicationId } = support;
   const starts = await support.starts(partition);
   const names = isUnseeded || [...starts.values()].every(({ offset }) => offset === 0n) ? [] : seededStores;
-  const entries: [string, ReadonlyMap<string, Entry>][] = [];
+  const entries: [string, ChangelogEntries][] = [];
   for (const store of names) {
     const topic = generationChangelog(applicationId, generation.number - 1, store);
     entries.push([store, await changelogEntries(support, topic, partition)]);
@@ -100,7 +99,7 @@ async function wholeState(
   origin: { readonly generation: number; readonly end: GenerationEnd },
 ): Promise<Seed> {
   const starts = await endsOf(support, partition, origin);
-  const entries: [string, ReadonlyMap<string, Entry>][] = [];
+  const entries: [string, ChangelogEntries][] = [];
   for (const store of storeNames) {
     const topic = generationChangelog(support.applicationId, origin.generation, store);
     entries.push([store, await changelogEntries(support, topic, partition)]);

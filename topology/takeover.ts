@@ -1,6 +1,5 @@
 import type { PunctuatorContext, StateStore } from '../streams/index.ts';
 import { isReadable } from './changelogs.ts';
-import { generationChangelog } from './generation.ts';
 import {
   newerKey,
   newerVersions,
@@ -10,74 +9,35 @@ import {
   storeOf,
   writeState,
   type GenerationSupport,
+  type SeedState,
   type Steps,
 } from './generation-state.ts';
-import { changelogEntries } from './history.ts';
+import type { ChangelogEntries } from './history.ts';
+import type { LiveTail } from './live-tail.ts';
 import { userKey } from './packed.ts';
-import { forgetUntold, resourceName, takeOverRow, type Entry } from './promotion.ts';
-import { rowsOf, type Revisions } from './revisions.ts';
-import { versionOffset } from './version-rows.ts';
+import { forgetUntold, resourceName, takeOverRow, type Owner } from './promotion.ts';
+import { rowIn, rowsOf, type Revisions } from './revisions.ts';
+import { readTold, versionOffset } from './version-rows.ts';
 
 /**
- * Reads what the live generation, which has stopped at the cut, has told readers.
+ * Reads the rest of what the live generation, which has stopped at the cut, has told readers.
  * @returns the steps that take it over, of which the last one commits a marker.
  */
 export async function loadTakeover(
   { partition, stores }: PunctuatorContext,
   support: GenerationSupport,
+  live: LiveTail,
 ): Promise<Steps> {
-  const { applicationId, generation, log } = support;
-  const live = (store: string): Promise<ReadonlyMap<string, Entry>> =>
-    changelogEntries(support, generationChangelog(applicationId, generation.number - 1, store), partition);
+  const { log } = support;
+  await live.end();
   const seed = readState(stores, 'seed');
-  const [alerts, revisions] = await Promise.all([live('alerts'), live('revisions')]);
-  const starts = seed === undefined ? undefined : startsOf(seed);
-  const startOf = (vendor: string): bigint => starts?.get(vendor)?.offset ?? 0n;
   const isUnseeded = seed?.unseeded === true;
-  // On the way back the state before the start is the one that was left, and what the live generation has made of it since goes.
-  const isBack = seed?.from !== undefined;
   return function* steps(task) {
-    yield* alertSteps(task, alerts);
-    const known = new Set<string>();
-    let unreadable = 0;
-    // Readers wait for the steps, and most entries are the same in both: nothing is to be taken over of them.
-    const same = sameEntries(storeOf(task().stores, 'revisions'), revisions);
-    for (const [name, { key, value, timestamp }] of revisions) {
-      if (same.has(name)) continue;
-      const owner = userKey.deserialize(key);
-      const store = storeOf(task().stores, 'revisions');
-      store.onRecord(timestamp);
-      let isChanged = false;
-      // Where the layout cannot be read, what readers were told of its resources is not known.
-      if (!isReadable('revisions', value)) {
-        unreadable += 1;
-        continue;
-      }
-      for (const row of rowsOf(value)) {
-        const { result, isOlder } = takeOverRow(
-          store as Revisions,
-          owner,
-          row,
-          isBack ? 0n : startOf(owner.vendor),
-        );
-        if (result !== 'untold') known.add(resourceName(owner, row));
-        if (result === 'changed') isChanged = true;
-        if (isOlder && !isUnseeded) noteNewer(task().stores, owner, row);
-      }
-      yield isChanged ? value.length : 0;
-    }
-    const isKnown = (owner: Parameters<typeof resourceName>[0], row: Buffer): boolean =>
-      known.has(resourceName(owner, row)) || (isBack && versionOffset(row) < startOf(owner.vendor));
-    // What is committed: the steps above may have divided buckets since.
-    const entries = unreadable > 0 ? [] : [...storeOf(task().stores, 'revisions').entries()];
-    const stillSame = sameEntries(storeOf(task().stores, 'revisions'), revisions);
-    for (const name of same) if (!stillSame.has(name)) addRows(known, revisions.get(name));
-    for (const [key, value, timestamp] of entries) {
-      if (stillSame.has(nameOf(key))) continue;
-      const store = storeOf(task().stores, 'revisions');
-      store.onRecord(timestamp);
-      yield forgetUntold(store as Revisions, { key, value }, isKnown) ? value.length : 0;
-    }
+    yield* alertSteps(task, live.alerts);
+    const unreadable = yield* countUnreadable(live.revisions);
+    // Where the layout cannot be read, what readers were told of its resources is not known.
+    if (unreadable === 0) yield* untoldSteps(task, live.revisions, seed);
+    yield* rowSteps(task, live.revisions, seed);
     writeState(task().stores, 'takeover', { done: true });
     if (isUnseeded || unreadable > 0) {
       for (const resource of newerVersions(task().stores).keys())
@@ -90,56 +50,101 @@ export async function loadTakeover(
         'this build cannot read what the live generation has told readers: this task corrects nothing',
       );
     log.info(
-      { task: `0_${partition}`, alerts: alerts.size, entries: revisions.size, same: same.size },
+      { task: `0_${partition}`, alerts: live.alerts.size, entries: live.revisions.size },
       'took over what readers have',
     );
   };
 }
 
-/** The entries that are the same, byte for byte, in a store as it is committed. */
-function sameEntries(store: StateStore, others: ReadonlyMap<string, Entry>): Set<string> {
-  const same = new Set<string>();
-  for (const [key, value] of store.entries()) {
-    const name = nameOf(key);
-    if (others.get(name)?.value.equals(value) === true) same.add(name);
+/** Makes the store `alerts` that of the live generation: what was announced is a fact. */
+function* alertSteps(task: Parameters<Steps>[0], live: ChangelogEntries): Generator<number> {
+  const alerts = (): StateStore => storeOf(task().stores, 'alerts');
+  for (const key of [...alerts().keys()]) {
+    const isKept = live.get(key) !== undefined;
+    if (!isKept) alerts().write(key, undefined, Date.now());
+    yield isKept ? 0 : key.length;
   }
-  return same;
+  for (const { key, value, timestamp } of live) {
+    const isSame = alerts().read(key)?.timestamp === timestamp;
+    if (!isSame) alerts().write(key, value, timestamp);
+    yield isSame ? 0 : key.length;
+  }
 }
 
-/** As changelogEntries() names an entry. */
-function nameOf(key: Buffer): string {
-  return key.toString('latin1');
+/** @returns the number of entries whose layout this build cannot read. */
+function* countUnreadable(live: ChangelogEntries): Generator<number, number> {
+  let unreadable = 0;
+  for (const { value } of live) {
+    if (!isReadable('revisions', value)) unreadable += 1;
+    yield 0;
+  }
+  return unreadable;
 }
 
-function addRows(known: Set<string>, entry: Entry | undefined): void {
-  if (entry === undefined) return;
-  const owner = userKey.deserialize(entry.key);
-  for (const row of rowsOf(entry.value)) known.add(resourceName(owner, row));
+/** Notes of resources that the live generation has told readers nothing of, that this generation has not either. */
+function* untoldSteps(
+  task: Parameters<Steps>[0],
+  live: ChangelogEntries,
+  seed: SeedState | undefined,
+): Generator<number> {
+  const startOf = startsIn(seed);
+  const isBack = seed?.from !== undefined;
+  const isKnown = (owner: Owner, row: Buffer): boolean => {
+    const theirs = rowIn((key) => live.get(key), owner, row);
+    if (theirs !== undefined && readTold(theirs.table, theirs.at) !== null) return true;
+    return isBack && versionOffset(row) < startOf(owner.vendor);
+  };
+  for (const key of [...storeOf(task().stores, 'revisions').keys()]) {
+    const store = storeOf(task().stores, 'revisions');
+    const entry = store.read(key);
+    // Most entries are the same in both: nothing is to be taken over of them.
+    if (entry === undefined || live.has(key, entry.value)) {
+      yield 0;
+      continue;
+    }
+    store.onRecord(entry.timestamp);
+    yield forgetUntold(store as Revisions, { key, value: entry.value }, isKnown) ? entry.value.length : 0;
+  }
+}
+
+/** Takes over of each row of the live generation what that has told readers. */
+function* rowSteps(
+  task: Parameters<Steps>[0],
+  live: ChangelogEntries,
+  seed: SeedState | undefined,
+): Generator<number> {
+  const startOf = startsIn(seed);
+  // On the way back the state before the start is the one that was left, and what the live generation has made of it since goes.
+  const keptFrom = seed?.from === undefined ? startOf : (): bigint => 0n;
+  for (const { key, value, timestamp } of live) {
+    const store = storeOf(task().stores, 'revisions');
+    const ours = store.read(key)?.value;
+    if (ours?.equals(value) === true || !isReadable('revisions', value)) {
+      yield 0;
+      continue;
+    }
+    const owner = userKey.deserialize(key);
+    const same = ours === undefined ? [] : rowsOf(ours);
+    store.onRecord(timestamp);
+    let isChanged = false;
+    for (const row of rowsOf(value)) {
+      if (same.some((one) => one.equals(row))) continue;
+      const { result, isOlder } = takeOverRow(store as Revisions, owner, row, keptFrom(owner.vendor));
+      if (result === 'changed') isChanged = true;
+      if (isOlder && seed?.unseeded !== true) noteNewer(task().stores, owner, row);
+    }
+    yield isChanged ? value.length : 0;
+  }
+}
+
+/** Where the recomputation of a vendor's raw partition has started. */
+function startsIn(seed: SeedState | undefined): (vendor: string) => bigint {
+  const starts = seed === undefined ? undefined : startsOf(seed);
+  return (vendor) => starts?.get(vendor)?.offset ?? 0n;
 }
 
 /** Notes the version that readers have, for the corrections: its record may be one that this generation cannot read. */
-function noteNewer(
-  stores: readonly StateStore[],
-  owner: Parameters<typeof resourceName>[0],
-  row: Buffer,
-): void {
+function noteNewer(stores: readonly StateStore[], owner: Owner, row: Buffer): void {
   const key = newerKey(resourceName(owner, row));
   storeOf(stores, 'generation').write(key, row, Date.now());
-}
-
-/** Makes the store `alerts` that of the live generation: what was announced is a fact. */
-function* alertSteps(task: Parameters<Steps>[0], alerts: ReadonlyMap<string, Entry>): Generator<number> {
-  const ours = new Map<string, number>();
-  for (const [key, , timestamp] of storeOf(task().stores, 'alerts').entries())
-    ours.set(key.toString('latin1'), timestamp);
-  for (const name of ours.keys()) {
-    if (alerts.has(name)) continue;
-    storeOf(task().stores, 'alerts').write(Buffer.from(name, 'latin1'), undefined, Date.now());
-    yield name.length;
-  }
-  for (const [name, { key, value, timestamp }] of alerts) {
-    if (ours.get(name) === timestamp) continue;
-    storeOf(task().stores, 'alerts').write(key, value, timestamp);
-    yield name.length;
-  }
 }

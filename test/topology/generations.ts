@@ -35,6 +35,7 @@ import type {
   TaskStates,
 } from '../../topology/generation-state.ts';
 import { GenerationTask } from '../../topology/generation-task.ts';
+import { Turns } from '../../topology/turns.ts';
 import { changelogEntries, startsIn, type HistoryReader } from '../../topology/history.ts';
 import { eventSerde } from '../../topology/instance.ts';
 import { countDifferences, type Differences } from '../../topology/promotion.ts';
@@ -152,7 +153,6 @@ export class GenerationsDriver {
     const shadow = shadowTopic(applicationId, number);
     const generation = new LaterGeneration(number, shadow, () => this.#promotions[number]);
     const reader = this.#reader;
-    let turn: Promise<unknown> = Promise.resolve();
     const driver = driverOf(build, {
       ...reader,
       generation,
@@ -175,11 +175,7 @@ export class GenerationsDriver {
           ),
         ),
       subscribe: () => () => undefined,
-      inTurn: (work) => {
-        const done = turn.then(work);
-        turn = done.catch(() => undefined);
-        return done;
-      },
+      turns: new Turns(),
     });
     if (this.#raw.length > 0) driver.append(...this.#raw);
     this.#stages.push({ driver, generation });

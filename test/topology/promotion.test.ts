@@ -97,12 +97,10 @@ function stateOf(revisions: Revisions, resource = 'r') {
 
 /** The entries of a changelog. */
 function entriesOf(...rows: readonly Buffer[]) {
-  const entries = new Map<string, { key: Buffer; value: Buffer }>();
-  for (const [n, one] of rows.entries()) {
-    const key = userKey.serialize({ ...owner, part: Buffer.of(n) })!;
-    entries.set(String(n), { key, value: Buffer.concat([noVersions, one]) });
-  }
-  return entries;
+  return rows.map((one, n) => ({
+    key: userKey.serialize({ ...owner, part: Buffer.of(n) })!,
+    value: Buffer.concat([noVersions, one]),
+  }));
 }
 
 test('of a resource that both have, readers were told what the live generation told', () => {

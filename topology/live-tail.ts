@@ -1,0 +1,69 @@
+import type { PunctuatorContext } from '../streams/index.ts';
+import { generationChangelog } from './generation.ts';
+import type { GenerationSupport } from './generation-state.ts';
+import { ChangelogEntries } from './history.ts';
+
+/** How often what the live generation has added is read. */
+const readEveryMs = 5_000;
+
+/**
+ * What the live generation has told readers, read along while it goes on: at the cut only the end is left to read, for which
+ * readers wait.
+ */
+export class LiveTail {
+  readonly alerts: ChangelogEntries;
+  readonly revisions: ChangelogEntries;
+  readonly #support: GenerationSupport;
+  readonly #task: string;
+  #timer: NodeJS.Timeout | undefined;
+  #reading: Promise<void>;
+  #isEnding = false;
+
+  constructor({ partition }: Pick<PunctuatorContext, 'partition'>, support: GenerationSupport) {
+    const { applicationId, generation } = support;
+    const live = (store: string): ChangelogEntries =>
+      new ChangelogEntries(
+        support,
+        generationChangelog(applicationId, generation.number - 1, store),
+        partition,
+      );
+    this.alerts = live('alerts');
+    this.revisions = live('revisions');
+    this.#support = support;
+    this.#task = `0_${partition}`;
+    this.#reading = this.#follow();
+  }
+
+  /** Reads to the end. Call it when the live generation has stopped. */
+  async end(): Promise<void> {
+    this.close();
+    await this.#reading;
+    await Promise.all([this.alerts.read(), this.revisions.read()]);
+  }
+
+  /** Stops reading. */
+  close(): void {
+    this.#isEnding = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #follow(): Promise<void> {
+    try {
+      await this.#support.turns.inTurn(() => this.#read());
+    } catch (error) {
+      if (!this.#isEnding)
+        this.#support.log.warn(
+          { task: this.#task, reason: error instanceof Error ? error.message : 'unknown' },
+          'what the live generation has told readers cannot be read: trying again',
+        );
+    }
+    if (this.#isEnding) return;
+    this.#timer = setTimeout(() => {
+      this.#reading = this.#follow();
+    }, readEveryMs).unref();
+  }
+
+  async #read(): Promise<void> {
+    for (const entries of [this.alerts, this.revisions]) if (!this.#isEnding) await entries.read();
+  }
+}
