@@ -225,7 +225,7 @@ export class StateStore implements KeyValueStore<unknown, unknown> {
 
   /** The entry as bytes, the open transaction's writes included, however old it is. */
   read(key: Buffer): { readonly value: Buffer; readonly timestamp: number } | undefined {
-    const write = this.#overlay.get(nameOf(key));
+    const write = this.#overlay.size === 0 ? undefined : this.#overlay.get(nameOf(key));
     if (write !== undefined)
       return write.value && { value: Buffer.from(write.value), timestamp: write.timestamp };
     const place = this.#entries.find(key);

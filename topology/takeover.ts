@@ -1,4 +1,4 @@
-import type { PunctuatorContext, StateStore } from '../streams/index.ts';
+import { StreamsError, type PunctuatorContext, type StateStore } from '../streams/index.ts';
 import { isReadable } from './changelogs.ts';
 import {
   newerKey,
@@ -34,10 +34,8 @@ export async function loadTakeover(
   const isUnseeded = seed?.unseeded === true;
   return function* steps(task) {
     yield* alertSteps(task, live.alerts);
-    const unreadable = yield* countUnreadable(live.revisions);
-    // Where the layout cannot be read, what readers were told of its resources is not known.
-    if (unreadable === 0) yield* untoldSteps(task, live.revisions, seed);
-    yield* rowSteps(task, live.revisions, seed);
+    yield* untoldSteps(task, live.revisions, seed);
+    const unreadable = yield* rowSteps(task, live.revisions, seed);
     writeState(task().stores, 'takeover', { done: true });
     if (isUnseeded || unreadable > 0) {
       for (const resource of newerVersions(task().stores).keys())
@@ -71,16 +69,6 @@ function* alertSteps(task: Parameters<Steps>[0], live: ChangelogEntries): Genera
   }
 }
 
-/** @returns the number of entries whose layout this build cannot read. */
-function* countUnreadable(live: ChangelogEntries): Generator<number, number> {
-  let unreadable = 0;
-  for (const { value } of live) {
-    if (!isReadable('revisions', value)) unreadable += 1;
-    yield 0;
-  }
-  return unreadable;
-}
-
 /** Notes of resources that the live generation has told readers nothing of, that this generation has not either. */
 function* untoldSteps(
   task: Parameters<Steps>[0],
@@ -89,11 +77,8 @@ function* untoldSteps(
 ): Generator<number> {
   const startOf = startsIn(seed);
   const isBack = seed?.from !== undefined;
-  const isKnown = (owner: Owner, row: Buffer): boolean => {
-    const theirs = rowIn((key) => live.get(key), owner, row);
-    if (theirs !== undefined && readTold(theirs.table, theirs.at) !== null) return true;
-    return isBack && versionOffset(row) < startOf(owner.vendor);
-  };
+  const isKnown = (owner: Owner, row: Buffer): boolean =>
+    mayBeTold(live, owner, row) || (isBack && versionOffset(row) < startOf(owner.vendor));
   for (const key of [...storeOf(task().stores, 'revisions').keys()]) {
     const store = storeOf(task().stores, 'revisions');
     const entry = store.read(key);
@@ -107,19 +92,36 @@ function* untoldSteps(
   }
 }
 
-/** Takes over of each row of the live generation what that has told readers. */
+/** Whether the live generation has told readers anything of a resource, or this build cannot read whether it has. */
+function mayBeTold(live: ChangelogEntries, owner: Owner, resource: Buffer): boolean {
+  try {
+    const row = rowIn((key) => live.get(key), owner, resource);
+    return row !== undefined && readTold(row.table, row.at) !== null;
+  } catch (error) {
+    if (error instanceof StreamsError && error.code === 'INVARIANT') return true;
+    throw error;
+  }
+}
+
+/**
+ * Takes over of each row of the live generation what that has told readers.
+ * @returns the number of entries whose layout this build cannot read: what readers were told of their resources is not known.
+ */
 function* rowSteps(
   task: Parameters<Steps>[0],
   live: ChangelogEntries,
   seed: SeedState | undefined,
-): Generator<number> {
+): Generator<number, number> {
+  let unreadable = 0;
   const startOf = startsIn(seed);
   // On the way back the state before the start is the one that was left, and what the live generation has made of it since goes.
   const keptFrom = seed?.from === undefined ? startOf : (): bigint => 0n;
   for (const { key, value, timestamp } of live) {
     const store = storeOf(task().stores, 'revisions');
     const ours = store.read(key)?.value;
-    if (ours?.equals(value) === true || !isReadable('revisions', value)) {
+    const isSame = ours?.equals(value) === true;
+    if (isSame || !isReadable('revisions', value)) {
+      if (!isSame) unreadable += 1;
       yield 0;
       continue;
     }
@@ -135,6 +137,7 @@ function* rowSteps(
     }
     yield isChanged ? value.length : 0;
   }
+  return unreadable;
 }
 
 /** Where the recomputation of a vendor's raw partition has started. */
