@@ -84,7 +84,7 @@ export class Corrections {
       for (this.#doing = this.#done; this.#doing < last; this.#doing += 1) {
         const one = this.#rest[this.#doing];
         if (one !== undefined && 'key' in one) settle(task, one, counts);
-        else if (one?.event !== undefined) this.#remove(task, [one], sourceOf(one.event), counts);
+        else if (one !== undefined) this.#remove(task, [one], undefined, counts);
       }
       if (last === this.#rest.length) {
         counts.done = true;
@@ -121,14 +121,27 @@ export class Corrections {
     task.forward({ topic, partition, key, value, headers: { ...headers, ...why }, timestamp });
   }
 
-  /** @returns how many were removed. */
-  #remove(task: PunctuatedTask, removals: readonly Removal[], record: Source, counts: Counts): number {
-    const { revisions } = storesOf(task, record.timestamp);
+  /**
+   * Removes what was found of versions.
+   * @param letter - the dead letter of their record; undefined where that left none.
+   * @returns how many were removed.
+   */
+  #remove(
+    task: PunctuatedTask,
+    removals: readonly Removal[],
+    letter: Source | undefined,
+    counts: Counts,
+  ): number {
+    const { decoder, generation } = this.#support;
     let count = 0;
     for (const { event } of removals) {
-      const deletion = event && removed(event, revisions, this.#support.generation.number);
+      if (event === undefined) continue;
+      // Its schema is known since it was found.
+      const published = decoder.decode(event);
+      const source = letter ?? sourceOf(published);
+      const deletion = removed(published, storesOf(task, source.timestamp).revisions, generation.number);
       if (deletion === undefined) continue;
-      task.forward(this.#output(deletion, 'removed', record));
+      task.forward(this.#output(deletion, 'removed', source));
       count += 1;
     }
     counts.removed += count;
@@ -180,7 +193,8 @@ export class Corrections {
         if (this.#isClosed) return;
         this.#deadLettered(headers, unshadowed);
       }
-    for (const event of unshadowed.restorations()) {
+    for (const encoded of unshadowed.restorations()) {
+      const event = this.#support.decoder.decode(encoded);
       const record = { ...sourceOf(event), value: null };
       const isLeft = unshadowed.isLeft(event);
       await this.#push({

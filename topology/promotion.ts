@@ -12,6 +12,7 @@ import { nameUuid } from './identity.ts';
 import { findRow, insertRow, rowsOf, type PlacedRow, type Revisions, type Row } from './revisions.ts';
 import {
   contentOf,
+  isTold,
   noOutcome,
   noVersions,
   readOutcomes,
@@ -156,7 +157,7 @@ export function forgetUntold(
   for (const row of rowsOf(entry.value)) {
     if (isKnown(owner, row)) continue;
     const place = findRow(revisions, owner, row.subarray(0, hashBytes));
-    if (place === undefined || readTold(place.table, place.at) === null) continue;
+    if (place === undefined || !isTold(place.table, place.at)) continue;
     revisions.put(place.key, withoutTold(place.table, place.at));
     isChanged = true;
   }
@@ -189,8 +190,7 @@ export function countDifferences(
   const told = new Map<string, Buffer>();
   for (const { key, value } of live) {
     const owner = userKey.deserialize(key);
-    for (const row of rowsOf(value))
-      if (readTold(tableOf(row), 1) !== null) told.set(resourceName(owner, row), row);
+    for (const row of rowsOf(value)) if (isTold(tableOf(row), 1)) told.set(resourceName(owner, row), row);
   }
   for (const { key, value } of ours) {
     const owner = userKey.deserialize(key);
@@ -220,10 +220,11 @@ export function countDifferences(
 function toldOutcomeOf(live: Buffer, ours: Row): string {
   const { told } = readOutcomes(live, 1);
   const own = readOutcomes(ours.table, ours.at);
-  const [before, now] = [readTold(ours.table, ours.at), readTold(live, 1)];
   // The same event comes to the same, although a build before noted no outcome of it.
-  const isUnknown = own.version === unknownOutcome && own.told === unknownOutcome;
-  if (isUnknown && before !== null && now !== null && isSame(before, now)) return unknownOutcome;
+  if (own.version === unknownOutcome && own.told === unknownOutcome) {
+    const [before, now] = [readTold(ours.table, ours.at), readTold(live, 1)];
+    if (before !== null && now !== null && isSame(before, now)) return unknownOutcome;
+  }
   return told === unknownOutcome ? guessedOutcome(ours, live) : told;
 }
 

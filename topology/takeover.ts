@@ -17,7 +17,7 @@ import type { LiveTail } from './live-tail.ts';
 import { userKey } from './packed.ts';
 import { forgetUntold, resourceName, takeOverRow, type Owner } from './promotion.ts';
 import { rowIn, rowsOf, type Revisions } from './revisions.ts';
-import { readTold, versionOffset } from './version-rows.ts';
+import { isTold, versionOffset } from './version-rows.ts';
 
 /**
  * Reads the rest of what the live generation, which has stopped at the cut, has told readers.
@@ -96,7 +96,7 @@ function* untoldSteps(
 function mayBeTold(live: ChangelogEntries, owner: Owner, resource: Buffer): boolean {
   try {
     const row = rowIn((key) => live.get(key), owner, resource);
-    return row !== undefined && readTold(row.table, row.at) !== null;
+    return row !== undefined && isTold(row.table, row.at);
   } catch (error) {
     if (error instanceof StreamsError && error.code === 'INVARIANT') return true;
     throw error;

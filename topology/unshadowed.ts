@@ -29,8 +29,8 @@ import { versionOffset } from './version-rows.ts';
 
 /** A version that readers have and this generation does not. */
 export interface Removal extends Unsupported {
-  /** The event that readers have, once found. */
-  event?: BiometricEvent;
+  /** The event that readers have, encoded, once found. */
+  event?: Buffer;
   /** Whether this generation cannot read its record any more. */
   isUnreadable?: boolean;
 }
@@ -55,7 +55,8 @@ export interface Note {
 export class Unshadowed {
   readonly #removals = new Map<string, Removal[]>();
   readonly #replaced = new Map<string, Replaced>();
-  readonly #restored = new Map<Replaced, BiometricEvent>();
+  /** Their events, encoded: decoded ones take several times the memory. */
+  readonly #restored = new Map<Replaced, Buffer>();
   /** What readers have, by the resources whose version here is an older one. */
   readonly #newer = new Map<string, Newer>();
   /** The raw records of that. */
@@ -109,10 +110,11 @@ export class Unshadowed {
         if (removal === undefined && !owners.has(owner)) continue;
         const event = await eventIn(value, decoder);
         if (event === undefined) continue;
-        if (removal !== undefined) removal.event = event;
+        // A view of an answer would keep all of it in memory.
+        if (removal !== undefined) removal.event = Buffer.from(value);
         const replaced = this.#replaced.get(resourceNameOf(event));
         if (replaced !== undefined && event.generation <= (this.#from ?? 0) && isEventOf(event, replaced))
-          this.#restored.set(replaced, event);
+          this.#restored.set(replaced, Buffer.from(value));
       }
     }
     const lost = {
@@ -126,9 +128,9 @@ export class Unshadowed {
       );
   }
 
-  /** The events that readers are to have again, in the order of their raw records. */
-  restorations(): BiometricEvent[] {
-    return [...this.#restored.values()].sort((a, b) => a.raw.offset - b.raw.offset);
+  /** The events that readers are to have again, encoded, in the order of their raw records. */
+  restorations(): Buffer[] {
+    return [...this.#restored].sort(([a], [b]) => Number(a.offset - b.offset)).map(([, event]) => event);
   }
 
   /**

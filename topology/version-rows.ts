@@ -225,6 +225,11 @@ export interface Told extends Superseded {
   readonly outcome: string;
 }
 
+/** Whether readers have an event of a row's resource. */
+export function isTold(table: Buffer, at: number): boolean {
+  return ((table[at + priorityAt] ?? 0) & priorityBits) !== 0;
+}
+
 /** The event that readers have; null when there is none. */
 export function readTold(table: Buffer, at: number): Superseded | null {
   const priority = priorities[((table[at + priorityAt] ?? 0) & priorityBits) - 1];
