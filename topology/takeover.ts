@@ -34,6 +34,7 @@ export async function loadTakeover(
   const isUnseeded = seed?.unseeded === true;
   return function* steps(task) {
     yield* alertSteps(task, live.alerts);
+    // Before any row is inserted: that divides buckets, and these steps know only the ones that are there.
     yield* untoldSteps(task, live.revisions, seed);
     const unreadable = yield* rowSteps(task, live.revisions, seed);
     writeState(task().stores, 'takeover', { done: true });

@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { seededRandom, type PunctuatedTask, type PunctuatorContext } from '../../streams/index.ts';
 import { StateStore, type StoreSpec } from '../../streams/store.ts';
+import { alertsStore } from '../../topology/alerts.ts';
+import type { GenerationSupport } from '../../topology/generation-state.ts';
+import { ChangelogEntries, type HistoryReader } from '../../topology/history.ts';
+import type { LiveTail } from '../../topology/live-tail.ts';
 import { shortHash } from '../../topology/packed.ts';
 import { forgetUntold, takeOverRow } from '../../topology/promotion.ts';
 import { findRow, insertRow, revisionsStore, type Revisions } from '../../topology/revisions.ts';
+import { loadTakeover } from '../../topology/takeover.ts';
 import {
+  noOutcome,
   noVersions,
   readOutcomes,
   readTold,
@@ -71,3 +78,114 @@ test('a version of which the live generation knows but has told nobody counts as
   const after = findRow(revisions, owner, resource);
   assert.equal(after && readTold(after.table, after.at), null);
 });
+
+test('a takeover finds rows in divided buckets, in whichever generation they are divided, and whenever it is aborted', async () => {
+  for (let seed = 1; seed <= 60; seed += 1) {
+    const random = seededRandom(seed);
+    const some = (): number => [0, 3, 30, 60, 150][Math.floor(random() * 5)] ?? 0;
+    const told = (n: number): string => `00000000-0000-0000-0000-${String(n).padStart(12, '0')}`;
+    // All are in one bucket, until that is divided.
+    const hashes = Array.from({ length: 160 }, (_, n) => {
+      const hash = Buffer.alloc(8);
+      hash.writeUInt16BE(Math.floor(random() * 1024), 0);
+      hash.writeUInt32BE(n, 4);
+      return hash;
+    });
+    const row = (n: number, by: string, isTold: boolean): Buffer => {
+      const { table, at } = withResource(noVersions, hashes[n]!);
+      const version = { revision: 1_000, given: 1_000, content: by, offset: BigInt(n) };
+      const event = { event_id: told(n), priority: 'HIGH', alert_ids: [], outcome: by } as const;
+      const whole = writeTold(writeVersion(table, at, version), at, by, event);
+      return (isTold ? whole : withoutTold(whole, at)).subarray(1);
+    };
+    const draw = (count: number): number[] =>
+      hashes
+        .map((_, n) => n)
+        .sort(() => random() - 0.5)
+        .slice(0, count);
+    const [live, own] = [draw(some()), draw(some())];
+    const untold = new Set(live.filter(() => random() < 0.1));
+    const theirs = storeWith(live.map((n) => row(n, random() < 0.5 ? ours : others, !untold.has(n))));
+    const revisions = storeWith(own.map((n) => row(n, ours, true)));
+    await takenOver(revisions, await entriesOf(theirs), random);
+    for (let n = 0; n < hashes.length; n += 1) {
+      const place = findRow(revisions as unknown as Revisions, owner, hashes[n]!);
+      const isKnown = live.includes(n) && !untold.has(n);
+      const what = `seed ${seed}, resource ${n}`;
+      assert.equal(place !== undefined, own.includes(n) || isKnown, what);
+      if (place === undefined) continue;
+      assert.equal(readTold(place.table, place.at)?.event_id, isKnown ? told(n) : undefined, what);
+      assert.equal(readOutcomes(place.table, place.at).version, own.includes(n) ? ours : noOutcome, what);
+    }
+  }
+});
+
+const others = '00000000000000bb';
+
+function storeWith(rows: readonly Buffer[]): StateStore {
+  const store = new StateStore({ name: 'revisions', ...revisionsStore } as StoreSpec, 'changelog', 0);
+  for (const one of rows) {
+    store.onRecord(1_000);
+    insertRow(store as unknown as Revisions, owner, one, 1_000);
+  }
+  store.foldIn();
+  return store;
+}
+
+/** The changelog that a store came from. */
+async function entriesOf(store: StateStore): Promise<ChangelogEntries> {
+  const records = [...store.entries()].map(([key, value, timestamp], at) => ({
+    key,
+    value,
+    timestamp,
+    offset: BigInt(at),
+  }));
+  const scan = () => {
+    let rest: typeof records | undefined = records;
+    return {
+      next: () => {
+        const next = rest;
+        rest = undefined;
+        return Promise.resolve(next);
+      },
+      close: () => undefined,
+    };
+  };
+  const bounds = [{ partition: 0, low: '0', high: String(records.length) }];
+  const reader = { admin: { fetchTopicOffsets: () => Promise.resolve(bounds) }, scanner: { scan } };
+  return new ChangelogEntries(reader as unknown as HistoryReader, 'changelog', 0).read();
+}
+
+/** Has everything taken over, in transactions of which some are aborted. */
+async function takenOver(revisions: StateStore, live: ChangelogEntries, random: () => number): Promise<void> {
+  const text = {
+    serialize: (value: unknown) => Buffer.from(value as string),
+    deserialize: (bytes: Buffer) => bytes,
+  };
+  const stores = [
+    revisions,
+    new StateStore({ name: 'alerts', ...alertsStore } as StoreSpec, 'alerts', 0),
+    new StateStore({ name: 'generation', key: text, value: text } as unknown as StoreSpec, 'generation', 0),
+  ];
+  const alerts = await entriesOf(
+    new StateStore({ name: 'alerts', ...alertsStore } as StoreSpec, 'alerts', 0),
+  );
+  const tail = { alerts, revisions: live, end: () => Promise.resolve() } as unknown as LiveTail;
+  const log = { info: () => undefined, warn: () => undefined };
+  const begin = await loadTakeover(
+    { partition: 0, stores } as unknown as PunctuatorContext,
+    { log } as unknown as GenerationSupport,
+    tail,
+  );
+  const again = (): Iterator<number> => begin(() => ({ stores }) as unknown as PunctuatedTask);
+  let aborts = 3;
+  for (let steps = again(); steps.next().done !== true;) {
+    const drawn = random();
+    if (drawn < 0.2) for (const store of stores) store.foldIn();
+    if (drawn <= 0.95 || aborts === 0) continue;
+    aborts -= 1;
+    for (const store of stores) store.dropOverlay();
+    steps = again();
+  }
+  for (const store of stores) store.foldIn();
+}
