@@ -50,17 +50,6 @@ export class Corrections {
     this.#support = support;
   }
 
-  /** Begins to read, after the takeovers of other tasks: readers wait for those. */
-  start(): void {
-    this.#support.turns
-      .takenOver()
-      .then(() => this.#read())
-      .catch((error: unknown) => {
-        if (!this.#isClosed)
-          this.#context.fail(error instanceof Error ? error : new Error('unknown failure'));
-      });
-  }
-
   close(): void {
     this.#isClosed = true;
     this.#room?.();
@@ -182,7 +171,8 @@ export class Corrections {
     };
   }
 
-  async #read(): Promise<void> {
+  /** Reads what there is to correct, as fast as it is corrected. */
+  async read(): Promise<void> {
     const { partition, stores } = this.#context;
     const { generation } = this.#support;
     const unshadowed = new Unshadowed(stores, readState(stores, 'seed'));

@@ -34,6 +34,8 @@ export class GenerationTask implements Punctuator {
   #isClosed = false;
   /** When it made a step last. */
   #steppedAt = performance.now();
+  /** Other tasks come first. */
+  #isWaiting = false;
   /** The last step of the phase is in the open transaction. */
   #isEnding = false;
   readonly #corrections: Corrections;
@@ -66,7 +68,7 @@ export class GenerationTask implements Punctuator {
     this.#unsubscribe = support.subscribe(context.wake);
     if (this.#phase === 'seed') this.#seed();
     if (this.#phase === 'follow') this.#live = new LiveTail(context, support);
-    if (this.#phase === 'correct') this.#corrections.start();
+    if (this.#phase === 'correct') this.#correct();
   }
 
   limit(topic: string): bigint | undefined {
@@ -93,7 +95,7 @@ export class GenerationTask implements Punctuator {
   }
 
   get stalledMs(): number {
-    if (this.#phase === 'follow' || this.#phase === 'live') return 0;
+    if (this.#phase === 'follow' || this.#phase === 'live' || this.#isWaiting) return 0;
     return performance.now() - Math.max(this.#steppedAt, this.#support.readAt);
   }
 
@@ -140,7 +142,7 @@ export class GenerationTask implements Punctuator {
       else if (readState(this.#context.stores, 'corrections')?.done === true) this.#phase = 'live';
       else {
         this.#phase = 'correct';
-        this.#corrections.start();
+        this.#correct();
       }
       this.#context.wake();
     }
@@ -167,11 +169,15 @@ export class GenerationTask implements Punctuator {
 
   /** One task after the other, until its seed is written: it is in memory meanwhile. */
   #seed(): void {
+    this.#isWaiting = true;
     this.#support.turns
       .inTurn(async () => {
-        const ended = new Promise<void>((resolve) => (this.#phaseEnded = resolve));
         if (this.#isClosed) return;
-        this.#begun(await loadSeed(this.#context, this.#support, (starts) => this.#setStarts(starts)));
+        this.#go();
+        const ended = new Promise<void>((resolve) => (this.#phaseEnded = resolve));
+        const seed = loadSeed(this.#context, this.#support, (starts) => this.#setStarts(starts));
+        // A task that is given up holds up nobody, though it may still be reading.
+        await Promise.race([ended, seed.then((steps) => this.#begun(steps))]);
         await ended;
       })
       .catch((error: unknown) => this.#failed(error));
@@ -186,6 +192,24 @@ export class GenerationTask implements Punctuator {
     loadTakeover(this.#context, this.#support, live)
       .then((steps) => this.#begun(steps))
       .catch((error: unknown) => this.#failed(error));
+  }
+
+  /** After the takeovers of other tasks: readers wait for those. */
+  #correct(): void {
+    this.#isWaiting = true;
+    this.#support.turns
+      .takenOver()
+      .then(() => {
+        if (this.#isClosed) return undefined;
+        this.#go();
+        return this.#corrections.read();
+      })
+      .catch((error: unknown) => this.#failed(error));
+  }
+
+  #go(): void {
+    this.#isWaiting = false;
+    this.#steppedAt = performance.now();
   }
 
   /** Has the steps of the phase done. */
