@@ -32,6 +32,7 @@ export class LogScanner {
   readonly #fetcher: Fetcher;
   /** By a number of its own, because two scans may read one partition; they are fetched one after the other then. */
   readonly #scans = new Set<Scan>();
+  #isClosed = false;
 
   constructor(connection: KafkaConnection, { clientId, log }: { clientId: string; log: KafkaLog }) {
     this.#fetcher = new Fetcher(
@@ -62,6 +63,10 @@ export class LogScanner {
       wake: () => this.#fetcher.wake(),
       close: () => this.#scans.delete(scan),
     });
+    if (this.#isClosed) {
+      scan.fail(new Error('the scanner is closed'));
+      return scan;
+    }
     this.#scans.add(scan);
     this.#fetcher.wake();
     return scan;
@@ -69,6 +74,7 @@ export class LogScanner {
 
   /** Ends all scans, whose next() then rejects, and the connections. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const scan of this.#scans) this.#fail(scan, new Error('the scan was closed'));
     await this.#fetcher.close(closeTimeoutMs);
   }

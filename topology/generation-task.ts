@@ -12,8 +12,8 @@ import { loadSeed } from './seeding.ts';
 import { loadTakeover } from './takeover.ts';
 import type { Starts } from './start.ts';
 
-/** Entries that one transaction looks at, and what it writes: records of other tasks wait meanwhile. */
-const stepsPerTransaction = 20_000;
+/** How long one transaction works on a phase of a task, and what it writes: the thread does nothing else meanwhile. */
+const msPerTransaction = 50;
 const writesPerTransaction = 2_000;
 const bytesPerTransaction = 8 * 1024 * 1024;
 
@@ -109,12 +109,13 @@ export class GenerationTask implements Punctuator {
     let bytes = 0;
     let writes = 0;
     const isFull = (): boolean => writes >= writesPerTransaction || bytes >= bytesPerTransaction;
-    for (let steps = 0; steps < stepsPerTransaction && !isFull(); steps += 1) {
-      const step = this.#steps?.next();
-      if (step?.done === false) {
+    const until = performance.now() + msPerTransaction;
+    while (this.#steps !== undefined && !isFull() && performance.now() < until) {
+      const step = this.#steps.next();
+      if (step.done === false) {
         bytes += step.value;
         if (step.value > 0) writes += 1;
-      } else if (step !== undefined) {
+      } else {
         this.#steps = undefined;
         this.#isEnding = true;
       }
@@ -150,8 +151,8 @@ export class GenerationTask implements Punctuator {
 
   close(): void {
     this.#isClosed = true;
-    this.#endPhase();
     this.#live?.close();
+    this.#endPhase();
     this.#unsubscribe();
     this.#corrections.close();
   }

@@ -115,9 +115,10 @@ export class ChangelogEntries implements Iterable<Entry> {
 
   /**
    * Reads what was added since the last call. No call may be under way.
+   * @param isWanted - asked before each record; once false the reading ends where it is. Default: it goes to the end.
    * @throws Error for a batch that cannot be decoded.
    */
-  async read(): Promise<this> {
+  async read(isWanted: () => boolean = () => true): Promise<this> {
     const range = await rangeOf(this.#reader, this.#topic, this.#partition);
     // What was deleted meanwhile is not known.
     if (this.#position < range.offset || this.#position > range.end) {
@@ -125,6 +126,7 @@ export class ChangelogEntries implements Iterable<Entry> {
       this.#position = range.offset;
     }
     for await (const record of recordsOf(this.#reader, { ...range, offset: this.#position })) {
+      if (!isWanted()) return this;
       const { key, value, timestamp, offset } = record;
       if (key !== null && value === null) this.#entries.delete(key);
       else if (key !== null && value !== null)

@@ -4,7 +4,7 @@ import type { GenerationSupport } from './generation-state.ts';
 import { ChangelogEntries } from './history.ts';
 
 /** How often what the live generation has added is read. */
-const readEveryMs = 5_000;
+const readEveryMs = 10_000;
 
 /**
  * What the live generation has told readers, read along while it goes on: at the cut only the end is left to read, for which
@@ -18,12 +18,15 @@ export class LiveTail {
   #timer: NodeJS.Timeout | undefined;
   #reading: Promise<void>;
   #isEnding = false;
+  #isClosed = false;
 
   constructor({ partition }: Pick<PunctuatorContext, 'partition'>, support: GenerationSupport) {
-    const { applicationId, generation } = support;
+    const { applicationId, generation, admin, scanner } = support;
+    // Who waits for nothing must not make a task that does look alive.
+    const onRead = (): void => (this.#isEnding ? support.onRead?.() : undefined);
     const live = (store: string): ChangelogEntries =>
       new ChangelogEntries(
-        support,
+        { admin, scanner, onRead },
         generationChangelog(applicationId, generation.number - 1, store),
         partition,
       );
@@ -34,15 +37,17 @@ export class LiveTail {
     this.#reading = this.#follow();
   }
 
-  /** Reads to the end. Call it when the live generation has stopped. */
+  /** Reads to the end, unless it is closed. Call it when the live generation has stopped. */
   async end(): Promise<void> {
-    this.close();
+    this.#isEnding = true;
+    clearTimeout(this.#timer);
     await this.#reading;
-    await Promise.all([this.alerts.read(), this.revisions.read()]);
+    const isWanted = (): boolean => !this.#isClosed;
+    if (isWanted()) await Promise.all([this.alerts, this.revisions].map((entries) => entries.read(isWanted)));
   }
 
-  /** Stops reading. */
   close(): void {
+    this.#isClosed = true;
     this.#isEnding = true;
     clearTimeout(this.#timer);
   }
@@ -64,6 +69,8 @@ export class LiveTail {
   }
 
   async #read(): Promise<void> {
-    for (const entries of [this.alerts, this.revisions]) if (!this.#isEnding) await entries.read();
+    // The end of what is read already is read without a turn.
+    const isWanted = (): boolean => !this.#isEnding;
+    for (const entries of [this.alerts, this.revisions]) if (isWanted()) await entries.read(isWanted);
   }
 }

@@ -43,8 +43,7 @@ export interface Entry {
 
 /** What was taken over of a row. */
 export interface Taken {
-  /** `untold` when readers have nothing of the resource; else whether anything changed. */
-  readonly result: 'untold' | 'same' | 'changed';
+  readonly isChanged: boolean;
   /** Whether readers have a newer version than ours, although ours is of a record that was recomputed. */
   readonly isOlder: boolean;
 }
@@ -58,39 +57,41 @@ export interface Taken {
 export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): Taken {
   const live = tableOf(row);
   const told = readTold(live, 1);
-  if (told === null) return { result: 'untold', isOlder: false };
+  if (told === null) return { isChanged: false, isOlder: false };
   const { told: toldOutcome } = readOutcomes(live, 1);
   const place = findRow(revisions, owner, row.subarray(0, hashBytes));
   if (place === undefined) {
     const kept =
       versionOffset(row) < startOffset ? live : withoutVersion(live, { ...told, outcome: toldOutcome });
     insertRow(revisions, owner, kept.subarray(1), touchedAt(row));
-    return { result: 'changed', isOlder: false };
+    return { isChanged: true, isOlder: false };
   }
   const { key, table, at } = place;
   const [own, theirs] = [readVersion(table, at), readVersion(live, 1)];
-  const isOlder = own.offset < theirs.offset || own.revision < theirs.revision;
+  // A version of the same record is as new, whatever revision it was given.
+  const isOlder =
+    own.offset < theirs.offset || (own.offset > theirs.offset && own.revision < theirs.revision);
   // Nothing of ours can come into its place: the row stands for what readers have from now on.
   if (isOlder && startOffset > 0n && own.offset < startOffset) {
     revisions.put(
       key,
       writeTold(writeVersion(table, at, theirs), at, toldOutcome, { ...told, outcome: toldOutcome }),
     );
-    return { result: 'changed', isOlder: false };
+    return { isChanged: true, isOlder: false };
   }
   const ours = readOutcomes(table, at);
   const before = readTold(table, at);
   // Taken over before, by a step that is repeated: what is guessed from is not there any more.
   const isRepeated = toldOutcome === unknownOutcome && ours.told === unknownOutcome;
-  if (isRepeated && before !== null && isSame(before, told)) return { result: 'same', isOlder };
+  if (isRepeated && before !== null && isSame(before, told)) return { isChanged: false, isOlder };
   const outcome = toldOutcomeOf(live, place);
   // A build that noted no outcomes noted no alerts either: the same event has raised the same.
   const isGuessed = toldOutcome === unknownOutcome && outcome !== unknownOutcome;
   const alert_ids = isGuessed && before !== null ? before.alert_ids : told.alert_ids;
   const taken = { ...told, alert_ids, outcome };
-  if (ours.told === outcome && before !== null && isSame(before, taken)) return { result: 'same', isOlder };
+  if (ours.told === outcome && before !== null && isSame(before, taken)) return { isChanged: false, isOlder };
   revisions.put(key, writeTold(table, at, ours.version, taken));
-  return { result: 'changed', isOlder };
+  return { isChanged: true, isOlder };
 }
 
 /**

@@ -195,6 +195,22 @@ export function storedVersionOffset(
 }
 
 /**
+ * Whether a look-up comes to an entry. Where a branch has expired and its bucket began anew, what it had divided is there until it is
+ * swept.
+ * @param get - the value of a key's bytes.
+ */
+export function isReachable(
+  get: (key: Buffer) => Buffer | undefined,
+  { vendor, user, part }: UserKey,
+): boolean {
+  for (let length = 1; length < part.length; length += 1) {
+    const above = get(userKey.serialize({ vendor, user, part: part.subarray(0, length) }) ?? noKey);
+    if (above?.equals(branch) !== true) return false;
+  }
+  return true;
+}
+
+/**
  * The row of a resource in the entries of a changelog.
  * @param get - the value of a key's bytes.
  * @param resource - its shortHash(), or a row.

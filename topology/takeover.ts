@@ -1,4 +1,4 @@
-import { StreamsError, type PunctuatorContext, type StateStore } from '../streams/index.ts';
+import type { PunctuatorContext, StateStore } from '../streams/index.ts';
 import { isReadable } from './changelogs.ts';
 import {
   newerKey,
@@ -16,7 +16,7 @@ import type { ChangelogEntries } from './history.ts';
 import type { LiveTail } from './live-tail.ts';
 import { userKey } from './packed.ts';
 import { forgetUntold, resourceName, takeOverRow, type Owner } from './promotion.ts';
-import { rowIn, rowsOf, type Revisions } from './revisions.ts';
+import { isReachable, rowIn, rowsOf, type Revisions } from './revisions.ts';
 import { isTold, versionOffset } from './version-rows.ts';
 
 /**
@@ -34,9 +34,11 @@ export async function loadTakeover(
   const isUnseeded = seed?.unseeded === true;
   return function* steps(task) {
     yield* alertSteps(task, live.alerts);
-    // Before any row is inserted: that divides buckets, and these steps know only the ones that are there.
-    yield* untoldSteps(task, live.revisions, seed);
-    const unreadable = yield* rowSteps(task, live.revisions, seed);
+    const unreadable = yield* countUnreadable(live.revisions);
+    // Where the layout cannot be read, what readers were told of its resources is not known. These steps come before any row is
+    // inserted: that divides buckets, and they know only the ones that are there.
+    if (unreadable === 0) yield* untoldSteps(task, live.revisions, seed);
+    yield* rowSteps(task, live.revisions, seed, unreadable === 0 && !isUnseeded);
     writeState(task().stores, 'takeover', { done: true });
     if (isUnseeded || unreadable > 0) {
       for (const resource of newerVersions(task().stores).keys())
@@ -70,16 +72,26 @@ function* alertSteps(task: Parameters<Steps>[0], live: ChangelogEntries): Genera
   }
 }
 
+/** @returns the number of entries whose layout this build cannot read. */
+function* countUnreadable(live: ChangelogEntries): Generator<number, number> {
+  let unreadable = 0;
+  for (const { value } of live) {
+    if (!isReadable('revisions', value)) unreadable += 1;
+    yield 0;
+  }
+  return unreadable;
+}
+
 /** Notes of resources that the live generation has told readers nothing of, that this generation has not either. */
 function* untoldSteps(
   task: Parameters<Steps>[0],
   live: ChangelogEntries,
   seed: SeedState | undefined,
 ): Generator<number> {
-  const startOf = startsIn(seed);
+  const startOf = startIn(seed);
   const isBack = seed?.from !== undefined;
   const isKnown = (owner: Owner, row: Buffer): boolean =>
-    mayBeTold(live, owner, row) || (isBack && versionOffset(row) < startOf(owner.vendor));
+    isToldIn(live, owner, row) || (isBack && versionOffset(row) < startOf(owner.vendor));
   for (const key of [...storeOf(task().stores, 'revisions').keys()]) {
     const store = storeOf(task().stores, 'revisions');
     const entry = store.read(key);
@@ -93,56 +105,45 @@ function* untoldSteps(
   }
 }
 
-/** Whether the live generation has told readers anything of a resource, or this build cannot read whether it has. */
-function mayBeTold(live: ChangelogEntries, owner: Owner, resource: Buffer): boolean {
-  try {
-    const row = rowIn((key) => live.get(key), owner, resource);
-    return row !== undefined && isTold(row.table, row.at);
-  } catch (error) {
-    if (error instanceof StreamsError && error.code === 'INVARIANT') return true;
-    throw error;
-  }
+function isToldIn(live: ChangelogEntries, owner: Owner, resource: Buffer): boolean {
+  const row = rowIn((key) => live.get(key), owner, resource);
+  return row !== undefined && isTold(row.table, row.at);
 }
 
 /**
  * Takes over of each row of the live generation what that has told readers.
- * @returns the number of entries whose layout this build cannot read: what readers were told of their resources is not known.
+ * @param isNoting - whether versions of readers that are newer than ours are noted.
  */
 function* rowSteps(
   task: Parameters<Steps>[0],
   live: ChangelogEntries,
   seed: SeedState | undefined,
-): Generator<number, number> {
-  let unreadable = 0;
-  const startOf = startsIn(seed);
+  isNoting: boolean,
+): Generator<number> {
   // On the way back the state before the start is the one that was left, and what the live generation has made of it since goes.
-  const keptFrom = seed?.from === undefined ? startOf : (): bigint => 0n;
+  const keptFrom = seed?.from === undefined ? startIn(seed) : (): bigint => 0n;
   for (const { key, value, timestamp } of live) {
-    const store = storeOf(task().stores, 'revisions');
-    const ours = store.read(key)?.value;
+    const ours = storeOf(task().stores, 'revisions').read(key)?.value;
     const isSame = ours?.equals(value) === true;
-    if (isSame || !isReadable('revisions', value)) {
-      if (!isSame) unreadable += 1;
+    const owner = userKey.deserialize(key);
+    if (isSame || !isReadable('revisions', value) || !isReachable((above) => live.get(above), owner)) {
       yield 0;
       continue;
     }
-    const owner = userKey.deserialize(key);
     const same = ours === undefined ? [] : rowsOf(ours);
-    store.onRecord(timestamp);
-    let isChanged = false;
     for (const row of rowsOf(value)) {
       if (same.some((one) => one.equals(row))) continue;
-      const { result, isOlder } = takeOverRow(store as Revisions, owner, row, keptFrom(owner.vendor));
-      if (result === 'changed') isChanged = true;
-      if (isOlder && seed?.unseeded !== true) noteNewer(task().stores, owner, row);
+      const store = storeOf(task().stores, 'revisions');
+      store.onRecord(timestamp);
+      const { isChanged, isOlder } = takeOverRow(store as Revisions, owner, row, keptFrom(owner.vendor));
+      if (isOlder && isNoting) noteNewer(task().stores, owner, row);
+      yield isChanged || isOlder ? row.length : 0;
     }
-    yield isChanged ? value.length : 0;
   }
-  return unreadable;
 }
 
 /** Where the recomputation of a vendor's raw partition has started. */
-function startsIn(seed: SeedState | undefined): (vendor: string) => bigint {
+function startIn(seed: SeedState | undefined): (vendor: string) => bigint {
   const starts = seed === undefined ? undefined : startsOf(seed);
   return (vendor) => starts?.get(vendor)?.offset ?? 0n;
 }
