@@ -26,6 +26,7 @@ import {
 const owner = { vendor: 'oura', user: 'u' } as const;
 const resource = shortHash('r');
 const ours = '00000000000000aa';
+const others = '00000000000000bb';
 
 /** A row of a resource whose version has an outcome, and of which readers were told something. */
 function row(content: string, outcome: string, priority: 'HIGH' | 'NORMAL'): Buffer {
@@ -61,6 +62,31 @@ test('a takeover that is repeated, because its transaction was aborted, finds th
       takeOverRow(revisions, owner, live, 0n);
       assert.deepEqual(outcomes(revisions), { version: ours, told }, `the ${times}. time`);
     }
+  }
+});
+
+test('a version that a takeover has inserted is not newer than itself when it is repeated', () => {
+  const live = row(ours, ours, 'HIGH');
+  const revisions = storeWith([]) as unknown as Revisions;
+  assert.deepEqual(takeOverRow(revisions, owner, live, 0n), { isChanged: true, isOlder: false });
+  assert.deepEqual(takeOverRow(revisions, owner, live, 0n), { isChanged: false, isOlder: false });
+  assert.deepEqual(outcomes(revisions), { version: noOutcome, told: ours });
+});
+
+test('an entry that no look-up of the live generation comes to any more is not taken over', async () => {
+  const live = storeWith([row(ours, ours, 'HIGH')]);
+  const [[key = Buffer.alloc(0)] = []] = live.entries();
+  // Its branch has expired and the resource was put into the bucket anew; what the branch had divided was not swept yet.
+  live.write(
+    Buffer.concat([key, Buffer.of(0)]),
+    Buffer.concat([noVersions, row(ours, others, 'NORMAL')]),
+    1_000,
+  );
+  live.foldIn();
+  for (const seed of [1, 2, 3, 4]) {
+    const revisions = storeWith([row(ours, 'cccccccccccccccc', 'NORMAL')]);
+    await takenOver(revisions, await entriesOf(live), seededRandom(seed));
+    assert.equal(outcomes(revisions as unknown as Revisions).told, ours);
   }
 });
 
@@ -119,8 +145,6 @@ test('a takeover finds rows in divided buckets, in whichever generation they are
     }
   }
 });
-
-const others = '00000000000000bb';
 
 function storeWith(rows: readonly Buffer[]): StateStore {
   const store = new StateStore({ name: 'revisions', ...revisionsStore } as StoreSpec, 'changelog', 0);
