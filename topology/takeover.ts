@@ -20,8 +20,8 @@ import { rowIn, rowsOf, type Revisions } from './revisions.ts';
 import { isTold, versionOffset } from './version-rows.ts';
 
 /**
- * Reads the rest of what the live generation, which has stopped at the cut, has told readers.
- * @returns the steps that take it over, of which the last one commits a marker.
+ * Reads the rest of what the live generation has told readers, once it has stopped at the cut.
+ * @returns the steps that take it over. The last one commits a marker.
  */
 export async function loadTakeover(
   { partition, stores }: PunctuatorContext,
@@ -34,7 +34,7 @@ export async function loadTakeover(
   const isUnseeded = seed?.unseeded === true;
   return function* steps(task) {
     yield* alertSteps(task, live.alerts);
-    // Before any row is inserted: that divides buckets, and these steps know only the ones that are there.
+    // Before any row is inserted: inserting divides buckets, and these steps know only the present ones.
     yield* untoldSteps(task, live.revisions, seed);
     const unreadable = yield* rowSteps(task, live.revisions, seed);
     writeState(task().stores, 'takeover', { done: true });
@@ -55,7 +55,7 @@ export async function loadTakeover(
   };
 }
 
-/** Makes the store `alerts` that of the live generation: what was announced is a fact. */
+/** Makes the store `alerts` equal to that of the live generation: what was announced is a fact. */
 function* alertSteps(task: Parameters<Steps>[0], live: ChangelogEntries): Generator<number> {
   const alerts = (): StateStore => storeOf(task().stores, 'alerts');
   for (const key of [...alerts().keys()]) {
@@ -70,7 +70,7 @@ function* alertSteps(task: Parameters<Steps>[0], live: ChangelogEntries): Genera
   }
 }
 
-/** Notes of resources that the live generation has told readers nothing of, that this generation has not either. */
+/** For resources of which the live generation has told readers nothing, notes that this generation has not either. */
 function* untoldSteps(
   task: Parameters<Steps>[0],
   live: ChangelogEntries,
@@ -83,7 +83,7 @@ function* untoldSteps(
   for (const key of [...storeOf(task().stores, 'revisions').keys()]) {
     const store = storeOf(task().stores, 'revisions');
     const entry = store.read(key);
-    // Most entries are the same in both: nothing is to be taken over of them.
+    // Most entries are the same in both, so there is nothing to take over.
     if (entry === undefined || live.has(key, entry.value)) {
       yield 0;
       continue;
@@ -105,8 +105,9 @@ function mayBeTold(live: ChangelogEntries, owner: Owner, resource: Buffer): bool
 }
 
 /**
- * Takes over of each row of the live generation what that has told readers.
- * @returns the number of entries whose layout this build cannot read: what readers were told of their resources is not known.
+ * Takes over what readers were told from each row of the live generation.
+ * @returns the number of entries whose layout this build cannot read: what readers were told of their resources is
+ *   unknown.
  */
 function* rowSteps(
   task: Parameters<Steps>[0],
@@ -115,7 +116,7 @@ function* rowSteps(
 ): Generator<number, number> {
   let unreadable = 0;
   const startOf = startsIn(seed);
-  // On the way back the state before the start is the one that was left, and what the live generation has made of it since goes.
+  // On the way back, the earlier state before the start stays, and what the live generation has made of it since goes.
   const keptFrom = seed?.from === undefined ? startOf : (): bigint => 0n;
   for (const { key, value, timestamp } of live) {
     const store = storeOf(task().stores, 'revisions');
