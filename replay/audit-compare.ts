@@ -53,8 +53,9 @@ function sameBuffer(one: Buffer | null, other: Buffer | null): boolean {
 }
 
 /**
- * The fields in which events differ, but for the generation. Triggers that differ in nothing but whether their alerts have been
- * raised before are called `triggers.first` where only the recomputation sees them for the first time, else `triggers.repeated`.
+ * The fields in which events differ, except the generation. Triggers that differ only in whether their alerts were raised
+ * before are called `triggers.first` if only the recomputation sees them for the first time, otherwise
+ * `triggers.repeated`.
  */
 export function differingFields(expected: BiometricEvent, found: BiometricEvent): string[] {
   const names = (Object.keys(expected) as (keyof BiometricEvent)[]).filter(
@@ -74,7 +75,7 @@ function triggersField(expected: readonly Trigger[], found: readonly Trigger[]):
 }
 
 function text(value: unknown): string {
-  // Maps of a decoded event have the order in which they were written.
+  // Maps of a decoded event keep the order in which they were written.
   return JSON.stringify(value, (_, inner: unknown) =>
     typeof inner === 'object' && inner !== null && !Array.isArray(inner)
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))

@@ -3,7 +3,7 @@ import { byVendor, type VendorName } from '../vendors/index.ts';
 
 /** The ends of raw records: each has exactly one. */
 export const ends = [
-  /** At least one event, and nothing besides. */
+  /** At least one event, and nothing else. */
   'events',
   /** Events, and the dead letter of what could not be read. By its code. */
   'partly',
@@ -13,7 +13,7 @@ export const ends = [
   'drops',
   /** Not processed yet. */
   'pending',
-  /** What is there, or is not, can be right, and nothing that is left can prove it. By reason. */
+  /** What is there, or missing, may be right, but nothing that is left can prove it. By reason. */
   'unprovable',
   /** By the kind of its first exception. */
   'exceptions',
@@ -37,7 +37,7 @@ export const exceptionKinds = {
 
 export type ExceptionKind = keyof typeof exceptionKinds;
 
-/** Something that is wrong. It holds no value of anybody. */
+/** Something that is wrong. It holds no user's values. */
 export interface AuditException {
   readonly kind: ExceptionKind;
   readonly vendor: VendorName;
@@ -69,9 +69,9 @@ export function count(counts: Counts, name: string, by = 1): void {
 
 /** What became of one vendor's raw records. */
 export interface VendorFigures {
-  /** Those that were judged: the sum of all ends. */
+  /** Records that were judged: the sum of all ends. */
   records: number;
-  /** Those that were processed besides, because the state of others comes from them. */
+  /** Records that were processed without being judged, because the state of others comes from them. */
   outside: number;
   readonly ends: Readonly<Record<End, Counts>>;
   /** Outputs by the priority of their topic, corrections by generation. */
@@ -80,9 +80,9 @@ export interface VendorFigures {
   readonly uncompared: Counts;
   /** `settled`, `waiting`, `unsettled`; and `documents`, of the collector. */
   readonly notifications: Counts;
-  /** All exceptions by kind: a record can have several, and an output without raw record has one as well. */
+  /** All exceptions by kind. A record can have several, and an output without a raw record has one as well. */
   readonly exceptions: Counts;
-  /** When the oldest record that waits was received, epoch ms. */
+  /** When the oldest waiting record was received, epoch ms. */
   oldestPending: number | undefined;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The judgement of an audit on one raw record: what the recomputation makes of it next to what was published. A pure function:
- * what it has to remember from record to record is handed to it, and what it learns is in its answer.
+ * The audit's judgement of one raw record: what the recomputation makes of it, compared with what was published. It is a
+ * pure function: the caller passes in what must be remembered from record to record, and what it learns is in its result.
  */
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { DecodeError } from '../schemas/codec.ts';
@@ -22,7 +22,7 @@ export interface Evidence {
   readonly published: readonly Published[];
 }
 
-/** What is known besides. */
+/** What else is known. */
 export interface Surroundings {
   readonly vendor: VendorName;
   readonly topics: TopicNames;
@@ -34,7 +34,7 @@ export interface Surroundings {
   readonly decode: (value: Buffer) => BiometricEvent;
   /** Whether retention may have deleted what was published of the record. */
   readonly mayBeDeleted: boolean;
-  /** Whether, and why, the last version of a resource may be another one than the one that was published last. */
+  /** Whether, and why, the last version of a resource may differ from the one that was published last. */
   readonly isUnsure: (user: string, resource: string) => Unsure | undefined;
   /** Whether a user has such a resource, so that nights and alerts may differ. */
   readonly isUnsureUser: (user: string) => boolean;
@@ -43,8 +43,8 @@ export interface Surroundings {
 }
 
 /**
- * Why it is not sure which version of a resource was published last: because of an exception, which does not excuse those that
- * follow, or because of what nobody can tell any more.
+ * Why it is unsure which version of a resource was published last: because of an exception, which does not excuse later
+ * ones, or because of history that is no longer known.
  */
 export type Unsure = 'exception' | 'history';
 
@@ -59,9 +59,9 @@ export interface Subject {
 export interface Judgement {
   /** If this build has processed the record. */
   readonly verdict: Verdict;
-  /** If another build has: given where no event says which one it was, and it matters. */
+  /** If another build has processed it. Given only if no event says which build it was, and it matters. */
   readonly ifOther: Verdict | undefined;
-  /** Whether events say that another build has processed it; undefined when there is none. */
+  /** Whether events say that another build has processed it; undefined if there are no events. */
   readonly isOther: boolean | undefined;
   readonly subjects: readonly Subject[];
 }
@@ -83,7 +83,7 @@ export type Doubt = keyof typeof doubts;
 
 const noExceptions: readonly AuditException[] = [];
 const noSubjects: readonly Subject[] = [];
-/** Most records are these. */
+/** Most records end like this. */
 const asItMust: Judgement = {
   verdict: { end: 'events', reason: 'published', exceptions: noExceptions },
   ifOther: undefined,
@@ -123,7 +123,7 @@ function dropped({ dropped: reasons }: Recomputed): Judgement {
   return judgement;
 }
 
-/** `normalize/control`; several where the values of one record ended differently. */
+/** For example `normalize/control`; several if the values of one record ended differently. */
 function dropReason(reasons: Recomputed['dropped']): string {
   const [only] = reasons;
   if (only === undefined) return 'no values';
@@ -131,7 +131,7 @@ function dropReason(reasons: Recomputed['dropped']): string {
   return [...new Set(reasons.map(({ node, reason }) => `${node}/${reason}`))].sort().join(' + ');
 }
 
-/** Whether outputs are what they must be, in the order of each topic; `other_build` when only the build is another one. */
+/** Whether outputs are what they must be, in the order of each topic; `other_build` if only the build differs. */
 function exactMatch(
   expected: readonly OutputRecord[],
   published: readonly Published[],
@@ -175,7 +175,7 @@ interface One {
   readonly output: OutputRecord | undefined;
 }
 
-/** A record that is not just as it must be. */
+/** A record that is not exactly as it must be. */
 class Case {
   readonly #evidence: Evidence;
   readonly #around: Surroundings;
@@ -283,7 +283,7 @@ class Case {
     return undefined;
   }
 
-  /** An event has to stand in the topic of its own priority, whoever made it. */
+  /** An event must be in the topic of its own priority, whichever build made it. */
   #checkRoute({ event, topic, published }: One): void {
     if (topic !== this.#around.topics.priority[event.priority])
       this.#except('wrong_route', `an event of priority ${event.priority} stands in ${topic}`, published);
@@ -391,7 +391,7 @@ class Case {
     else this.#except('different', `its own build makes it with other ${names}`, published);
   }
 
-  /** Key, timestamp and headers of an event whose value is as it must be, but for its generation. */
+  /** Key, timestamp and headers of an event whose value is as it must be, except for its generation. */
   #compareAround({ output }: One, { published }: One): void {
     if (output === undefined || published === undefined) return;
     const { record } = published;
@@ -417,12 +417,12 @@ class Case {
     }
     if (isUncertain) return 'uncertain_state';
     if (isUnsure(user_id, resource_id) === 'history') return 'predecessor';
-    // What was seeded is what is still there: a version before the start that was replaced behind it is not.
+    // The seed is what is still there. It lacks a version from before the start that was replaced after the start.
     if (start.offset > 0n && supersedes === null) return 'predecessor';
     return undefined;
   }
 
-  /** Why it is not proved that an event is wrong, though fields of it differ. */
+  /** Why it cannot be proved that an event is wrong, although its fields differ. */
   #doubtOfFields(expected: BiometricEvent, fields: readonly string[]): Doubt | undefined {
     const { start, isUnsure: isUnsureResource, isUnsureUser } = this.#around;
     const { user_id, resource_id } = expected;
@@ -500,7 +500,10 @@ const ofNights: ReadonlySet<string> = new Set([
   'priority',
 ]);
 
-/** Each expected event with the one that was published: that of the same version, else the next one of its resource. */
+/**
+ * Each expected event with the one that was published: the one of the same version, otherwise the next one of its
+ * resource.
+ */
 function pairs(expected: readonly One[], found: readonly One[]): [One, One | undefined][] {
   const byId = new Map(found.map((one) => [one.event.event_id, one]));
   const matched = new Map<One, One>();
@@ -525,7 +528,7 @@ function codeOf({ record }: Published): string {
 
 function headerCode(headers: OutputRecord['headers']): string {
   const code = headerText(headers, errorHeader.exception) ?? '';
-  // Somebody else's letter could hold anything.
+  // A letter from another writer could hold anything.
   return /^[A-Z_]{1,64}$/.test(code) ? code : 'UNKNOWN_CODE';
 }
 

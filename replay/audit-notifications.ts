@@ -1,6 +1,6 @@
 /**
- * Thin notifications: each names an object whose document the collector has to append to the same raw topic, and to the same
- * partition, because both have the user as their key.
+ * Thin notifications. Each names an object whose document the collector must append to the same raw topic, and to the
+ * same partition, because both have the user as their key.
  */
 import { receivedAtOf, collectorScheme, headerText, rawHeader } from '../schemas/raw-record.ts';
 import type { InputRecord } from '../streams/index.ts';
@@ -21,7 +21,7 @@ interface Notified {
 interface NotificationReader {
   /** Every notification contains these bytes, so that most other records need not be parsed. */
   readonly marker: string;
-  /** Answers null for anything else. */
+  /** Returns null for anything else. */
   readonly read: (payload: Payload) => Notified | null;
 }
 
@@ -55,7 +55,7 @@ interface Entry extends Waiting {
   readonly isJudged: boolean;
 }
 
-/** More notifications than this do not wait at a time in one partition: the oldest is given up. */
+/** At most this many notifications wait at a time in one partition; beyond that, the oldest is given up. */
 const maxWaiting = 500_000;
 
 /** The notifications of one raw partition, whose records are handed over in their order. */
@@ -68,7 +68,7 @@ export class Notifications {
   readonly #byObject = new Map<string, Set<Entry>>();
   /** When the newest document of an object was fetched: one that was appended before its notification settles it as well. */
   readonly #fetchedAt = new Map<string, number>();
-  /** Given up, because too many wait. */
+  /** Given up, because too many are waiting. */
   readonly #givenUp: Waiting[] = [];
   settled = 0;
   documents = 0;
@@ -98,7 +98,7 @@ export class Notifications {
     if (notified === null || notified.id === null || !this.#types.has(notified.type)) return;
     const object = `${notified.type}:${notified.id}`;
     const receivedAt = receivedAtOf(record);
-    // What is gone cannot be fetched any more.
+    // A deleted object can no longer be fetched.
     if (notified.isDeletion) this.#settle(object, receivedAt);
     else if ((this.#fetchedAt.get(object) ?? -1) >= receivedAt) this.settled += isJudged ? 1 : 0;
     else this.#wait({ raw: placeOf(record), receivedAt, object, isJudged });

@@ -35,9 +35,9 @@ export interface AuditScope {
   readonly fromMs: number;
   /** And before here. */
   readonly toMs: number;
-  /** What waits longer is an exception. */
+  /** A longer wait is an exception. */
   readonly pendingAfterMs: number;
-  /** What ages are counted from, epoch ms. */
+  /** The instant from which ages are counted, epoch ms. */
   readonly nowMs: number;
 }
 
@@ -61,7 +61,7 @@ export interface PartitionAudit {
 }
 
 export interface AuditHooks {
-  /** Told of exceptions as soon as they are certain. */
+  /** Called with exceptions as soon as they are certain. */
   readonly onExceptions: (exceptions: readonly AuditException[]) => void;
   readonly onRecords: (records: number) => void;
   readonly signal: AbortSignal;
@@ -88,16 +88,19 @@ class PartitionWalk {
   readonly #hooks: AuditHooks;
   readonly #figures = noFigures();
   readonly #notifications: Notifications;
-  /** Resources whose last published version may be another than that of the recomputation, and why; and their users. */
+  /** Resources whose last published version may differ from that of the recomputation, and why; and their users. */
   readonly #unsure = new Map<string, Unsure>();
   readonly #unsureUsers = new Set<string>();
   readonly #asides: Aside[] = [];
-  /** What records without events come to if this build has processed them, or another one: the next event says which. */
+  /**
+   * The outcomes of records without events, if this build has processed them or if another has; the next event says
+   * which.
+   */
   #ifThis = new Tally();
   #ifOther = new Tally();
-  /** Resources of which such a record is the last one. */
+  /** Resources whose last record is such a record. */
   #ifOtherUnsure: string[] = [];
-  /** Whether another build has made the last event; undefined before the first. */
+  /** Whether another build made the last event; undefined before the first. */
   #wasOther: boolean | undefined;
 
   constructor(
@@ -265,7 +268,7 @@ class PartitionWalk {
     return receivedAt >= this.#scope.fromMs && receivedAt < this.#scope.toMs;
   }
 
-  /** Raw records behind the committed offset wait, which is no fault unless they have waited too long. */
+  /** Raw records from the committed offset on wait, which is no fault unless they have waited too long. */
   async #pendingFrom(offset: bigint, end: bigint): Promise<void> {
     const { topic, partition, vendor } = this.#raw;
     const { nowMs, pendingAfterMs } = this.#scope;
@@ -313,7 +316,7 @@ class PartitionWalk {
       }
       const { published, why } = aside;
       const { rawOffset } = published;
-      // What was processed meanwhile is judged by the next audit.
+      // Records processed meanwhile are judged by the next audit.
       if (rawOffset < this.#bounds.start.offset || (rawOffset >= processed && rawOffset < end)) continue;
       if (!this.#isInScope(published.record.timestamp)) continue;
       const output = placeOf(published);

@@ -12,10 +12,10 @@ import {
 import type { AuditResult } from './audit.ts';
 import { vendorNames, type VendorName } from '../vendors/index.ts';
 
-/** What is printed of an audit besides its figures. */
+/** What an audit prints besides its figures. */
 export interface AuditListing {
   readonly vendors: readonly VendorName[];
-  /** The first exceptions; of how many there are, the figures tell. */
+  /** The first exceptions; the figures say how many there are. */
   readonly exceptions: readonly AuditException[];
   readonly nowMs: number;
 }

@@ -1,4 +1,4 @@
-/** A thread of the audit, started by audit.ts: audits the partitions that it is handed, one after the other. */
+/** A thread of the audit, started by audit.ts. It audits the partitions that it is handed, one after the other. */
 import { workerData } from 'node:worker_threads';
 import { silentLog } from '../kafka/client.ts';
 import { auditPartition, type AuditTask, type PartitionAudit } from './audit-partition.ts';
@@ -18,7 +18,7 @@ await serveTasks<AuditTask, AuditProgress, PartitionAudit>(async () => {
         hooks: {
           onExceptions: (exceptions) => tell({ exceptions }),
           onRecords: (records) => tell({ records }),
-          // To interrupt a thread is to end it.
+          // An interrupt simply ends the thread.
           signal: new AbortController().signal,
         },
       }),

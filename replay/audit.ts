@@ -1,4 +1,7 @@
-/** The audit of all raw partitions: that each accepted record has ended in exactly one accounted way, from topics alone. */
+/**
+ * The audit of all raw partitions: proves from topics alone that each accepted record has ended in exactly one accounted
+ * way.
+ */
 import type { KafkaLog } from '../kafka/client.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
 import type { Start } from '../topology/start.ts';
@@ -29,7 +32,7 @@ export interface AuditOptions {
   readonly parallel: number;
   readonly log: KafkaLog;
   readonly signal: AbortSignal;
-  /** Told of every exception. */
+  /** Called with every exception. */
   readonly onException: (exception: AuditException) => void;
   readonly progress?: Progress | undefined;
 }
@@ -40,7 +43,7 @@ export interface AuditThread {
   readonly scope: AuditScope;
 }
 
-/** What a thread tells while it audits. */
+/** What a thread reports while it audits. */
 export type AuditProgress = { readonly records: number } | { readonly exceptions: readonly AuditException[] };
 
 export interface AuditResult {
@@ -48,7 +51,7 @@ export interface AuditResult {
   /** This build, as outputs name theirs. */
   readonly build: string;
   readonly applicationId: string;
-  /** What whoever reads the figures should know. */
+  /** What a reader of the figures should know. */
   readonly notes: readonly string[];
 }
 
@@ -115,7 +118,7 @@ interface Plan {
 }
 
 async function plan(deployment: Deployment, vendors: readonly VendorName[]): Promise<Plan> {
-  // Before the ends of the output topics are read: what is processed later is not expected to be in them.
+  // Before the ends of the output topics are read, so that nothing processed later is expected in them.
   const committed = await deployment.committed();
   const starts = new Map<VendorName, readonly Start[]>();
   for (const vendor of vendors) starts.set(vendor, await deployment.starts(deployment.topics.raw[vendor]));
@@ -160,8 +163,8 @@ async function auditHere(deployment: Deployment, { tasks, scope, hooks, onDone }
 }
 
 /**
- * Judges notifications without a document by their age. Where no collector runs, every one of them is such: these are one
- * exception.
+ * Judges notifications without a document by their age. If no collector runs, none has a document, and together they are
+ * one exception.
  */
 export function judgeWaiting(
   vendor: VendorName,

@@ -13,7 +13,7 @@ export interface DeadLetter {
   /** Of the record that failed. */
   readonly raw: Position;
   readonly vendor: VendorName;
-  /** The user, or the hash of a body that names none; null without a key. */
+  /** The user, or the hash of a body that names no user; null without a key. */
   readonly key: string | null;
   /** When the ingress took the record, epoch ms. */
   readonly receivedAt: number;
@@ -27,7 +27,7 @@ export interface DeadLetter {
   readonly retryOf: string | undefined;
 }
 
-/** What letters to take; all that is set must hold. */
+/** Which letters to take; all conditions that are set must hold. */
 export interface LetterFilter {
   readonly reasons?: ReadonlySet<string>;
   readonly operators?: ReadonlySet<string>;
@@ -62,7 +62,7 @@ export function readLetter(record: LogRecord, topics: Deployment['topics']): Dea
   };
 }
 
-/** Whether a letter is one of those that a filter asks for. */
+/** Whether a letter matches a filter. */
 export function isAskedFor(letter: DeadLetter, filter: LetterFilter): boolean {
   const { reasons, operators, vendors, users, fromMs = -Infinity, toMs = Infinity } = filter;
   return (
@@ -82,8 +82,8 @@ export interface FoundLetter {
 }
 
 /**
- * Reads the letters of a partition, those that a filter asks for. Letters of one raw partition come in the order in which
- * their records were processed.
+ * Reads the letters of a partition that match a filter. Letters of one raw partition come in the order in which their
+ * records were processed.
  * @param onForeign - called for each record that is no letter of this topology.
  */
 export async function* lettersOf(

@@ -42,9 +42,9 @@ export class Deployment {
   readonly partitions: number;
   /** Which generation is live: its group and its state are read. */
   readonly generation: number;
-  /** The offsets, by partition name, behind which its own outputs stand; before them it has published corrections. */
+  /** The offsets, by partition name, at which its own outputs begin; before them it has published corrections. */
   readonly cut: ReadonlyMap<string, bigint>;
-  /** The group whose outputs stand in the priority topics, and the first part of its changelogs' names. */
+  /** The group whose outputs are in the priority topics, and the first part of its changelogs' names. */
   readonly applicationId: string;
   readonly rules: readonly TriggerRule[];
   /** Of this build, under the rules of the environment. */
@@ -129,7 +129,7 @@ export class Deployment {
       admin,
       scanner: new LogScanner(connection, { clientId, log }),
       rules: used,
-      // As the live generation processes records now, behind its cut, so that the bytes of most events are the same.
+      // As the live generation processes records now, after its cut, so that the bytes of most events are the same.
       topology: deployedTopology(topics, {
         rules: used,
         schemaIds,
@@ -174,13 +174,14 @@ export class Deployment {
 
   /**
    * The offsets that the group has committed, by partition name: what the topology has processed. A partition without one
-   * is missing. Read before the ends of output topics, outputs of all records below them lie before those ends.
+   * is missing. Read them before the ends of output topics: then the outputs of all records below them lie before those
+   * ends.
    */
   committed(): Promise<ReadonlyMap<string, bigint>> {
     return committedOffsets(this.admin, this.applicationId, Object.values(this.topics.raw));
   }
 
-  /** What a topic holds now of one partition, open transactions included: a scan waits until those are decided. */
+  /** What one partition of a topic holds now, including open transactions: a scan waits until those are decided. */
   range(topic: string, partition: number): Promise<LogRange> {
     return rangeOf(this, topic, partition);
   }

@@ -1,4 +1,4 @@
-/** What a comparison counts and tells: classes of differences, their counts, and each one as a line. */
+/** What a comparison counts and reports: classes of differences, their counts, and each one as a line. */
 import type { LogRecord } from '../kafka/record-batch.ts';
 import { receivedAtOf } from '../schemas/raw-record.ts';
 import type { RawPartition } from './deployment.ts';
@@ -14,7 +14,7 @@ export const countedClasses = [
   'no_longer_dead_lettered',
 ] as const;
 
-/** What is told apart, and counts as none. */
+/** What is reported separately, and does not count as a difference. */
 export const apartClasses = [
   /** Of a version that a newer one has replaced since, so that no promotion corrects it. */
   'superseded',
@@ -22,7 +22,7 @@ export const apartClasses = [
   'incomplete_day',
   /** Added, or perhaps published once and deleted by retention since. */
   'not_comparable',
-  /** A dead letter alone, come or gone, of before the last promotion, which leaves dead letters as they are. */
+  /** Only a dead letter, new or gone, from before the last promotion, which leaves dead letters as they are. */
   'before_promotion',
   'baseline_only',
   'other_reason',
@@ -30,7 +30,7 @@ export const apartClasses = [
 
 export type DifferenceClass = (typeof countedClasses)[number] | (typeof apartClasses)[number];
 
-/** A difference as it is told: one line of `--out`. */
+/** A difference as it is reported: one line of `--out`. */
 export interface DifferenceLine {
   readonly class: DifferenceClass;
   readonly device: string;
@@ -52,7 +52,7 @@ export interface DifferenceLine {
   readonly dead_letter?: { readonly published: string | null; readonly recomputed: string | null };
 }
 
-/** What has been found in a partition, or in several. */
+/** What was found in one partition, or in several. */
 export interface DiffCounts {
   /** Raw records that were recomputed. */
   processed: number;
@@ -68,11 +68,11 @@ export interface DiffCounts {
   readonly examples: Partial<Record<DifferenceClass, DifferenceLine[]>>;
   /** Entries of stores that the recomputation began with. */
   seeded: number;
-  /** Rows of them that may have been made by a record behind the start. */
+  /** Rows of them that may have been made by a record after the start. */
   uncertain: number;
   /** Raw records later than this, epoch ms, have all of their outputs still; -Infinity when none was deleted. */
   completeFromMs: number;
-  /** Outputs that stand behind outputs of later raw records. */
+  /** Outputs that come after outputs of later raw records. */
   outOfOrder: number;
   /** Records of output topics that the topology has not written. */
   unreadable: number;
@@ -114,7 +114,7 @@ export function count(counts: DiffCounts, line: DifferenceLine): void {
   if (some.length < examplesOfClass) some.push(line);
 }
 
-/** Adds what has been found elsewhere. */
+/** Adds what was found elsewhere. */
 export function addCounts(sum: DiffCounts, more: DiffCounts): void {
   for (const name of [
     'processed',
@@ -140,7 +140,7 @@ export function counted({ classes }: DiffCounts): number {
   return countedClasses.reduce((sum, name) => sum + (classes[name] ?? 0), 0);
 }
 
-/** Tells a difference; without `values` no measurement occurs in it. */
+/** Reports a difference; without `values` it contains no measurement. */
 export function lineOf(
   raw: RawPartition,
   record: LogRecord,

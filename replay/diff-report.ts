@@ -64,7 +64,7 @@ function exampleText({ raw, fields, events, dead_letter: letter }: DifferenceLin
   return parts.join(' ');
 }
 
-/** What the reader has to know of how far the comparison reaches. */
+/** What the reader needs to know about how far the comparison reaches. */
 function notes({
   device,
   startMs,
@@ -103,12 +103,12 @@ export function diffJson(devices: readonly DeviceDiff[]): string {
     ...counts,
     out_of_order: outOfOrder,
     compared_from: startMs === undefined ? null : instant(startMs),
-    // Infinity when an output topic has lost all it held.
+    // Infinity when an output topic has lost everything.
     outputs_complete_from: Number.isFinite(completeFromMs) ? instant(completeFromMs) : null,
     examples: Object.fromEntries(
       Object.entries(examples).map(([name, lines]) => [
         name,
-        // A user id is of use only in the file that lists all.
+        // A user id is useful only in the file that lists everything.
         lines.map((line) => ({ ...line, user: undefined })),
       ]),
     ),

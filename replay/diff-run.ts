@@ -13,11 +13,11 @@ export interface DiffThread {
   readonly config: ReplayConfig;
   readonly rules: readonly TriggerRule[];
   readonly options: DiffOptions;
-  /** Whether every difference is told, or only their counts and examples. */
+  /** Whether every difference is reported, or only counts and examples. */
   readonly isListing: boolean;
 }
 
-/** What a thread tells while it compares. */
+/** What a thread reports while it compares. */
 export type DiffProgress = { readonly records: number } | { readonly lines: readonly DifferenceLine[] };
 
 export interface DiffSettings {
@@ -31,20 +31,20 @@ export interface DiffSettings {
   readonly parallel: number;
   /** Ends it, with Interrupted. */
   readonly signal: AbortSignal;
-  /** Told of each difference; by default only counts and examples are kept. */
+  /** Called with each difference; by default only counts and examples are kept. */
   readonly onDifference?: (line: DifferenceLine) => void;
-  /** Told of the records that will be read, and then of those that were. */
+  /** Called with the records that will be read, and then with those that were. */
   readonly progress: { expect(records: number): void; add(records: number): void };
 }
 
-/** What was found of one device. */
+/** What was found for one device. */
 export interface DeviceDiff extends DiffCounts {
   readonly device: VendorName;
   /** Of the first record that is recomputed, as far as clocks agree, epoch ms; undefined when nothing lies before it. */
   startMs: number | undefined;
 }
 
-/** Compares what this build makes of the raw topics with what has been published. Changes nothing. */
+/** Compares what this build makes of the raw topics with what was published. Changes nothing. */
 export async function runDiff(settings: DiffSettings): Promise<DeviceDiff[]> {
   const { config, log, rules, signal, progress } = settings;
   const deployment = await Deployment.open(config, {

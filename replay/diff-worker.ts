@@ -1,4 +1,6 @@
-/** A thread of `bridge replay diff`, started by diff-run.ts: compares the parts that it is handed, one after the other. */
+/**
+ * A thread of `bridge replay diff`, started by diff-run.ts. It compares the parts that it is handed, one after the other.
+ */
 import { workerData } from 'node:worker_threads';
 import { silentLog } from '../kafka/client.ts';
 import { Deployment } from './deployment.ts';
@@ -8,7 +10,7 @@ import type { DiffProgress, DiffThread } from './diff-run.ts';
 import { serveTasks } from './threads.ts';
 
 const { config, rules, options, isListing } = workerData as DiffThread;
-/** Lines that are told together. */
+/** Lines that are reported together. */
 const maxLines = 500;
 
 await serveTasks<DiffPart, DiffProgress, DiffCounts>(async () => {

@@ -1,4 +1,4 @@
-/** What this build would say of the raw records of one partition, against what has been published of them. */
+/** What this build would make of the raw records of one partition, compared with what was published of them. */
 import type { LogRecord } from '../kafka/record-batch.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
 import { DecodeError, UnknownSchemaId } from '../schemas/codec.ts';
@@ -20,7 +20,7 @@ import { LiveVersions, seed } from './live-state.ts';
 import { differencesOf, resourceOf, type Difference, type Outcome, type OutcomeEvent } from './outcome.ts';
 import { PublishedOutputs, type Published } from './published.ts';
 
-/** Which records are compared, and what is told of them. Instants are epoch ms. */
+/** Which records are compared, and what is reported of them. Instants are epoch ms. */
 export interface DiffOptions {
   /** Records received from then on. */
   readonly fromMs?: number | undefined;
@@ -28,7 +28,7 @@ export interface DiffOptions {
   readonly toMs?: number | undefined;
   /** Only this user's records, which no other user's change. */
   readonly user?: string | undefined;
-  /** Values of measurements are told, too. */
+  /** Reports values of measurements, too. */
   readonly values: boolean;
 }
 
@@ -39,7 +39,7 @@ export interface DiffPart {
   readonly end: bigint;
 }
 
-/** Told of progress and of each difference. */
+/** Called with progress and with each difference. */
 export interface DiffHooks {
   onProgress(records: number): void;
   onDifference(line: DifferenceLine): void;
@@ -102,7 +102,7 @@ function isWanted(record: LogRecord, { fromMs, toMs }: DiffOptions): boolean {
   return receivedAt >= (fromMs ?? -Infinity) && receivedAt < (toMs ?? Infinity);
 }
 
-/** Whether the same bytes were published in the same topics, as of nearly all records: nothing has to be decoded then. */
+/** Whether the same bytes were published in the same topics, as for nearly all records. Then nothing needs decoding. */
 function isSame(
   published: readonly Published[],
   recomputed: readonly OutputRecord[],
@@ -113,7 +113,7 @@ function isSame(
   const [other] = recomputed;
   if (only === undefined || other === undefined) return true;
   if (published.length === 1) return isSameOutput(only, other, deadLetters);
-  // Within a topic, outputs of one record stand in the order in which they were made.
+  // Within a topic, outputs of one record are in the order in which they were made.
   const left = new Map<string, Published[]>();
   for (const one of published) left.set(one.topic, [...(left.get(one.topic) ?? []), one]);
   return recomputed.every((output) => {
@@ -145,7 +145,7 @@ interface Parts {
   readonly hooks: DiffHooks;
 }
 
-/** Compares the records of which other bytes were published, event by event. */
+/** Compares records whose published bytes differ, event by event. */
 class Comparison {
   readonly #deployment: Deployment;
   readonly #part: DiffPart;
@@ -180,7 +180,7 @@ class Comparison {
     return { events, letter };
   }
 
-  /** Of each resource the events of the newest generation that has published any. */
+  /** For each resource, the events of the newest generation that has published any. */
   async #publishedOutcome(published: readonly Published[]): Promise<Outcome> {
     const newest = new Map<string, number>();
     const decoded: (OutcomeEvent & { generation: number; isRemoved: boolean })[] = [];

@@ -1,10 +1,10 @@
 /** Exit codes of the commands that read or replay the topics. */
 export const exitCode = {
-  /** Done; of a comparison: no difference. */
+  /** Done; for a comparison, no difference. */
   done: 0,
   failed: 1,
   usage: 2,
-  /** Of a comparison. */
+  /** Only for a comparison. */
   different: 3,
   /** A precondition is not met; the message names it. */
   refused: 4,

@@ -113,7 +113,7 @@ export class Generations implements HistoryReader {
       members: (group?.members ?? []).map(({ memberId, clientHost, memberMetadata }) => ({
         memberId,
         host: clientHost.replace(/^\//, ''),
-        // A group tells what its members say of themselves only between rebalances.
+        // A group reports its members' own data only between rebalances.
         isRetirable:
           group?.state === 'Stable' ? readMemberData(memberMetadata)?.['isRetirable'] === true : undefined,
       })),
@@ -125,7 +125,7 @@ export class Generations implements HistoryReader {
     return committedOffsets(this.admin, this.groupOf(generation), this.rawTopics);
   }
 
-  /** How many records a candidate is behind the generation before it. */
+  /** How many records a candidate is behind the previous generation. */
   async lag(candidate: number): Promise<bigint> {
     const [live, ours] = await Promise.all([this.committed(candidate - 1), this.committed(candidate)]);
     let lag = 0n;
@@ -136,7 +136,7 @@ export class Generations implements HistoryReader {
     return lag;
   }
 
-  /** A raw partition of which neither a generation nor a candidate has processed, or will, all records. */
+  /** A raw partition with records that neither a generation nor a candidate has processed or will process. */
   async skipped(candidate: readonly TaskProgress[], live: number): Promise<string | undefined> {
     const committed = await this.committed(live);
     for (const [vendor, topic] of Object.entries(this.topics.raw)) {
@@ -186,8 +186,8 @@ export class Generations implements HistoryReader {
   }
 
   /**
-   * The number of resources whose outcome in a candidate is not what readers were told; undefined where this build cannot read
-   * the stores of both generations.
+   * The number of resources whose outcome in a candidate differs from what readers were told; undefined if this build
+   * cannot read the stores of both generations.
    */
   async differences(candidate: number): Promise<Differences | undefined> {
     try {
@@ -205,11 +205,12 @@ export class Generations implements HistoryReader {
     for (const { partition, seed } of tasks) {
       const read = (generation: number) =>
         changelogEntries(this, generationChangelog(this.applicationId, generation, 'revisions'), partition);
-      // The candidate's first: the live one has all that this has, and what it has besides is known by its offset.
+      // The candidate's first: the live one has everything that the candidate has, and anything more is known by its
+      // offset.
       const ours = await read(candidate);
       const live = await read(candidate - 1);
       const some = countDifferences(live, ours, {
-        // On the way back all that differs is corrected.
+        // On the way back everything that differs is corrected.
         startOf: (vendor) => (seed?.from === undefined ? BigInt(seed?.starts[vendor]?.offset ?? 0) : 0n),
         endOf: (vendor) =>
           processed.get(partitionName({ topic: this.topics.raw[vendor as VendorName], partition })) ?? 0n,
@@ -220,7 +221,7 @@ export class Generations implements HistoryReader {
     return all;
   }
 
-  /** The header `build` of what a generation has put into its shadow last; empty where that is nothing. */
+  /** The header `build` of what a generation last put into its shadow; empty if there is nothing. */
   async buildOf(generation: number): Promise<string> {
     for (let partition = 0; partition < this.partitions; partition += 1) {
       const range = await rangeOf(this, shadowTopic(this.applicationId, generation), partition);

@@ -13,13 +13,13 @@ import type { Deployment, RawPartition } from './deployment.ts';
 /** How much of the live state a recomputation began with. */
 export interface Seed {
   readonly entries: number;
-  /** Rows of revisions and baselines of which it is not known whether they lie before the start; see topology/seed.ts. */
+  /** Rows of revisions and baselines that may lie before or after the start; see topology/seed.ts. */
   readonly uncertain: number;
 }
 
 /**
- * Restores into a recomputation what raw records before the start have left in the live state.
- * @param user - restores nothing of others when it is given.
+ * Restores into a recomputation what raw records before the start left in the live state.
+ * @param user - restores only this user's state when it is given.
  */
 export async function seed(
   deployment: Deployment,
@@ -45,7 +45,7 @@ export async function seed(
   return { entries, uncertain: [...uncertain.values()].reduce((sum, rows) => sum + rows, 0) };
 }
 
-/** Which version of a resource the live state stands for. */
+/** Which version of a resource the live state holds. */
 export class LiveVersions {
   readonly #vendor: string;
   readonly #entries: ByteMap;
@@ -64,7 +64,7 @@ export class LiveVersions {
     return new LiveVersions(raw.vendor, entries);
   }
 
-  /** The raw offset of the version; undefined when there is none, or it is not known. */
+  /** The raw offset of the version; undefined if there is no version, or its offset is unknown. */
   offsetOf({ user_id: user, resource_id: resourceId }: BiometricEvent): bigint | undefined {
     const get = (key: Buffer): Buffer | undefined => {
       const place = this.#entries.find(key);

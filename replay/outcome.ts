@@ -1,7 +1,7 @@
 /** What became of one raw record, as published and as recomputed, and how the two differ. */
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 
-/** An event, and where it stands when it was published. */
+/** An event, and its place if it was published. */
 export interface OutcomeEvent {
   readonly event: BiometricEvent;
   /** `topic:partition:offset`; undefined for one that was recomputed. */
@@ -12,7 +12,7 @@ export interface OutcomeEvent {
 export interface Letter {
   readonly code: string;
   readonly at?: string;
-  /** A later generation has published events of the record since, so that it need not come again. */
+  /** A later generation has published events of the record since, so the dead letter need not appear again. */
   readonly isCorrected?: boolean;
 }
 
@@ -22,11 +22,11 @@ export interface Outcome {
   readonly letter?: Letter | undefined;
 }
 
-/** What two outcomes can differ in. */
+/** The ways in which two outcomes can differ. */
 export type DifferenceKind =
   /** The event of a resource has other content. */
   | 'changed'
-  /** It goes to another priority topic; its content may differ, too. */
+  /** The event goes to another priority topic; its content may differ, too. */
   | 're_routed'
   /** An event, or a dead letter, where there was nothing. */
   | 'added'
@@ -36,7 +36,7 @@ export type DifferenceKind =
   | 'now_dead_lettered'
   /** A record that led to a dead letter leads to none. */
   | 'no_longer_dead_lettered'
-  /** The event differs in nothing but its baseline, which depends on what came before it. */
+  /** The event differs only in its baseline, which depends on what came before it. */
   | 'baseline_only'
   /** The dead letter has another reason. */
   | 'other_reason';
@@ -44,12 +44,12 @@ export type DifferenceKind =
 /** One event, or dead letter, that differs. */
 export interface Difference {
   readonly kind: DifferenceKind;
-  /** The events that the difference is about: before and after; of dead letters, those that go or come with them. */
+  /** The events that the difference is about, before and after; for dead letters, the events lost or gained with them. */
   readonly events: readonly {
     readonly published?: OutcomeEvent | undefined;
     readonly recomputed?: OutcomeEvent | undefined;
   }[];
-  /** Which fields differ; empty unless there is an event on both sides. */
+  /** The fields that differ; empty unless there is an event on both sides. */
   readonly fields: readonly string[];
   readonly letters?: { readonly published?: Letter | undefined; readonly recomputed?: Letter | undefined };
 }
@@ -87,7 +87,7 @@ export function differencesOf(published: Outcome, recomputed: Outcome): Differen
   return differences;
 }
 
-/** Events of one resource, the first of each side with the first of the other. */
+/** The events of one resource in pairs, the first of one side with the first of the other. */
 function* pairs(published: readonly OutcomeEvent[], recomputed: readonly OutcomeEvent[]): Generator<Pair> {
   const left = new Map<string, OutcomeEvent[]>();
   for (const one of recomputed) {
@@ -132,13 +132,13 @@ const scalars = [
   'deleted',
 ] as const;
 
-/** Flags of when a record arrived. */
+/** Flags that depend on when a record arrived. */
 const ageFlags: ReadonlySet<string> = new Set(['stale', 'future_timestamp']);
 
 /**
- * The fields in which two events of a resource differ, of those that make their outcome: content, triggers but for `first`, and
- * priority. Not what depends on what came before or on when it arrived. Numbers are compared as topology/events.ts hashes
- * them, to 1e-3.
+ * The fields in which two events of a resource differ, among those that make their outcome: content, triggers except
+ * `first`, and priority, but nothing that depends on what came before or on when it arrived. Numbers are compared as
+ * topology/events.ts hashes them, to 1e-3.
  */
 export function changedFields(before: BiometricEvent, after: BiometricEvent): string[] {
   const fields: string[] = scalars.filter((field) => !isEqual(before[field], after[field]));

@@ -4,21 +4,21 @@ import { constants, setPriority } from 'node:os';
 const niceness = constants.priority.PRIORITY_BELOW_NORMAL;
 
 /**
- * Gives this process a lower priority for good: what else runs on the machine goes first. Against a busy process one of its
- * threads gets a tenth of a processor then.
+ * Permanently lowers the priority of this process, so that everything else on the machine goes first. Against a busy
+ * process, one of its threads then gets a tenth of a processor.
  */
 export function yieldToOthers(): void {
   for (const id of threadIds())
     try {
       setPriority(id, niceness);
     } catch {
-      // A thread that has ended, or a system that does not allow it and has others to see to that.
+      // The thread has ended, or the system does not allow it and manages priorities itself.
     }
 }
 
 /**
- * Linux has a priority for each thread, which the threads that it starts inherit. Those of the engine, which collect garbage for all
- * others, are there before any code of ours.
+ * Linux has a priority for each thread, inherited by the threads that it starts. The engine's own threads, which collect
+ * garbage for all others, exist before any code of ours runs.
  */
 function threadIds(): number[] {
   try {

@@ -1,17 +1,17 @@
 import cliProgress from 'cli-progress';
 
-/** How far a command is. */
+/** How far a command has come. */
 export interface Progress {
   /** Adds records to what is done. */
   add(records: number): void;
-  /** Adds records to what is to be done, which may become known bit by bit. */
+  /** Adds records to the total, which may become known bit by bit. */
   expect(records: number): void;
   stop(): void;
 }
 
 /**
- * Shows records done, their rate and the time left on a terminal; nothing elsewhere. On standard error, so that the output of
- * a command stays what it is.
+ * Shows records done, their rate and the time left on a terminal; nothing elsewhere. It writes to standard error, so that
+ * it does not change the output of a command.
  */
 export function progressBar(
   label: string,

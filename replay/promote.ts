@@ -6,15 +6,15 @@ import type { Generations, Member, TaskProgress } from './generations.ts';
 /** How a candidate is made live. */
 export interface PromoteOptions {
   readonly generation: number;
-  /** That every reader compares generations: older ones would take a correction for an old version. */
+  /** Every reader compares generations; older readers would take a correction for an old version. */
   readonly isReadersReady: boolean;
   /** How long the live instances may take to leave. */
   readonly waitMs: number;
   readonly announce: boolean;
   readonly removeUnreadable: boolean;
-  /** The generation that the candidate has to go back to; undefined for any candidate. */
+  /** The generation that the candidate must go back to; undefined for any candidate. */
   readonly from?: number | undefined;
-  /** Told of each step. */
+  /** Called with each step. */
   readonly onStep: (text: string) => void;
   readonly signal: AbortSignal;
   /** For fault tests: called after each step. */
@@ -23,7 +23,7 @@ export interface PromoteOptions {
 
 export type PromoteStep = 'checked' | 'fenced' | 'closing' | 'empty' | 'cut' | 'live' | 'deleted';
 
-/** A candidate that is further behind would hold up readers for as long as it needs to catch up. */
+/** A candidate further behind than this would hold up readers until it has caught up. */
 const maxLag = 10_000n;
 const askEveryMs = 250;
 
@@ -32,9 +32,9 @@ const hasBegun =
   'nobody publishes until the same command has been run again, or --abort has given the promotion up';
 
 /**
- * Makes a candidate live, in steps of which each can be repeated: the live instances leave, their committed offsets become the
- * cut, and the candidate publishes from there on.
- * @throws RefusedCommand when a precondition is not met; nothing was changed then, or the promotion was given up again.
+ * Makes a candidate live in repeatable steps: the live instances leave, their committed offsets become the cut, and the
+ * candidate publishes from there on.
+ * @throws RefusedCommand when a precondition is not met. Then nothing was changed, or the promotion was given up again.
  */
 export async function promote(generations: Generations, given: PromoteOptions): Promise<void> {
   const { generation, onStep, signal, afterStep = () => undefined } = given;
@@ -107,7 +107,7 @@ export async function promote(generations: Generations, given: PromoteOptions): 
   }
 }
 
-/** A belt against builds that know no control topic: their next commit is refused. */
+/** A safeguard against builds that know no control topic: their next commit is refused. */
 async function deleteGroup(
   generations: Generations,
   generation: number,
@@ -121,7 +121,7 @@ async function deleteGroup(
     .catch(() => onStep(`the group ${groupId} could not be deleted: discard does it`));
 }
 
-/** Gives a promotion up that has begun: the live instances go on. */
+/** Gives up a promotion that has begun: the live instances go on. */
 export async function abortPromotion(generations: Generations, generation: number): Promise<void> {
   const writer = await ControlWriter.open(generations.connection, generations);
   try {
@@ -187,7 +187,7 @@ async function checkPreconditions(
     refuse(`the candidate is ${lag} records behind: readers would wait for them; let it catch up`);
 }
 
-/** The way back need not wait for corrections that it takes back. */
+/** The way back need not wait for corrections that it undoes. */
 async function checkLiveTasks(
   generations: Generations,
   live: number,
@@ -203,7 +203,7 @@ async function checkLiveTasks(
   );
 }
 
-/** Waits for the end of a rebalance: members tell of themselves only then. */
+/** Waits for the end of a rebalance: only then is the members' own data available. */
 async function checkLiveMembers(
   generations: Generations,
   live: number,
@@ -268,7 +268,7 @@ async function untilEmpty(
   }
 }
 
-/** The offsets up to which the generation has published; of a partition without any, 0. */
+/** The offsets up to which the generation has published; 0 for a partition without any. */
 async function readCut(
   generations: Generations,
   live: number,
@@ -289,7 +289,7 @@ async function readCut(
   return cut;
 }
 
-/** Whether a generation that was promoted has nothing left to do besides its records. */
+/** Whether a promoted generation has nothing left to do except process its records. */
 export function isSettled(tasks: readonly TaskProgress[]): boolean {
   return tasks.every(({ hasTakenOver, corrections }) => hasTakenOver && corrections?.done === true);
 }
@@ -326,7 +326,10 @@ export async function isCopied(
   return members.length > 0;
 }
 
-/** Deletes the group, the changelogs and the shadow of a generation that is live no more, or of a candidate that will not be. */
+/**
+ * Deletes the group, the changelogs and the shadow of a generation that is no longer live, or of a candidate that never
+ * will be.
+ */
 export async function discard(generations: Generations, generation: number): Promise<readonly string[]> {
   const writer = await ControlWriter.open(generations.connection, generations);
   try {

@@ -17,15 +17,15 @@ export interface Published {
   readonly rawOffset: bigint;
   /** The generation that published it: 0 unless its headers name another. */
   readonly generation: number;
-  /** What the header `correction` says, for one that corrects what a generation before has published. */
+  /** The header `correction`, for an output that corrects what an earlier generation published. */
   readonly correction: string | undefined;
 }
 
-/** Outputs that of() does not answer. */
+/** Outputs that of() does not return. */
 export type Aside =
-  /** Lower than the raw offset of an output before it in its topic: a duplicate, or out of order. */
+  /** Its raw offset is lower than that of an earlier output in its topic: a duplicate, or out of order. */
   | { readonly why: 'out_of_order'; readonly published: Published }
-  /** Of a raw record between two that were asked for, and so one that the raw topic does not have. */
+  /** Of a raw record between two that were asked for, so the raw topic does not have it. */
   | { readonly why: 'not_asked'; readonly published: Published }
   /** Nothing that the topology writes. */
   | { readonly why: 'unreadable'; readonly record: LogRecord };
@@ -44,9 +44,9 @@ const marginMs = 3_600_000;
 const removed = 'removed';
 
 /**
- * The outputs of one raw partition stand in the order of raw offsets in each output topic, so that the merge holds only the
- * next one of each. Those of other raw partitions are passed over. Corrections, which a later generation publishes behind what it
- * corrects, stand in this order among themselves, but for removals, which are held in memory.
+ * In each output topic, the outputs of one raw partition are in the order of raw offsets, so that the merge holds only
+ * the next one of each topic. It skips those of other raw partitions. Corrections, which a later generation publishes
+ * after what it corrects, are in this order among themselves, except for removals, which are held in memory.
  */
 export class PublishedOutputs {
   /** Of the output topics, in the order of deployment.outputTopics. */
@@ -69,9 +69,9 @@ export class PublishedOutputs {
   }
 
   /**
-   * Begins to read the output topics up to their present ends. Read deployment.committed() before: all outputs of raw records
-   * below those offsets are among what is read then.
-   * @param options.onAside - told of outputs that of() does not answer. Default: nobody is.
+   * Begins to read the output topics up to their present ends. Call deployment.committed() first: then all outputs of raw
+   * records below those offsets are among what is read.
+   * @param options.onAside - called with outputs that of() does not return. Default: none.
    * @throws LogMovedError, or what brokers and registry refuse; of() and finish() as well.
    */
   static async open(
@@ -103,7 +103,7 @@ export class PublishedOutputs {
   }
 
   /**
-   * What has been published of a raw record: events, a dead letter, or both; of every generation. Ask in ascending order.
+   * What was published of a raw record: events, a dead letter, or both; of every generation. Ask in ascending order.
    */
   async of(rawOffset: bigint): Promise<readonly Published[]> {
     let found: Published[] | undefined;
@@ -124,8 +124,8 @@ export class PublishedOutputs {
   }
 
   /**
-   * Reads the output topics to their ends, for outputs aside that stand behind all others.
-   * @param end - outputs of raw records from here on are no concern: they were not committed when it began.
+   * Reads the output topics to their ends, for asides that come after all other outputs.
+   * @param end - outputs of raw records from here on do not matter: the records were not committed when reading began.
    */
   async finish(end: bigint): Promise<void> {
     for (const lane of this.#lanes)
@@ -139,14 +139,14 @@ export class PublishedOutputs {
   }
 
   /**
-   * Whether retention may have deleted what was published of a raw record of this timestamp, epoch ms: some output topic has
-   * lost its beginning, and what it still has is not surely older.
+   * Whether retention may have deleted what was published of a raw record of this timestamp, epoch ms: some output topic
+   * has lost its beginning, and the records that it still has are not certainly older.
    */
   mayBeDeleted(rawTimestamp: number): boolean {
     return rawTimestamp <= this.completeFromMs;
   }
 
-  /** Raw records later than this, epoch ms, have all of their outputs still; -Infinity when nothing has been deleted. */
+  /** Raw records later than this, epoch ms, still have all of their outputs; -Infinity when nothing has been deleted. */
   get completeFromMs(): number {
     return Math.max(
       ...this.beginnings.map(({ isCut, firstTimestamp }) =>
@@ -161,7 +161,7 @@ export class PublishedOutputs {
   }
 
   #passOver(published: Published): void {
-    // Before the first question stand the outputs of raw records that nobody asks for.
+    // Before the first question come the outputs of raw records that nobody asks for.
     if (this.#asked !== undefined && published.rawOffset > this.#asked)
       this.#onAside({ why: 'not_asked', published });
   }
@@ -201,7 +201,7 @@ class Lane {
     this.#isWanted = isWanted;
   }
 
-  /** The next output; undefined behind the last, and until advance(). */
+  /** The next output; undefined after the last, and until advance(). */
   get head(): Published | undefined {
     return this.#head;
   }
@@ -306,7 +306,7 @@ interface Run {
   last: bigint;
 }
 
-/** Finds corrections, which stand far behind what they correct. Before the first promotion there are none. */
+/** Finds corrections, which come long after what they correct. Before the first promotion there are none. */
 async function correctionsIn(
   source: Source,
   ranges: readonly { topic: string; partition: number; offset: bigint; end: bigint }[],
@@ -329,7 +329,7 @@ async function correctionsIn(
           if (typeof published !== 'object' || published.correction === undefined) continue;
           const { topic, offset, generation, correction, rawOffset } = published;
           if (correction === removed) {
-            // The record keeps its whole batch in memory otherwise.
+            // Otherwise the record keeps its whole batch in memory.
             const own = { ...published, record: copyOf(record) };
             removals.set(rawOffset, [...(removals.get(rawOffset) ?? []), own]);
             continue;

@@ -22,7 +22,7 @@ export function parsePosition(text: string): Position | undefined {
   return { topic, partition: Number(partition), offset: BigInt(offset) };
 }
 
-/** Who waits for a reading. */
+/** The caller that waits for a reading. */
 export interface Watch {
   /** Aborted with an Interrupted. */
   readonly signal: AbortSignal;
@@ -61,7 +61,7 @@ export async function* recordsOf(
   }
 }
 
-/** The record at a place; undefined when its topic does not have it, or no longer. */
+/** The record at a place; undefined when its topic does not have it, or no longer has it. */
 export async function readRecord(
   deployment: Pick<Deployment, 'scanner' | 'range' | 'partitions'>,
   { topic, partition, offset }: Position,

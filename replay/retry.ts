@@ -1,4 +1,4 @@
-/** Appending dead letters to their raw topics again: what the present topology makes of them, then the append. */
+/** Appends dead letters to their raw topics again: first what the present topology makes of them, then the append. */
 import { kafkaClient, kafkaErrorType, compressionOf, type KafkaLog, type Producer } from '../kafka/client.ts';
 import type { Headers, LogRecord } from '../kafka/record-batch.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
@@ -20,16 +20,16 @@ import { restoreState } from './state.ts';
 
 /** What a command retries. */
 export interface RetryOptions {
-  /** These letters; else those of `filter`. */
+  /** These letters; if there are none, those of `filter`. */
   readonly positions: readonly Position[];
   readonly filter: LetterFilter;
-  /** At most so many, of those that were not appended again before. */
+  /** At most this many of the letters that were not appended again before. */
   readonly limit: number;
   /** Also letters that are older than 7 days. */
   readonly older: boolean;
   /** Also letters that were appended again before. */
   readonly again: boolean;
-  /** Appends; otherwise only answers what would come of it. */
+  /** Appends; otherwise only returns what would come of it. */
   readonly commit: boolean;
   readonly nowMs: number;
   readonly log: KafkaLog;
@@ -58,7 +58,7 @@ export interface Retried {
   readonly did: 'previewed' | 'appended' | 'already_retried' | 'not_retriable' | 'refused';
   /** Of `already_retried`: the place of its last copy. Of the last two: why. */
   readonly why?: string;
-  /** What comes of the copy by the present topology and state. */
+  /** What the present topology and state make of the copy. */
   readonly outcome?: Outcome;
   readonly notes: readonly string[];
 }
@@ -158,7 +158,7 @@ async function named(
   return [...letters.values()].sort(({ position: a }, { position: b }) => (a.offset < b.offset ? -1 : 1));
 }
 
-/** The letters that were not appended again before, or all with `again`; reports the others. */
+/** The letters that were not appended again before, or, with `again`, all; reports the others. */
 async function dueOf(
   deployment: Deployment,
   letters: readonly DeadLetter[],
@@ -265,7 +265,7 @@ async function copiesOf(
   const copies = new Map<string, string>();
   for (const { topic, partition, offset } of firsts.values()) {
     const range = await deployment.range(topic, partition);
-    // A copy lies behind the record that it repeats.
+    // A copy comes after the record that it repeats.
     const start = offset + 1n > range.offset ? offset + 1n : range.offset;
     for await (const records of recordsOf(deployment.scanner, { ...range, offset: start }, watch))
       for (const record of records) {
@@ -287,7 +287,7 @@ export interface RawCopy {
   readonly timestamp: number;
 }
 
-/** The record that a letter is about; or why it cannot be had. */
+/** The record that a letter is about, or why it is unavailable. */
 async function originalOf(
   deployment: Deployment,
   { letter, record }: FoundLetter,
@@ -332,7 +332,7 @@ function asWritten(record: LogRecord): LogRecord {
   return { topic, partition, offset, timestamp, key, value, headers: Object.fromEntries(headers) };
 }
 
-/** The copy of a record that a retry appends: the same but for the headers that say that it is one. */
+/** The copy of a record that a retry appends: the same record, plus headers that mark it as a copy. */
 function retryCopy(original: LogRecord, { position, raw }: DeadLetter, nowMs: number): RawCopy {
   const { topic, partition } = raw;
   const { key, value, timestamp } = original;
@@ -354,11 +354,11 @@ function notesOn({ topic, timestamp }: RawCopy, nowMs: number): string[] {
 /** The state that the copies will meet, which takes in each of them. */
 interface PresentState {
   process(copy: RawCopy): Outcome;
-  /** Why the answer may differ from what will come of it. */
+  /** Why the outcome may differ from what will really come of it. */
   notes(letter: DeadLetter): readonly string[];
 }
 
-/** Records of the letters' users that are committed while the state is read make it uncertain: so often it is read again. */
+/** The state is read at most this often: records of the letters' users that are committed meanwhile make it uncertain. */
 const maxReadings = 3;
 
 async function presentState(
@@ -386,7 +386,7 @@ async function presentState(
       for await (const records of recordsOf(deployment.scanner, unread, watch))
         for (const record of records) {
           const owner = ownerName(topic, record.key?.toString() ?? null);
-          // What is not committed yet is processed before the copies. Others' records matter to nobody else.
+          // Uncommitted records are processed before the copies. Records of other users do not matter.
           if (!keys.has(owner)) continue;
           if (record.offset < committed) uncertain.add(owner);
           else recomputation.process(record);
@@ -411,7 +411,7 @@ function ownerName(topic: string, key: string | null): string {
   return `${topic}\0${key ?? '\0'}`;
 }
 
-/** What the outputs of a record say of it, without its values. */
+/** What the outputs say about a record, without its values. */
 export function outcomeOf(
   { outputs, dropped }: Pick<ReturnType<Recomputation['process']>, 'outputs' | 'dropped'>,
   deadLetterTopic: string,
@@ -455,7 +455,7 @@ class Appender {
   /**
    * Appends records of one raw partition in order.
    * @returns the reasons of those that the broker refuses, as Kafka names them, by their place in the list.
-   * @throws Error when it does not take any now.
+   * @throws Error when it does not accept any now.
    */
   async append(records: readonly RawCopy[]): Promise<ReadonlyMap<number, string>> {
     const reason = await this.#send(records);
@@ -517,7 +517,7 @@ class Appender {
   }
 }
 
-/** What sending the same record again cannot help. */
+/** Errors that sending the same record again does not fix. */
 const refusedForGood: ReadonlySet<string> = new Set([
   'MESSAGE_TOO_LARGE',
   'RECORD_LIST_TOO_LARGE',

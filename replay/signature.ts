@@ -1,4 +1,4 @@
-/** Verifying the signature that a raw record has kept, with the code and the secrets of the ingress. */
+/** Verifies the stored signature of a raw record, with the code and the secrets of the ingress. */
 import type { LogRecord } from '../kafka/record-batch.ts';
 import { collectorScheme, headerText, noScheme, rawHeader } from '../schemas/raw-record.ts';
 import { plainSignature, type SignatureScheme } from '../vendors/signature.ts';
@@ -11,11 +11,11 @@ export interface Verification {
   /** Which secret verified the request, by its index then; undefined where the record does not say. */
   readonly secretIndex: number | undefined;
   readonly result: 'verified' | 'not_verified' | 'cannot_verify';
-  /** Why, or with which secret. Quotes neither secret nor signature. */
+  /** The reason, or which secret verified it. Quotes neither secret nor signature. */
   readonly reason: string;
 }
 
-/** Whatever the age: the ingress has judged it. */
+/** At any age: the ingress has judged that. */
 const anyTime = { pastMs: Infinity, futureMs: Infinity };
 
 /**

@@ -6,7 +6,7 @@ import { recordsOf, type Watch } from './reading.ts';
 export type Taken = (store: string, key: Buffer, value: Buffer) => Buffer | undefined;
 
 /**
- * Fills the stores of a recomputation with what the live group's changelogs hold of its partition at present.
+ * Fills the stores of a recomputation with what the live group's changelogs now hold of its partition.
  * @param pick - by default takes everything over.
  * @throws Error when a batch of a changelog cannot be decoded.
  */

@@ -7,12 +7,12 @@ import { correctionsOf, isCopied, isSettled } from './promote.ts';
 export interface Status {
   readonly live: number;
   readonly closing: number | null;
-  /** When the live generation became that, epoch ms; null for generation 0. */
+  /** When the live generation became live, epoch ms; null for generation 0. */
   readonly since: number | null;
   /** What the live generation had to correct; null for generation 0. */
   readonly corrections: Corrected | null;
   readonly candidate: CandidateStatus | null;
-  /** Generations that are live no more and whose topics still exist. */
+  /** Generations that are no longer live and whose topics still exist. */
   readonly to_discard: readonly { readonly generation: number; readonly overdue: boolean }[];
 }
 
@@ -29,21 +29,21 @@ interface CandidateStatus {
   readonly seeded_tasks: number;
   readonly tasks: number;
   readonly unseeded: boolean;
-  /** The generation that it goes back to; null for none. */
+  /** The generation that it goes back to, or null. */
   readonly from: number | null;
   /** Records that the live generation has processed and the candidate has not. */
   readonly lag: number;
   readonly build: string;
   /**
-   * Resources by how they compare with what readers were told; exact once `lag` is 0 and nothing arrives. Null where this build
-   * cannot read the state of the live generation.
+   * Resources by how they compare with what readers were told; exact once `lag` is 0 and nothing arrives. Null if this
+   * build cannot read the state of the live generation.
    */
   readonly differences: Differences | null;
 }
 
 const overdueMs = 7 * dayMs;
 
-/** Reads what the control topic, the groups and the changelogs say. */
+/** Reads the status from the control topic, the groups and the changelogs. */
 export async function readStatus(generations: Generations, nowMs = Date.now()): Promise<Status> {
   const { live, closing, promotions, discarded } = await generations.control.refresh();
   const promotion = promotions.get(live);

@@ -61,7 +61,7 @@ export class StoredEvents {
     const [row] = await this.#query(
       `SELECT event_id, generation, revision, raw_offset FROM biometric_events
        WHERE device_type = $1 AND user_id = $2 AND resource_id = $3`,
-      // An event with this character has no row, and Postgres takes none.
+      // An event with this character has no row, because Postgres does not accept it.
       [device_type, user_id.replaceAll('\0', ''), resource_id.replaceAll('\0', '')],
     );
     if (row === undefined) return { row: 'none', eventId: undefined };

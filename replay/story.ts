@@ -1,4 +1,4 @@
-/** The whole story of one raw record, from the topics: what `bridge trace` tells. */
+/** The whole story of one raw record, from the topics, as `bridge trace` shows it. */
 import type { LogRecord } from '../kafka/record-batch.ts';
 import { partitionName } from '../kafka/topic-partition.ts';
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
@@ -15,7 +15,7 @@ import { positionName, readRecord, recordsOf, type Position, type Watch } from '
 import { verifyStored, type Verification } from './signature.ts';
 import { restoreState } from './state.ts';
 
-/** What is known of an event that came of the record, or of a later version of its resource. */
+/** What is known about an event of the record, or of a later version of its resource. */
 export interface TracedEvent {
   readonly position: Position;
   readonly event: BiometricEvent;
@@ -28,15 +28,15 @@ export interface TracedEvent {
 /** The raw record itself. */
 export interface TracedRecord {
   readonly receivedAt: number;
-  /** When it was appended again, as text of epoch ms, and the letter that it repeats; of a retry only. */
+  /** The letter that it repeats, and when it was appended again, as text of epoch ms; only for a retry. */
   readonly retryOf: string | undefined;
   readonly retriedAt: string | undefined;
   readonly traceparent: string | undefined;
-  /** Of its body. */
+  /** The length of its body. */
   readonly bytes: number | null;
   readonly headers: readonly string[];
   readonly namesUser: boolean;
-  /** Why it cannot be decoded: it stands for a whole batch then. */
+  /** Why it cannot be decoded; it then stands for a whole batch. */
   readonly fault: string | undefined;
   readonly signature: Verification;
 }
@@ -50,7 +50,7 @@ export interface Story {
   readonly isProcessed: boolean;
   readonly events: readonly TracedEvent[];
   readonly letters: readonly DeadLetter[];
-  /** What this build makes of the record again, where neither event nor letter was found; or why that is not known. */
+  /** What this build makes of the record, if neither event nor letter was found; or why that is unknown. */
   readonly recomputed: Outcome | string | undefined;
   /** Where it was appended again. */
   readonly retries: readonly Position[];
@@ -58,7 +58,7 @@ export interface Story {
   readonly later: readonly TracedEvent[];
 }
 
-/** What a place or an event names: its raw record, and what tells where to look for its outputs. */
+/** What a place or an event names: its raw record, and what is needed to find its outputs. */
 export interface Traced {
   readonly raw: Position;
   readonly key: Buffer | null;
@@ -66,8 +66,8 @@ export interface Traced {
 }
 
 /**
- * Finds the raw record that a place is about: of a raw topic, a priority topic or the dead-letter topic.
- * @returns undefined when nothing is there, or it says nothing of a raw record.
+ * Finds the raw record that a place is about. The place is in a raw topic, a priority topic or the dead-letter topic.
+ * @returns undefined when nothing is there, or nothing that names a raw record.
  */
 export async function rawOf(
   deployment: Deployment,
@@ -88,7 +88,7 @@ export async function rawOf(
   return { raw: { ...event.raw, offset: BigInt(event.raw.offset) }, key, timestamp };
 }
 
-/** The event of an id in the headers of the priority topics; undefined when none has it. */
+/** The event with an id, by the headers of the priority topics; undefined when none has it. */
 export async function findEvent(
   deployment: Deployment,
   eventId: string,
@@ -107,7 +107,7 @@ export async function findEvent(
 }
 
 /**
- * Tells the story of a raw record.
+ * Assembles the story of a raw record.
  * @param secrets - of each vendor, for a fresh verification.
  * @throws Error when its topic is none of the deployment's raw topics.
  */
@@ -160,8 +160,8 @@ function tracedRecord(record: LogRecord, vendor: VendorName, secrets: readonly s
 }
 
 /**
- * The events of a record, and the newer versions of their resources. Outputs lie in the partition of their raw record and have
- * its key and its timestamp: what lies before the first record of that time is none.
+ * The events of a record, and the newer versions of their resources. Outputs are in the partition of their raw record and
+ * have its key and its timestamp: nothing before the first record of that time is an output of it.
  */
 async function eventsOf(
   deployment: Deployment,
@@ -214,7 +214,7 @@ async function decoded({ decoder }: Deployment, { value }: LogRecord): Promise<B
     await decoder.prepare(schemaIdOf(value));
     return decoder.decode(value);
   } catch (error) {
-    // Another program's record.
+    // A record of another program.
     if (error instanceof DecodeError) return undefined;
     throw error;
   }
@@ -253,8 +253,8 @@ async function retriesOf(
 }
 
 /**
- * Computes again what became of a record. Only records of its key matter: no result depends on other users. Begins with what
- * the live state tells of the time before the raw topic does, as a new generation would.
+ * Recomputes what became of a record. Only records of its key matter: no result depends on other users. Begins with the
+ * live state from before the beginning of the raw topic, as a new generation would.
  */
 async function recompute(
   deployment: Deployment,

@@ -17,7 +17,7 @@ interface ThreadsOptions<T, P, R> {
   readonly workerData: object;
   readonly tasks: readonly T[];
   readonly threads: number;
-  /** Ends the threads. They only read, so that nothing has to be brought to an end. */
+  /** Ends the threads. They only read, so nothing needs to be finished. */
   readonly signal: AbortSignal;
   readonly onProgress: (progress: P) => void;
   readonly onDone: (task: T, result: R) => void;
@@ -26,7 +26,7 @@ interface ThreadsOptions<T, P, R> {
 /** Nearly everything that a record leaves behind dies young: with the default of 16 MiB, a fifth of the time went to moving it. */
 const resourceLimits = { maxYoungGenerationSizeMb: 64 };
 
-/** Runs tasks in threads. @throws Interrupted, or Error with what a thread failed of. */
+/** Runs tasks in threads. @throws Interrupted, or Error with the reason why a thread failed. */
 export async function runInThreads<T, P, R>(options: ThreadsOptions<T, P, R>): Promise<void> {
   const { signal, tasks, threads } = options;
   if (signal.aborted) throw new Interrupted();
@@ -106,7 +106,7 @@ interface TaskServer<T, P, R> {
 /** The whole life of a thread that runInThreads() has started. */
 export async function serveTasks<T, P, R>(open: () => Promise<TaskServer<T, P, R>>): Promise<void> {
   const tell = (message: FromThread<P, R>): void => parentPort?.postMessage(message);
-  // An error does not keep its class between threads.
+  // An error loses its class between threads.
   const fail = (error: unknown): void =>
     tell({ type: 'failed', reason: error instanceof Error ? error.message : 'unknown failure' });
   try {

@@ -27,9 +27,10 @@ import type { KeyValueStore, RecordContext } from '../streams/index.ts';
  *       20 received_at of the record that put it, epoch ms, 6 bytes
  *       26 1 + the length of the main sleep that it was measured in, ms, 4 bytes; 0 for any other value
  *       30 when that sleep ended, epoch ms, 6 bytes
- *       36 raw offset of the record that put it, signed, 8 bytes; -1 where the build before put it
+ *       36 raw offset of the record that put it, signed, 8 bytes; -1 where an earlier build put it
  *
- * Version 1 ended before the length of the sleep. It did not tell sleeps from other values, so its rows are other values.
+ * Version 1 ended before the length of the sleep. It did not distinguish sleeps from other values, so its rows count as
+ * other values.
  */
 const hrvAt = 4;
 const resourceAt = 12;
@@ -51,8 +52,8 @@ const noPart = Buffer.alloc(0);
 const windowDays = 30;
 
 /**
- * A baseline needs 30 days, but a vendor's backfill may bring years at once, and every night rewrites the whole entry:
- * without a bound it would grow with each. Beyond this bound the values that were put longest ago are dropped.
+ * A baseline needs 30 days, but a vendor's backfill may bring years at once, and every night rewrites the whole entry,
+ * which would grow without a bound. Beyond this bound the values that were put longest ago are dropped.
  */
 const maxValues = 400;
 
@@ -87,8 +88,8 @@ export const baselinesStore = {
  * The operator that adds to each event its user's own HRV of the 30 days before the event's day; null when there is none.
  * A day is the vendor's local_date, else the UTC day of the timestamp, and has one value: that of its longest main sleep
  * that measured one. All main sleeps of a day are stored, in any order, so that the next one counts when one is revised,
- * moved to another day, or retracted. Only a day without one has the value of another event, of the one processed last.
- * Naps never count. The event's own resource never counts either, and its earlier value is removed first.
+ * moved to another day, or retracted. Only a day without one has the value of another event, the one processed last. Naps
+ * never count. The event's own resource never counts either, and its earlier value is removed first.
  */
 export function withBaseline(
   { event, sleep, isResent }: NewestVersion,
@@ -101,7 +102,7 @@ export function withBaseline(
   const resource = shortHash(event.resource_id);
   const { table, hadOwn } = others(baselines.get(key) ?? noRows, resource, receivedAt);
   const baseline = baselineBefore(day, table);
-  // Its value is there, in the order in which it was put.
+  // Its value is already there, in the order in which it was put.
   if (isResent) return [{ ...event, baseline }];
   if (hrv !== null && !event.flags.includes(napFlag)) {
     const value = { day, hrv, resource, receivedAt, sleep, offset: record.offset };
@@ -114,7 +115,7 @@ export function withBaseline(
 }
 
 /**
- * The values of an entry that records before `start` have put: see seed.ts.
+ * The values of an entry that records before `start` put: see seed.ts.
  * @throws StreamsError INVARIANT for another layout.
  */
 export function seededValues(value: Buffer, { offset, epochMs }: Start): Seeded {
@@ -164,7 +165,7 @@ interface Value {
   readonly offset: bigint;
 }
 
-/** The table with a row more, and without the one that it makes dispensable. */
+/** The table with one more row, and without the row that this one makes unnecessary. */
 function withValue(table: Buffer, { day, hrv, resource, receivedAt, sleep, offset }: Value): Buffer {
   const at = table.length;
   const next = Buffer.allocUnsafe(at + rowBytes);
@@ -184,7 +185,7 @@ function withValue(table: Buffer, { day, hrv, resource, receivedAt, sleep, offse
 }
 
 /**
- * The row that need not be kept beside the one at `put`, the last: the day's other value before it, the shortest of too many
+ * The row that the one at `put`, the last, makes unnecessary: the day's earlier other value, the shortest of too many
  * main sleeps of the day, or the oldest of too many rows; -1 when there is none.
  */
 function dispensableRow(table: Buffer, put: number): number {
@@ -207,8 +208,9 @@ function isMainSleep(table: Buffer, at: number): boolean {
 }
 
 /**
- * Whether the first of two rows is that of the longer main sleep; of equal ones of that which ended later, and then of
- * either, but always the same. Any main sleep is longer than another value.
+ * Whether the first of two rows is the longer main sleep. Of two equally long ones the one that ended later counts as
+ * longer; if those are equal too, the choice is arbitrary but always the same. Any main sleep is longer than another
+ * value.
  */
 function isLonger(table: Buffer, one: number, other: number): boolean {
   const longer = table.readUInt32BE(one + lengthAt) - table.readUInt32BE(other + lengthAt);
@@ -219,7 +221,7 @@ function isLonger(table: Buffer, one: number, other: number): boolean {
   return table.compare(table, b, b + hashBytes, a, a + hashBytes) > 0;
 }
 
-/** The row that counts of each day of the window, the earliest day first; 0 for none. Used by one call at a time. */
+/** The row that counts for each day of the window, the earliest day first; 0 for none. Used by one call at a time. */
 const counting = new Int32Array(windowDays);
 
 /** The baseline of an event of `day`. */

@@ -35,7 +35,7 @@ export function isReadable(store: string, value: Buffer): boolean {
   }
 }
 
-/** The topology without what a deployment decides: for what follows from its stores alone. */
+/** The topology without what a deployment decides, for callers that only need its stores. */
 function anyTopology(generation: number, shadow: string | undefined): Topology {
   return biometrics({
     topics: topicNames('', vendorNames),
@@ -52,7 +52,7 @@ const anyStores = anyTopology(0, undefined).stores;
 /** The names of the stores that every generation has. */
 export const storeNames = anyStores.map(({ name }) => name);
 
-/** Holds what a candidate makes of history, dead letters among it, until its generation is discarded. */
+/** Holds what a candidate makes of history, including dead letters, until its generation is discarded. */
 function shadowSpec(name: string): TopicSpec {
   return {
     name,

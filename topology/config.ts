@@ -13,7 +13,7 @@ import {
 /** Names the topology's consumer group and changelogs. */
 export const applicationVariables = {
   APPLICATION_ID: variable<string>({
-    // The end names a generation.
+    // The end of the name is reserved for the generation.
     schema: is.name.refine((name) => !/-g\d+$/.test(name), { error: 'must not end in -g and a number' }),
     default: 'biometric-bridge',
     description:
@@ -21,7 +21,7 @@ export const applicationVariables = {
   }),
 } as const;
 
-/** Which generation a topology process is, and `bridge topics` makes topics for. */
+/** The generation that a topology process is, and for which `bridge topics` makes topics. */
 export const generationVariables = {
   GENERATION: variable<number>({
     schema: is.integer(0, 1_000_000),

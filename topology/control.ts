@@ -1,7 +1,7 @@
 /**
- * The control topic of an application: which generation of its state is live, since which offsets, and which one is about to
- * be. One partition, compacted, one key for each generation; the last record of a key counts, so that its whole meaning
- * survives compaction.
+ * The control topic of an application says which generation of its state is live, since which offsets, and which one is
+ * about to be. It has one partition, is compacted, and has one key for each generation. The last record of a key counts,
+ * so that its whole meaning survives compaction.
  */
 import { z } from 'zod';
 import {
@@ -38,13 +38,13 @@ export function controlSpec(applicationId: string): TopicSpec {
 const generation = z.int().min(0);
 const at = z.int().min(0);
 
-/** A generation is about to be live: that of before drains and leaves its group. */
+/** A generation is about to be live: the previous one drains and leaves its group. */
 const closing = z.object({
   type: z.literal('closing'),
   generation,
   from: generation,
   at,
-  /** How the promotion was begun, so that who goes on with it need not say it again. */
+  /** How the promotion was begun, so that whoever continues it need not repeat the options. */
   announce: z.boolean(),
   removeUnreadable: z.boolean(),
 });
@@ -54,7 +54,7 @@ const live = z.object({
   generation,
   from: generation,
   at,
-  /** The offsets up to which the generation before it has published, by partition name; its own outputs begin there. */
+  /** The offsets up to which the previous generation published, by partition name; its own outputs begin there. */
   cut: z.record(z.string(), z.string().regex(/^\d+$/)),
   build: z.string(),
   /** Whether corrections announce alerts of the last 48 hours. */
@@ -78,7 +78,7 @@ export type LiveRecord = z.infer<typeof live>;
 export interface Generations {
   /** The generation whose outputs go to the priority topics. 0 before the first promotion. */
   readonly live: number;
-  /** The generation that a promotion which has begun is to make live. */
+  /** The generation that the current promotion will make live. */
   readonly closing: number | undefined;
   /** How that promotion was begun. */
   readonly begun: Pick<LiveRecord, 'announce' | 'removeUnreadable'> | undefined;
@@ -109,7 +109,7 @@ export function controlKey(record: ControlRecord): string {
   return record.type === 'discarded' ? `${record.generation}-discarded` : String(record.generation);
 }
 
-/** Reads a control record's value; undefined where it is none that this build knows. */
+/** Reads a control record's value; undefined if this build does not know it. */
 export function readControlRecord(value: Buffer | null): ControlRecord | undefined {
   try {
     const parsed = controlRecord.safeParse(JSON.parse(value?.toString('utf8') ?? 'null'));
@@ -119,7 +119,7 @@ export function readControlRecord(value: Buffer | null): ControlRecord | undefin
   }
 }
 
-/** A writer that was killed holds readers up for its transaction time-out, 10 s. Whoever waits in vain asks again. */
+/** A killed writer holds readers up for its transaction time-out, 10 s. A reader that waits in vain asks again. */
 const refreshTimeoutMs = 20_000;
 
 /** Follows the control topic. */
@@ -163,7 +163,7 @@ export class ControlWatch {
   }
 
   /**
-   * Reads the control topic to its end, and on from there until close().
+   * Reads the control topic to its end, and continues until close().
    * @returns undefined when it does not exist: then nothing was ever promoted.
    */
   static async open(
@@ -189,7 +189,7 @@ export class ControlWatch {
     }
   }
 
-  /** What it said when it was read last, which is a moment ago. */
+  /** What it said when it was last read, a moment ago. */
   get state(): Generations {
     return this.#state;
   }
@@ -199,7 +199,7 @@ export class ControlWatch {
     this.#onChange.add(listener);
   }
 
-  /** Reads to what is the end now. @throws Error when it cannot be read. */
+  /** Reads to the present end. @throws Error when it cannot be read. */
   async refresh(): Promise<Generations> {
     const [bounds] = await this.#admin.fetchTopicOffsets(this.topic, { isolationLevel: 0 });
     const end = BigInt(bounds?.high ?? 0);
@@ -228,7 +228,7 @@ export class ControlWatch {
   }
 }
 
-/** Another writer of the control topic was opened meanwhile. */
+/** Another writer of the control topic has been opened since. */
 export class WriterFencedError extends Error {
   override readonly name = 'WriterFencedError';
   constructor(topic: string, options: ErrorOptions) {

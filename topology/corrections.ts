@@ -30,11 +30,11 @@ const maxBuffered = 1_000;
 type Source = Pick<LogRecord, 'key' | 'headers' | 'timestamp'>;
 type Counts = { -readonly [K in keyof CorrectionState]: CorrectionState[K] };
 
-/** Publishes what differs from what readers have: a bounded number in each transaction, in the order of the shadow. */
+/** Publishes what differs from what readers have, a bounded number in each transaction, in the order of the shadow. */
 export class Corrections {
   readonly #context: PunctuatorContext;
   readonly #support: GenerationSupport;
-  /** What was read and is not committed: the first `#taken` are in the open transaction. */
+  /** Events that were read but are not committed; the first `#taken` are in the open transaction. */
   readonly #buffer: Correction[] = [];
   #taken = 0;
   /** Removals and notes to settle, once the shadow is read: the first `#done` are committed, up to `#doing` in the transaction. */
@@ -111,7 +111,7 @@ export class Corrections {
   }
 
   /**
-   * Removes what was found of versions.
+   * Removes the versions whose events were found.
    * @param letter - the dead letter of their record; undefined where that left none.
    * @returns how many were removed.
    */
@@ -125,7 +125,7 @@ export class Corrections {
     let count = 0;
     for (const { event } of removals) {
       if (event === undefined) continue;
-      // Its schema is known since it was found.
+      // Its schema has been known since it was found.
       const published = decoder.decode(event);
       const source = letter ?? sourceOf(published);
       const deletion = removed(published, storesOf(task, source.timestamp).revisions, generation.number);
@@ -195,7 +195,7 @@ export class Corrections {
       });
     }
     const position = readState(stores, 'corrections')?.position ?? '0';
-    // From the beginning, because dead letters say which versions cannot be read any more.
+    // From the beginning, because dead letters say which versions can no longer be read.
     for await (const record of recordsOf(this.#support, range)) {
       const correction = await this.#correction(record, unshadowed);
       if (record.offset >= BigInt(position)) await this.#push(correction);
@@ -237,19 +237,19 @@ export class Corrections {
   }
 }
 
-/** What the output of an event that was published is made from, where its raw record is not at hand. */
+/** What the output is made from when only the published event is at hand, not its raw record. */
 function sourceOf({ user_id, received_at: timestamp }: BiometricEvent): Source {
   return { key: Buffer.from(user_id), headers: {}, timestamp };
 }
 
-/** Has readers keep a version that cannot be read any more, unless it was replaced meanwhile, and forgets the note. */
+/** Lets readers keep a version that can no longer be read, unless it was replaced meanwhile, and forgets the note. */
 function settle(task: PunctuatedTask, { key, left }: Note, counts: Counts): void {
   if (left !== undefined && keepTold(storesOf(task, 0).revisions, left.owner, left.row))
     counts.unreadable += 1;
   storeOf(task.stores, 'generation').write(key, undefined, Date.now());
 }
 
-/** The stores that corrections change, at the time of the record that they are made of. */
+/** The stores that corrections change, at the time of the record that they are made from. */
 function storesOf(
   { stores }: PunctuatedTask,
   timestamp: number,
@@ -261,15 +261,21 @@ function storesOf(
   };
 }
 
-/** What a correction may have to be made of. */
+/** What may need a correction. */
 interface Correction {
   /** Of the shadow topic. */
   readonly record: Pick<LogRecord, 'key' | 'value' | 'headers' | 'timestamp'>;
   /** The next offset of the shadow topic; undefined for what does not come from there. */
   readonly position?: string | undefined;
-  /** Whether a dead letter's record made what readers have of a resource whose version here is of an older one. */
+  /**
+   * Whether readers have an event of this dead letter's record, while our version of its resource is from an older
+   * record.
+   */
   readonly isNewer?: boolean;
-  /** Whether readers have a newer version that cannot be read any more, and that is left unless those are to be removed. */
+  /**
+   * Whether readers have a newer version that can no longer be read. It stays unless the promotion removes unreadable
+   * versions.
+   */
   readonly isLeft?: boolean;
   /** Undefined for a dead letter. */
   readonly event: BiometricEvent | undefined;

@@ -14,8 +14,8 @@ import type { Sums } from './hour-totals.ts';
 
 /**
  * The operator that turns a day's points into its totals, over all points of that day seen so far; readings pass through.
- * Exports come in overlapping pieces of different lengths: an amount that is told twice, as a bucket and by what lies inside
- * it, or by two devices, counts once (hour-totals.ts, stored-day.ts).
+ * Exports come in overlapping pieces of different lengths: an amount that is reported twice, as a bucket and by what lies
+ * inside it, or by two devices, counts once (hour-totals.ts, stored-day.ts).
  *
  * The resting heart rate is that of the latest point. Total energy needs both of its parts.
  */

@@ -29,7 +29,7 @@ export interface NewestVersion {
   readonly event: BiometricEvent;
   /** The main sleep that it measures, as in its reading: not a part of the contract. */
   readonly sleep: Interval | null;
-  /** It is known already, and made once more because a recomputation has no body of it: it changes no other state. */
+  /** Known already, and made once more because a recomputation has no body of it: it changes no other state. */
   readonly isResent: boolean;
 }
 
@@ -70,7 +70,7 @@ export function toEvent(
   };
 }
 
-/** What a reading and the event made of it have in common. */
+/** What a reading and the event made from it have in common. */
 type Content = Pick<Reading, keyof Reading & keyof BiometricEvent>;
 
 /**
@@ -90,14 +90,14 @@ export function contentHashOf(event: BiometricEvent): string {
 export const deletionHash = sha256('{"deleted":true}');
 
 /**
- * Hashes what a version of a resource comes to, as 16 hex digits: its content, its triggers but for `first`, and its priority,
- * and nothing that depends on what came before or on when it arrived. Rules, not only measurements, decide it. Without
- * triggers, it is the content's hash.
+ * Hashes the outcome of a version of a resource, as 16 hex digits: its content, its triggers except `first`, and its
+ * priority, but nothing that depends on what came before or on when it arrived. Rules affect it, not only measurements.
+ * Without triggers, it is the content's hash.
  * @param content - the first 16 hex digits of contentHash().
  */
 export function outcomeHash(content: string, { triggers, priority }: BiometricEvent): string {
   if (triggers.length === 0 && priority === 'NORMAL') return content;
-  // With the lengths of what a rules file may choose freely, so that texts cannot run into each other.
+  // Includes the lengths of texts that a rules file may choose freely, so that they cannot run into each other.
   let text = `${content} ${priority}`;
   for (const { type, severity, metric, value, threshold, recommendation, alert_id } of triggers)
     text += ` ${type.length}:${type} ${severity} ${metric} ${rounded(value)} ${rounded(threshold)} ${recommendation.length}:${recommendation} ${alert_id}`;
@@ -126,7 +126,7 @@ function rounded(value: number | null): string {
   return Number.isFinite(thousandths) ? String(thousandths) : 'null';
 }
 
-/** A dead letter that is retried days later is as stale as that: it must not be taken for news. */
+/** A dead letter that is retried days later is that stale: it must not be taken for news. */
 function withAge(
   flags: readonly string[],
   timestamp: number,

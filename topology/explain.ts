@@ -31,7 +31,7 @@ import { topicSpecs, type TopicNames } from '../schemas/topics.ts';
 export interface Delivery {
   readonly key: Buffer;
   readonly body: Buffer;
-  /** Raw headers, `received_at` and `scheme` among them. */
+  /** Raw headers, including `received_at` and `scheme`. */
   readonly headers: Headers;
   /** Epoch ms. */
   readonly receivedAt: number;
@@ -43,7 +43,7 @@ export interface Explanation {
   readonly topic: string;
   readonly offset: bigint;
   readonly outputs: readonly Explained[];
-  /** How the totals came about of each day that the delivery touched, whether or not that made an event. */
+  /** How the totals came about for each day that the delivery touched, whether or not that made an event. */
   readonly days: readonly { readonly date: string; readonly totals: readonly TotalParts[] }[];
   /** Values that ended without output, by `operator/reason`. */
   readonly dropped: ReadonlyMap<string, number>;

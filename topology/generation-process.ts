@@ -28,8 +28,8 @@ interface ProcessOptions {
 }
 
 /**
- * Runs the topology of one generation while that is live or a candidate. When another becomes live it drains, leaves the
- * group and stays idle, so that nothing restarts it; when that promotion is given up it runs again.
+ * Runs the topology of one generation while that is live or a candidate. When another becomes live, it drains, leaves the
+ * group and stays idle, so that nothing restarts it. If that promotion is given up, it runs again.
  */
 export class GenerationProcess {
   readonly #options: ProcessOptions;
@@ -44,14 +44,14 @@ export class GenerationProcess {
     this.#options = options;
   }
 
-  /** Starts what is to run now. Rejects when that cannot start. */
+  /** Starts what should run now. Rejects when that cannot start. */
   async start(): Promise<void> {
     const { control, onFailed } = this.#options;
     control?.onChange(() => void this.#follow().catch(onFailed));
     await this.#follow();
   }
 
-  /** What stands still; nothing while idle. */
+  /** What is stuck; nothing while idle. */
   stalls(): Stall[] {
     return this.#streams?.stalls() ?? [];
   }
@@ -65,7 +65,7 @@ export class GenerationProcess {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    // A start under way has to end first: what it opens would stay open.
+    // A start under way must end first, or what it opens would stay open.
     await this.#changes.catch(() => undefined);
     await this.#stop();
   }
@@ -152,7 +152,7 @@ export class GenerationProcess {
   #origin(control: ControlWatch): Origin {
     const { isUnseeded, from } = this.#options;
     if (from === undefined) return isUnseeded ? 'nothing' : 'live';
-    // Asked of a task that has not begun only: later the generation may be discarded.
+    // Only asked of a task that has not begun: later the generation may be discarded.
     const end: GenerationEnd = (topic, partition) => {
       const successor = control.state.promotions.get(from + 1);
       if (successor === undefined || control.state.discarded.has(from))

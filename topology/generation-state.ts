@@ -1,4 +1,4 @@
-/** What the tasks of a generation above 0 share, and what each has to remember. */
+/** What the tasks of a generation above 0 share, and what each must remember. */
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import type { Decoder } from '../schemas/codec.ts';
 import type { TopicNames } from '../schemas/topics.ts';
@@ -23,9 +23,9 @@ export interface GenerationSupport extends HistoryReader {
   readonly origin: Origin;
   /** When it read anything last, by `performance.now()`. */
   readonly readAt: number;
-  /** The next offset that the live group has committed, a moment ago; undefined where none is known. */
+  /** The offset that the live group had committed a moment ago; undefined where none is known. */
   liveOffset(topic: string, partition: number): bigint | undefined;
-  /** Where the recomputation of a partition is to start, by vendor. */
+  /** Where the recomputation of a partition starts, by vendor. */
   starts(partition: number): Promise<Starts>;
   /** Calls `wake` when a limit or the control topic has changed. @returns what ends that. */
   subscribe(wake: () => void): () => void;
@@ -33,17 +33,17 @@ export interface GenerationSupport extends HistoryReader {
 }
 
 /**
- * What the state of a generation begins with: what the raw log no longer tells of that of the live one; nothing, which then
- * corrects nothing; or, to go back, the whole state of a generation that was live before, as it was at its end.
+ * What the state of a generation begins with: the part of the live state that the raw log no longer covers; nothing, in
+ * which case it corrects nothing; or, to go back, the whole final state of a generation that was live before.
  */
 export type Origin = 'live' | 'nothing' | { readonly generation: number; readonly end: GenerationEnd };
 
-/** Where a generation has ended when another was promoted: the first offset of a raw partition that it has not processed. */
+/** Where a generation ended when another was promoted: the first offset of a raw partition that it has not processed. */
 export type GenerationEnd = (topic: string, partition: number) => bigint;
 
 /**
- * The steps of a phase: each does a part of the work in the task's open transaction, and yields about how many bytes it has
- * written, 0 for none. Begun anew after a transaction was aborted.
+ * The steps of a phase. Each does a part of the work in the task's open transaction, and yields roughly how many bytes it
+ * has written, 0 for none. They start over after a transaction was aborted.
  */
 export type Steps = (task: () => PunctuatedTask) => Iterator<number>;
 
@@ -52,14 +52,14 @@ export interface SeedState {
   readonly done: boolean;
   /** By vendor; offsets as text. */
   readonly starts: Readonly<Record<string, { readonly offset: string; readonly epochMs: number }>>;
-  /** Rows of a build before, of which it is not known whether they lie before the start. */
+  /** Rows of an earlier build that may lie before or after the start. */
   readonly uncertain: number;
   readonly unseeded: boolean;
-  /** The generation whose whole state it began with, to go back to that. */
+  /** The generation whose whole state it began with, to go back to it. */
   readonly from?: number;
 }
 
-/** What a task remembers of its corrections, and tells those who ask. */
+/** What a task remembers of its corrections, and reports on request. */
 export interface CorrectionState {
   readonly done: boolean;
   /** The next offset of the shadow topic. */
@@ -67,7 +67,7 @@ export interface CorrectionState {
   readonly changed: number;
   readonly added: number;
   readonly removed: number;
-  /** Versions that readers keep, because their records cannot be read any more. */
+  /** Versions that readers keep, because their records can no longer be read. */
   readonly unreadable: number;
 }
 
@@ -93,7 +93,7 @@ export interface TaskStates {
   readonly corrections: CorrectionState;
 }
 
-/** What the task has noted, also in the open transaction; undefined while it has nothing. */
+/** What the task has noted, including in the open transaction; undefined while it has noted nothing. */
 export function readState<K extends keyof TaskStates>(
   stores: readonly StateStore[],
   key: K,
@@ -110,7 +110,7 @@ export function writeState<K extends keyof TaskStates>(
   storeOf(stores, 'generation').write(Buffer.from(key), Buffer.from(JSON.stringify(state)), Date.now());
 }
 
-/** Begins the keys of what newerVersions() reads, which no other key does. */
+/** The beginning of the keys that newerVersions() reads, and of no other key. */
 const newerPrefix = 'newer\0';
 
 /** The key under which a task notes the live generation's row of a resource, where readers have a newer version than ours. */

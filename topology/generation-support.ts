@@ -31,7 +31,7 @@ interface SupportOptions {
   readonly log: StreamsLog;
 }
 
-/** What the tasks of a process of a generation above 0 share, over connections of its own. */
+/** What the tasks of a process of a generation above 0 share. It has its own connections. */
 export class ProcessSupport implements GenerationSupport {
   readonly admin: Admin;
   readonly scanner: LogScanner;
@@ -116,7 +116,7 @@ export class ProcessSupport implements GenerationSupport {
     for (const wake of this.#wakes) wake();
   }
 
-  /** A failure leaves the bounds as they are: nothing is processed that the live group may not have. */
+  /** A failure leaves the bounds as they are, so that nothing is processed that the live group may not have processed. */
   async #ask(): Promise<void> {
     try {
       if (this.generation.promotion !== undefined) return;

@@ -18,23 +18,24 @@ const writesPerTransaction = 2_000;
 const bytesPerTransaction = 8 * 1024 * 1024;
 
 /**
- * What a task of a generation above 0 does besides its records. It seeds its stores with what the raw log no longer tells, holds
- * records back that the live generation has not processed, takes over what readers were told when it becomes live, and then
- * corrects what they have. Each step is committed with the offsets, so that any crash repeats it or finds it done.
+ * What a task of a generation above 0 does besides its records. It seeds its stores with what the raw log no longer
+ * covers, holds back records that the live generation has not processed, takes over what readers were told when it
+ * becomes live, and then corrects what they have. Each step is committed with the offsets, so that any crash repeats it
+ * or finds it done.
  */
 export class GenerationTask implements Punctuator {
   readonly #context: PunctuatorContext;
   readonly #support: GenerationSupport;
   #phase: 'seed' | 'follow' | 'take over' | 'correct' | 'live';
-  /** The steps of the phase that are to be done in transactions; undefined until what they need is read. */
+  /** The steps of the phase, each done in a transaction; undefined until what they need is read. */
   #steps: Iterator<number> | undefined;
-  /** Makes the steps anew, after a transaction was aborted. */
+  /** Makes the steps again after a transaction was aborted. */
   #begin: Steps | undefined;
   #task: PunctuatedTask | undefined;
   #isClosed = false;
-  /** When it made a step last. */
+  /** When it last made a step. */
   #steppedAt = performance.now();
-  /** Other tasks come first. */
+  /** It waits for other tasks. */
   #isWaiting = false;
   /** The last step of the phase is in the open transaction. */
   #isEnding = false;
@@ -42,7 +43,7 @@ export class GenerationTask implements Punctuator {
   readonly #unsubscribe: () => void;
   /** What the live generation tells readers, from the seed to the takeover. */
   #live: LiveTail | undefined;
-  /** Tells others that a phase for which they wait has ended. */
+  /** Signals that a phase has ended for which others wait. */
   #phaseEnded = (): void => undefined;
 
   constructor(context: PunctuatorContext, support: GenerationSupport) {
@@ -83,10 +84,10 @@ export class GenerationTask implements Punctuator {
     if (this.#phase === 'live') return false;
     if (this.#phase === 'correct') return this.#corrections.isDue;
     if (this.#phase === 'seed') return this.#steps !== undefined;
-    // Asked again also while it takes over: an aborted transaction takes the task back behind the cut.
+    // Asked again during the takeover too: an aborted transaction takes the task back to before the cut.
     if (!this.#isAtCut()) return false;
     if (this.#phase === 'follow') this.#takeOver();
-    // The steps read what is committed, which the last records before the cut have to be.
+    // The steps read only what is committed, so the last records before the cut must be committed first.
     return this.#steps !== undefined && !this.#context.stores.some(({ isDirty }) => isDirty);
   }
 
@@ -139,7 +140,7 @@ export class GenerationTask implements Punctuator {
         this.#phase = 'follow';
         this.#live = new LiveTail(this.#context, this.#support);
       }
-      // One that was not seeded corrects nothing.
+      // A task that was not seeded corrects nothing.
       else if (readState(this.#context.stores, 'corrections')?.done === true) this.#phase = 'live';
       else {
         this.#phase = 'correct';
@@ -159,7 +160,7 @@ export class GenerationTask implements Punctuator {
 
   #refuse(from: number): void {
     const error = new StreamsError('START_AGAIN', `the candidate did not begin with --from ${from}`);
-    // Not before the caller has what it is creating.
+    // Only after the caller has what it is creating.
     queueMicrotask(() => this.#context.fail(error));
   }
 
@@ -168,7 +169,7 @@ export class GenerationTask implements Punctuator {
     return this.#task;
   }
 
-  /** One task after the other, until its seed is written: it is in memory meanwhile. */
+  /** One task at a time, until its seed is written, because the seed is in memory meanwhile. */
   #seed(): void {
     this.#isWaiting = true;
     this.#support.turns
@@ -195,7 +196,7 @@ export class GenerationTask implements Punctuator {
       .catch((error: unknown) => this.#failed(error));
   }
 
-  /** After the takeovers of other tasks: readers wait for those. */
+  /** Begins the corrections after the takeovers of other tasks, because readers wait for those. */
   #correct(): void {
     this.#isWaiting = true;
     this.#support.turns
@@ -213,7 +214,7 @@ export class GenerationTask implements Punctuator {
     this.#steppedAt = performance.now();
   }
 
-  /** Has the steps of the phase done. */
+  /** Runs the steps of the phase. */
   #begun(begin: Steps): void {
     if (this.#isClosed) return;
     this.#begin = begin;

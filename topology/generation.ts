@@ -10,9 +10,8 @@ export interface RawPlace {
 }
 
 /**
- * Which recomputation of history a topology is. Generation 0 never was one. A later one starts behind the present end of
- * nothing: what it makes of records before its cut is history, goes to its shadow topic, and becomes known to readers as
- * corrections only where it differs.
+ * Which recomputation of history a topology is. Generation 0 is none. What a later one makes of records before its cut is
+ * history: it goes to the shadow topic, and readers see it as corrections only where it differs.
  */
 export interface Generation {
   readonly number: number;
@@ -20,7 +19,7 @@ export interface Generation {
   readonly shadow: string | undefined;
   /** Whether a raw record lies before the cut, or there is no cut yet. */
   isHistory(place: RawPlace): boolean;
-  /** Where the recomputation of a raw partition started; undefined where it began with the log, or is not known yet. */
+  /** Where the recomputation of a raw partition started; undefined if it began with the log, or is not known yet. */
   startOf(topic: string, partition: number): Start | undefined;
 }
 
@@ -36,7 +35,7 @@ export function shadowOf(generation: Generation, place: RawPlace): string | unde
   return generation.isHistory(place) ? generation.shadow : undefined;
 }
 
-/** How far the tasks of a generation above 0 are: what each has to remember of its seed, takeover and corrections. */
+/** How far the tasks of a generation above 0 are: what each must remember of its seed, takeover and corrections. */
 export const generationStore = { key: serdes.utf8, value: serdes.bytes, isPunctuated: true };
 
 /** The group of a generation, and the first part of its changelogs' names. @param applicationId - of generation 0. */
@@ -54,7 +53,7 @@ export function generationChangelog(applicationId: string, generation: number, s
   return changelogTopic(generationId(applicationId, generation), store);
 }
 
-/** The generation of a process above 0: knows its cut once it is live, and its starts once its tasks have them. */
+/** The generation of a process above 0. It knows its cut once it is live, and its starts once its tasks have them. */
 export class LaterGeneration implements Generation {
   readonly number: number;
   readonly shadow: string;

@@ -26,7 +26,7 @@ export function eventHeaders(
   });
 }
 
-/** The header `traceparent` of a raw record, its last value; none where that is longer than the ingress keeps any. */
+/** The last value of a raw record's header `traceparent`; none if that is longer than the ingress ever keeps. */
 function traceparent(headers: RecordHeaders): { readonly traceparent?: string | Buffer } {
   const value = lastValue(headers, rawHeader.traceparent);
   return value === undefined || value.length > keptHeaderBytes ? {} : { traceparent: value };

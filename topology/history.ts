@@ -1,4 +1,4 @@
-/** Reading what the generation before has written: its changelogs, the shadow, and what readers have. */
+/** Reads what the previous generation has written: its changelogs, the shadow, and what readers have. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isRetriable, type Admin } from '../kafka/client.ts';
 import type { LogRange, LogScanner } from '../kafka/scan.ts';
@@ -13,8 +13,8 @@ import type { Start } from './start.ts';
 const recomputedMs = 27 * dayMs;
 
 /**
- * Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. Where the log
- * begins later than that, what came before was received before the first record that it has.
+ * Where a recomputation starts in each partition of a raw topic: at the first record younger than 27 days. If the log
+ * begins later than that, everything earlier was received before its first record.
  */
 export async function startsIn(
   reader: HistoryReader,
@@ -54,8 +54,8 @@ const maxTries = 20;
 const askAgainMs = 250;
 
 /**
- * The offsets that a group has committed, by partition name; a partition without one is missing. Asks again, for 5 s, while the
- * coordinator of the group moves or starts, which the client does not.
+ * The offsets that a group has committed, by partition name; a partition without one is missing. Retries for 5 s while
+ * the coordinator of the group moves or starts, which the client does not.
  */
 export async function committedOffsets(
   admin: Admin,
@@ -85,11 +85,11 @@ export async function committedOffsets(
 export interface HistoryReader {
   readonly admin: Admin;
   readonly scanner: LogScanner;
-  /** Told of each answer. */
+  /** Called after each answer. */
   onRead?(): void;
 }
 
-/** What one partition of a topic holds now; a scan of it waits for transactions that are open. */
+/** What one partition of a topic holds now; a scan of it waits for open transactions. */
 export async function rangeOf({ admin }: HistoryReader, topic: string, partition: number): Promise<LogRange> {
   const bounds = await admin.fetchTopicOffsets(topic, { isolationLevel: 0 });
   const bound = bounds.find((one) => one.partition === partition);
@@ -97,7 +97,7 @@ export async function rangeOf({ admin }: HistoryReader, topic: string, partition
   return { topic, partition, offset: BigInt(bound.low), end: BigInt(bound.high) };
 }
 
-/** The entries that a changelog's partition comes to, which its owner may go on writing. */
+/** The current entries of a changelog's partition, which its owner may go on writing. */
 export class ChangelogEntries implements Iterable<Entry> {
   readonly #reader: HistoryReader;
   readonly #topic: string;
@@ -114,13 +114,13 @@ export class ChangelogEntries implements Iterable<Entry> {
   }
 
   /**
-   * Reads what was added since the last call. No call may be under way.
+   * Reads what was added since the last call. Calls must not overlap.
    * @param isWanted - asked before each record; once false the reading ends where it is. Default: it goes to the end.
    * @throws Error for a batch that cannot be decoded.
    */
   async read(isWanted: () => boolean = () => true): Promise<this> {
     const range = await rangeOf(this.#reader, this.#topic, this.#partition);
-    // What was deleted meanwhile is not known.
+    // Records deleted meanwhile are unknown.
     if (this.#position < range.offset || this.#position > range.end) {
       this.#entries = new ByteMap();
       this.#position = range.offset;
@@ -153,7 +153,7 @@ export class ChangelogEntries implements Iterable<Entry> {
     return place !== undefined && this.#entries.isValueAt(place, value);
   }
 
-  /** In any order. Do not read() meanwhile. */
+  /** In any order. Do not call read() meanwhile. */
   *[Symbol.iterator](): Generator<Entry> {
     const entries = this.#entries;
     for (const place of entries.places())
@@ -165,7 +165,7 @@ export class ChangelogEntries implements Iterable<Entry> {
   }
 }
 
-/** What a changelog's partition comes to now. @throws Error for a batch that cannot be decoded. */
+/** The current entries of a changelog's partition. @throws Error for a batch that cannot be decoded. */
 export function changelogEntries(
   reader: HistoryReader,
   topic: string,

@@ -16,7 +16,7 @@ export interface Hour {
   }[];
 }
 
-/** What one metric comes to in one local hour, and from what. */
+/** The total of one metric in one local hour, and its parts. */
 export interface HourTotal {
   readonly bucket: DayBucket | undefined;
   /** The sum of the minute buckets. */
@@ -47,7 +47,10 @@ export function hoursOf(points: Points): Map<AdditiveMetric, Map<number, Hour>> 
 
 const noValues: ReadonlyMap<number, number> = new Map();
 
-/** Values by the minute at which their local hour begins. Those of one hour, as of a divided day, are not copied. */
+/**
+ * Values by the minute at which their local hour begins. If all are of one hour, as in a divided day, they are not
+ * copied.
+ */
 function valuesByHour(
   values: ReadonlyMap<number, number>,
   phase: number,
@@ -77,7 +80,7 @@ function valuesByHour(
  * A bucket that counts alone is the total.
  *
  * Devices that are carried together count the same steps, so the source with the largest sum counts. Where the phone has
- * merged sources, its sources tell different parts: the largest value at each instant counts.
+ * merged sources, each source reports different parts: the largest value at each instant counts.
  */
 export function hourTotal({ bucket, minutes, sources }: Hour): HourTotal {
   const loose: { source: Buffer; isMerged: boolean; values: ReadonlyMap<number, number>; sum: number }[] = [];

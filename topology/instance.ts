@@ -37,7 +37,9 @@ export interface InstanceSettings {
   readonly reset: boolean;
 }
 
-/** The parts of a process that outlive a run of its topology, which a promotion may end and an abort begin again. */
+/**
+ * The parts of a process that outlive a run of its topology: a promotion may end the run, and an abort starts it again.
+ */
 export interface InstanceParts {
   readonly log: Logger;
   readonly metrics: StreamsMetrics;
@@ -72,7 +74,7 @@ export function biometricStreams(
       : {
           punctuator: (context) => new GenerationTask(context, support),
           deadLetterTopicOf: (record) => shadowOf(generation, record),
-          // Below the cut every record counts.
+          // Before the cut every record counts.
           mayReset: (position) => !generation.isHistory(position),
         }),
     ...options,
@@ -81,7 +83,7 @@ export function biometricStreams(
   return streams;
 }
 
-/** Tells a promotion that this member follows the control topic and leaves by itself. */
+/** Shows a promotion that this member follows the control topic and leaves by itself. */
 export const retirable = { isRetirable: true } as const;
 
 /** The metrics of a process. */

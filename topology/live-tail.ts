@@ -7,7 +7,7 @@ import { ChangelogEntries } from './history.ts';
 const readEveryMs = 10_000;
 
 /**
- * What the live generation has told readers, read along while it goes on: at the cut only the end is left to read, for which
+ * What the live generation has told readers, read while it runs, so that only the end is left to read at the cut, while
  * readers wait.
  */
 export class LiveTail {
@@ -37,7 +37,7 @@ export class LiveTail {
     this.#reading = this.#follow();
   }
 
-  /** Reads to the end, unless it is closed. Call it when the live generation has stopped. */
+  /** Reads to the end, unless it is closed. Call it after the live generation has stopped. */
   async end(): Promise<void> {
     this.#isEnding = true;
     clearTimeout(this.#timer);

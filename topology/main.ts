@@ -23,7 +23,7 @@ import { vendorNames, type VendorName } from '../vendors/index.ts';
 export interface StartOptions {
   /** Delete state that has no offsets, instead of refusing to start. */
   readonly reset?: boolean;
-  /** Start a candidate without the state of the live generation, which it then does not correct. */
+  /** Start a candidate without the state of the live generation, whose outputs it then does not correct. */
   readonly unseeded?: boolean;
   /** Start a candidate with the whole state of this generation, which was live before, to go back to it. */
   readonly from?: number | undefined;
@@ -37,8 +37,8 @@ export interface RunningTopology extends Running {
 }
 
 /**
- * Starts the topology process: checks rules, schemas and topics, then joins the group of its generation. Where a later one is
- * live it stays idle instead.
+ * Starts the topology process: checks rules, schemas and topics, then joins the group of its generation. If a later one
+ * is live, it stays idle instead.
  */
 export function startTopology(
   config: TopologyConfig,
@@ -53,7 +53,7 @@ export function startTopology(
     const schemaIds = await lookUpSchemas(registry, topics);
     const control = await watchGenerations(config, log, service);
     checkOrigin(config.GENERATION, options.from);
-    // Where a later generation is live the topics of this one may be gone, and it stays idle.
+    // If a later generation is live, the topics of this one may be gone, and it stays idle.
     if (config.GENERATION >= (control?.state.live ?? 0)) await checkPartitions(config, topics, log);
     const metrics = new Registry();
     const process = new GenerationProcess({
@@ -125,7 +125,7 @@ function checkOrigin(generation: number, from: number | undefined): void {
     ]);
 }
 
-/** A failure with what to do about it, where a restart alone does not help. */
+/** The failure, with advice where a restart alone does not help. */
 function explained(error: unknown, generation: number): unknown {
   if (!(error instanceof StreamsError)) return error;
   if (error.code === 'INSTANCE_ID_TAKEN')

@@ -16,9 +16,9 @@ import { isEnvelopeForm, isObject } from '../vendors/payload.ts';
 import type { Reading } from '../vendors/reading.ts';
 
 /**
- * The operator that turns a raw payload into readings and points of days, as the vendor of its topic requires. Drops what
- * holds no measurement by design, rejects what is broken, passes on what can be read of what is broken in part, and never
- * throws for any JSON.
+ * The operator that turns a raw payload into readings and points of days, as the vendor of its topic requires. Drops
+ * payloads that hold no measurement by design, rejects broken ones, passes on the readable part of partly broken ones,
+ * and never throws for any JSON.
  */
 export function normalize(
   topics: TopicNames<VendorName>,

@@ -11,7 +11,7 @@ import {
 } from './packed-points.ts';
 import { readInstant, writeInstant } from './packed.ts';
 
-/** What is known of a day in addition to what lies inside it. */
+/** What is known about a day in addition to what lies inside it. */
 export interface DayHead {
   /** The newest `received_at` of a delivery that touched the day, epoch ms; 0 for none. */
   readonly receivedAt: number;
@@ -104,7 +104,7 @@ export function packDay(day: StoredDay): Buffer {
   return bytes;
 }
 
-/** Reads the entry of a day; undefined for one of another layout, or a cut one. */
+/** Reads the entry of a day; undefined for another layout or a truncated entry. */
 export function unpackDay(bytes: Buffer): StoredDay | undefined {
   try {
     return unpacked(bytes);
@@ -193,7 +193,7 @@ function unpackHours(bytes: Buffer, start: number): Map<number, HourSummary> {
   return hours;
 }
 
-/** As a bad record, an entry that cannot be read would dead-letter every record to come. */
+/** Treated as a bad record, an unreadable entry would dead-letter every later record. */
 export function otherLayout(found: number | undefined): StreamsError {
   return new StreamsError(
     'INVARIANT',

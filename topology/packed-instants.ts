@@ -1,5 +1,5 @@
 /**
- * Reads the entries of days as the builds until 2026-11-28 wrote them. They took each point for an instant of one device,
+ * Reads the entries of days as builds up to 2026-11-28 wrote them. Those took each point for an instant of one device,
  * and kept the resting heart rate among the points.
  */
 import { pointMetrics, type PointLength, type PointMetric } from '../vendors/day-points.ts';
@@ -39,7 +39,7 @@ interface Instants {
 const headBytes = 8;
 const seriesBytes = 1 + hashBytes + 4;
 
-/** A day of the layout before in the present one, and which of its hours had entries of their own. */
+/** A day of the earlier layout in the present one, and which of its hours had entries of their own. */
 export interface ReadInstants {
   readonly head: DayHead;
   readonly points: Points;
@@ -48,7 +48,7 @@ export interface ReadInstants {
 }
 
 /**
- * Reads a day of the layout before.
+ * Reads a day of the earlier layout.
  * @param hourAt - the entry of the hour that begins at a minute; undefined when only the totals of a divided day matter.
  * @throws StreamsError INVARIANT for any other layout.
  */
@@ -87,7 +87,7 @@ function summaries(bytes: Buffer): { minutes: number[]; totals: Map<AdditiveMetr
     at += 7;
     for (const [place, metric] of pointMetrics.entries()) {
       if ((metrics & (1 << place)) === 0) continue;
-      // The resting heart rate of such a day is of no interest any more.
+      // The resting heart rate of such a day no longer matters.
       if (metric !== 'resting_heart_rate')
         totals.set(metric, (totals.get(metric) ?? 0) + bytes.readDoubleBE(at));
       at += 8;
@@ -139,7 +139,7 @@ function read(all: readonly Instants[], head: DayHead): Omit<ReadInstants, 'hour
   return { head: { ...head, resting, buckets }, points };
 }
 
-/** What the points of each metric and source were, as one export without a header would be read. */
+/** The points of each metric and source, as one export without a header would be read. */
 function lengthsOf(all: readonly Instants[], offsetMinutes: number): Map<string, PointLength> {
   const instants = new Map<string, number[]>();
   for (const { metric, source, values } of all) {

@@ -58,7 +58,7 @@ export function seriesOf(points: Points, of: Omit<Series, 'values' | 'alone'>): 
   return series;
 }
 
-/** Lets an hour bucket of a series count alone. */
+/** Makes an hour bucket of a series count alone. */
 export function addAlone(series: Series, at: number): void {
   (series.alone ??= new Set()).add(at);
 }
@@ -152,8 +152,8 @@ export function hourOf(at: number, phase: number): number {
 export type Rule = 'newest' | 'larger' | 'missing';
 
 /**
- * Adds points as `rule` says. What arrives inside an hour bucket ends its counting alone.
- * @returns the metrics of which something arrived.
+ * Adds points as `rule` says. An hour bucket stops counting alone when something inside it arrives.
+ * @returns the metrics for which something arrived.
  */
 export function addPoints(points: Points, added: Points, rule: Rule): Set<AdditiveMetric> {
   const arrived = new Set<AdditiveMetric>();
@@ -166,7 +166,7 @@ export function addPoints(points: Points, added: Points, rule: Rule): Set<Additi
       const before = known.values.get(at);
       if (before !== undefined && isKept(before, value, rule)) continue;
       known.values.set(at, value);
-      // What is late was received before the buckets that count alone.
+      // Late points were received before the buckets that count alone.
       if (rule === 'missing') continue;
       arrived.add(series.metric);
       buckets?.alone?.delete(hourOf(at, series.phase) * minuteMs);
@@ -185,11 +185,11 @@ function hourBuckets(points: Points, { metric, phase }: Series): Series | undefi
 }
 
 /**
- * Leaves of each point that is also known under another offset the one that `rule` prefers: the hours of a traveler's day
- * begin differently, but their instant identifies a sample and a minute.
+ * Where a point is also known under another offset, leaves only the one that `rule` prefers: the hours of a traveler's
+ * day begin differently, but a sample or a minute is identified by its instant.
  * @param points - what is known, of one day or one hour.
  * @param some - the points to look for among those of `phase`.
- * @param added - all that is about to be added, by the same keys: what is not preferred is removed from it.
+ * @param added - all that is about to be added, by the same keys; points that are not preferred are removed from it.
  */
 export function settleMoved(
   points: Points,
@@ -211,7 +211,7 @@ export function settleMoved(
   }
 }
 
-/** Whether a value that is known stays. */
+/** Whether a known value stays. */
 export function isKept(before: number, value: number, rule: Rule): boolean {
   return rule === 'missing' || (rule === 'larger' && value <= before);
 }
@@ -268,7 +268,7 @@ export const pointBytes = 12;
 /** Stored by index: only ever append. */
 const kinds = ['sample', 'merged sample', 'minute', 'hour', 'lone hour'] as const;
 
-/** The points as bytes, behind `headBytes` bytes that the caller fills. */
+/** The points as bytes, after `headBytes` bytes that the caller fills. */
 export function packPoints(points: Points, headBytes: number): Buffer {
   let length = headBytes;
   for (const { values, alone } of points.values())
@@ -291,7 +291,7 @@ export function packPoints(points: Points, headBytes: number): Buffer {
   return bytes;
 }
 
-/** Writes a series at `at`; answers where it ends. */
+/** Writes a series at `at` and returns where it ends. */
 function writeSeries(
   bytes: Buffer,
   at: number,
@@ -312,7 +312,7 @@ function writeSeries(
   return next;
 }
 
-/** Reads points from `start` on; undefined when the bytes are none. */
+/** Reads points from `start` on; undefined if the bytes are not points. */
 export function unpackPoints(bytes: Buffer, start: number): Points | undefined {
   const points: Points = new Map();
   let at = start;

@@ -7,8 +7,8 @@ export const rememberedMs = 35 * dayMs;
 
 /**
  * When an unused entry may be swept by the wall clock. A raw record is read at most 35 days late: its topic keeps it for
- * 28 days, and retention deletes whole segments only, which may be open for a week. So no entry is swept that a record to
- * come, even one of a replay, could still find.
+ * 28 days, and retention deletes only whole segments, which may be open for a week. So no entry is swept that a later
+ * record, even in a replay, could still find.
  */
 export const sweptAfterMs = rememberedMs + (28 + 7) * dayMs;
 
@@ -47,7 +47,7 @@ export const userKey: Serde<UserKey> = {
 export interface Layout {
   readonly version: number;
   readonly rowBytes: number;
-  /** The layout that the build before wrote, which is still read. */
+  /** The layout that the previous build wrote, which is still read. */
   readonly before?: {
     readonly version: number;
     readonly rowBytes: number;
@@ -58,9 +58,9 @@ export interface Layout {
 
 /**
  * A byte with the version of the layout, then rows of equal length; in one piece of memory, because a record concerns
- * about one of hundreds of rows. A table of the layout before is converted when it is read, and written anew with the next
+ * about one of hundreds of rows. A table of the earlier layout is converted when it is read, and rewritten with the next
  * change.
- * @throws StreamsError INVARIANT for any other layout: as a bad record it would dead-letter every record to come.
+ * @throws StreamsError INVARIANT for any other layout: treated as a bad record, it would dead-letter every later record.
  */
 export function packedTable({ version, rowBytes, before }: Layout): Serde<Buffer> {
   return {
@@ -124,7 +124,7 @@ export function writeInstant(row: Buffer, epochMs: number, at: number): void {
 }
 
 export function readInstant(row: Buffer, at: number): number {
-  // readUIntBE() would check its arguments anew for each of hundreds of rows.
+  // readUIntBE() would check its arguments again for each of hundreds of rows.
   return row.readUInt16BE(at) * 2 ** 32 + row.readUInt32BE(at + 2);
 }
 
@@ -136,7 +136,10 @@ export function isRemembered(row: Buffer, at: number, receivedAt: number): boole
 /** Bytes of a UUID. */
 export const uuidBytes = 16;
 
-/** Writes a UUID, as our own hashes give it: in lower case. A third of the time that Buffer takes for it without its dashes. */
+/**
+ * Writes a UUID as our own hashes give it, in lower case. Takes a third of the time that Buffer takes for it without its
+ * dashes.
+ */
 export function writeUuid(row: Buffer, uuid: string, at: number): void {
   let from = 0;
   for (let to = at; to < at + uuidBytes; to += 1) {

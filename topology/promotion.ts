@@ -1,6 +1,6 @@
 /**
- * What a promotion does to the state of a task. Two kinds of state are mixed in it: what the raw log says, which the new
- * generation has computed, and what readers have been told, which is a fact about the past and is taken over from the
+ * What a promotion does to the state of a task. That state mixes two kinds: what the raw log says, which the new
+ * generation has computed, and what readers were told, which is a fact about the past and is taken over from the
  * generation that told them.
  */
 import type { BiometricEvent, Trigger } from '../schemas/biometric-event.ts';
@@ -34,7 +34,7 @@ export type Owner = Pick<UserKey, 'vendor' | 'user'>;
 /** The store `alerts`. */
 export type Alerts = KeyValueStore<UserKey, Buffer | null>;
 
-/** An entry of a store, as its changelog has it. */
+/** An entry of a store, as in its changelog. */
 export interface Entry {
   readonly key: Buffer;
   readonly value: Buffer;
@@ -49,10 +49,10 @@ export interface Taken {
 }
 
 /**
- * Takes the published columns of one row of the live generation over. A resource that only the live generation has is to be
- * removed if its version's record was recomputed.
- * @param row - of the live generation; its outcome may be unknown, because a build before wrote it.
- * @param startOffset - where the recomputation of its raw partition started; 0 where nothing that it lacks is to stay.
+ * Takes over the published columns of one row of the live generation. A resource that only the live generation has will
+ * be removed if its version's record was recomputed.
+ * @param row - of the live generation; its outcome may be unknown, because an earlier build wrote it.
+ * @param startOffset - where the recomputation of its raw partition started; 0 if nothing that it lacks may stay.
  */
 export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, startOffset: bigint): Taken {
   const live = tableOf(row);
@@ -71,7 +71,7 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
   // A version of the same record is as new, whatever revision it was given.
   const isOlder =
     own.offset < theirs.offset || (own.offset > theirs.offset && own.revision < theirs.revision);
-  // Nothing of ours can come into its place: the row stands for what readers have from now on.
+  // Nothing of ours can replace it: from now on the row stands for what readers have.
   if (isOlder && startOffset > 0n && own.offset < startOffset) {
     revisions.put(
       key,
@@ -81,11 +81,11 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
   }
   const ours = readOutcomes(table, at);
   const before = readTold(table, at);
-  // Taken over before, by a step that is repeated: what is guessed from is not there any more.
+  // A repeated step has taken it over before: what the guess was made from is gone.
   const isRepeated = toldOutcome === unknownOutcome && ours.told === unknownOutcome;
   if (isRepeated && before !== null && isSame(before, told)) return { isChanged: false, isOlder };
   const outcome = toldOutcomeOf(live, place);
-  // A build that noted no outcomes noted no alerts either: the same event has raised the same.
+  // A build that noted no outcomes noted no alerts either: the same event raised the same alerts.
   const isGuessed = toldOutcome === unknownOutcome && outcome !== unknownOutcome;
   const alert_ids = isGuessed && before !== null ? before.alert_ids : told.alert_ids;
   const taken = { ...told, alert_ids, outcome };
@@ -95,8 +95,8 @@ export function takeOverRow(revisions: Revisions, owner: Owner, row: Buffer, sta
 }
 
 /**
- * Has a row of ours stand for the version that readers have, because nothing of ours is to come into its place. What comes
- * next is compared with that.
+ * Makes a row of ours stand for the version that readers have, because nothing of ours will replace it. The next version
+ * is compared with that.
  * @param row - of the live generation.
  * @returns whether readers still have that version.
  */
@@ -113,8 +113,8 @@ export function keepTold(revisions: Revisions, owner: Owner, row: Buffer): boole
 }
 
 /**
- * The row of a version that this generation does not have: to be removed, unless it is a deletion. Any version that comes before
- * that is newer, whatever its vendor says.
+ * The row of a version that this generation does not have. It will be removed, unless it is a deletion. Any version that
+ * arrives before the removal is newer, whatever its vendor says.
  */
 function withoutVersion(table: Buffer, told: Told): Buffer {
   const { offset } = readVersion(table, 1);
@@ -129,7 +129,7 @@ const deletedContent = deletionHash.slice(0, 2 * hashBytes);
 /** The content of no version at all. */
 const noContent = '0'.repeat(2 * hashBytes);
 
-/** An event whose outcome no build noted has that of ours where content and priority are the same. */
+/** An event whose outcome no build noted has our outcome if content and priority are the same. */
 function guessedOutcome({ table, at }: Row, live: Buffer): string {
   const [ours, theirs] = [readTold(table, at), readTold(live, 1)];
   const isEqual =
@@ -176,10 +176,10 @@ export interface Differences {
 }
 
 /**
- * Compares what a candidate's versions come to with what readers were told, in the entries of one partition of both stores
- * `revisions`.
- * @param processed - the offsets between which the candidate has processed a vendor's partition; what the live generation has
- *   made of later records is left out.
+ * Compares the outcomes of a candidate's versions with what readers were told, in the entries of one partition of both
+ * stores `revisions`.
+ * @param processed - the offsets between which the candidate has processed a vendor's partition; results of the live
+ *   generation for later records are left out.
  */
 export function countDifferences(
   live: Iterable<Pick<Entry, 'key' | 'value'>>,
@@ -217,11 +217,13 @@ export function countDifferences(
   return counts;
 }
 
-/** What readers were told by a row of the live generation, as it compares with the version of a row of ours. */
+/**
+ * The outcome that readers were told, by a row of the live generation, for comparison with the version of a row of ours.
+ */
 function toldOutcomeOf(live: Buffer, ours: Row): string {
   const { told } = readOutcomes(live, 1);
   const own = readOutcomes(ours.table, ours.at);
-  // The same event comes to the same, although a build before noted no outcome of it.
+  // The same event has the same outcome, although an earlier build noted none.
   if (own.version === unknownOutcome && own.told === unknownOutcome) {
     const [before, now] = [readTold(ours.table, ours.at), readTold(live, 1)];
     if (before !== null && now !== null && isSame(before, now)) return unknownOutcome;
@@ -253,12 +255,12 @@ export interface CorrectionRules {
   readonly announces: boolean;
 }
 
-/** Alerts of events that were received longer before the promotion are no news. */
+/** Alerts of events that were received earlier than this before the promotion are no news. */
 const announcedMs = 48 * 3_600_000;
 
 /**
- * The event that corrects what readers have of a resource, if an event of the shadow topic still stands for it and comes to
- * something else; undefined if it does not. Notes that readers have it.
+ * The event that corrects what readers have of a resource, if an event of the shadow topic still stands for the resource
+ * and its outcome differs; otherwise undefined. Notes that readers have it.
  * @param event - what the recomputation made of a record before the cut.
  */
 export function corrected(
@@ -303,12 +305,12 @@ function ownerOf({ device_type: vendor, user_id: user }: BiometricEvent): Owner 
   return { vendor, user };
 }
 
-/** Whether an event may be of the record of a version, of which a build before did not note the offset. */
+/** Whether an event may be of a version's record, whose offset an earlier build did not note. */
 function isAt({ raw }: BiometricEvent, offset: bigint): boolean {
   return offset === unknownOffset || offset === BigInt(raw.offset);
 }
 
-/** Whether an alert was not raised before; it is from now on. */
+/** Whether an alert was not raised before. Notes that it is raised now. */
 function isFirst(alerts: Alerts, { vendor, user }: Owner, { alert_id }: Trigger): boolean {
   const part = Buffer.allocUnsafe(uuidBytes);
   writeUuid(part, alert_id, 0);
@@ -329,8 +331,9 @@ export interface Unsupported {
 }
 
 /**
- * The versions of an entry that are to be removed.
- * @param startOf - where the recomputation of a vendor's partition started: what a generation before has left is left.
+ * The versions of an entry that will be removed.
+ * @param startOf - where the recomputation of a vendor's partition started: what an earlier generation left to readers
+ *   stays.
  */
 export function unsupportedOf(
   { key, value }: Pick<Entry, 'key' | 'value'>,
@@ -356,8 +359,8 @@ export function unsupportedOf(
 }
 
 /**
- * An entry of a generation that a later one goes back to. What it has left to readers although it had no version for it stays
- * left: it counts as the version.
+ * An entry of a generation that a later one goes back to. Events that it left to readers without having a version for
+ * them stay: they count as the version.
  */
 export function settledVersions(value: Buffer): Buffer {
   const rows = rowsOf(value);
@@ -373,7 +376,7 @@ export function settledVersions(value: Buffer): Buffer {
   return Buffer.concat([noVersions, ...settled]);
 }
 
-/** A version from before the start of a recomputation that readers had before, and have no more. */
+/** A version from before the start of a recomputation that readers once had and no longer have. */
 export interface Replaced {
   readonly owner: Owner;
   readonly resource: Buffer;
@@ -386,8 +389,8 @@ export interface Replaced {
 }
 
 /**
- * The versions of an entry that readers are to have again, although their records are not recomputed: on the way back, what a
- * generation has made of them since is undone.
+ * The versions of an entry that readers get again, although their records are not recomputed: the way back undoes what a
+ * generation has made of them since.
  */
 export function replacedOf(
   { key, value }: Pick<Entry, 'key' | 'value'>,

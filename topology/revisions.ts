@@ -41,8 +41,8 @@ import { vendorNames, type VendorName } from '../vendors/index.ts';
 import type { TopicNames } from '../schemas/topics.ts';
 
 /*
- * The resources of a user are in 64 buckets, by the first 6 bits of the hash of their id: one entry for each resource
- * would cost more than it holds, one for all would be rewritten whole by every record. A bucket that outgrows `maxRows`
+ * The resources of a user are in 64 buckets, by the first 6 bits of the hash of their id: an entry per resource would
+ * cost more than it holds, and a single entry would be rewritten whole by every record. A bucket that outgrows `maxRows`
  * becomes a branch of 16 buckets, by the next 4 bits, and so on, so that a resource costs the same however many there
  * are. The bucket does not depend on the resource's time, because a sleep that is revised over midnight must be found
  * again.
@@ -51,9 +51,11 @@ import type { TopicNames } from '../schemas/topics.ts';
  * part is the number of the bucket among the 64, then a byte for each branch above it: its number among the 16.
  */
 const branch = Buffer.of(2);
-/** Few enough that copying them costs no more than hashing the resource's id. Ordinary users have three in a bucket. */
+/**
+ * Few enough rows that copying them costs no more than hashing the resource's id. Ordinary users have three in a bucket.
+ */
 const maxRows = 32;
-/** The hash has no more bits: what is left in one bucket there stays in it. */
+/** The hash has no more bits: rows that share a bucket at this depth stay in it. */
 const maxDepth = 14;
 
 /** The store `revisions`. */
@@ -133,7 +135,7 @@ export function newestRevision(
 }
 
 /**
- * The versions of an entry that records before `start` have made: see seed.ts. A branch is taken over as it is.
+ * The versions of an entry that records before `start` made: see seed.ts. A branch is taken over as it is.
  * @throws StreamsError INVARIANT for another layout.
  */
 export function seededVersions(value: Buffer, { offset, epochMs }: Start): Seeded {
@@ -149,9 +151,9 @@ export function seededVersions(value: Buffer, { offset, epochMs }: Start): Seede
 }
 
 /**
- * Whether the last version lies before the start of a recomputation, so that nothing holds its body. The first record that says
- * the same again stands for it, so that a change of rules can correct it. On the way back the rules are those of before, and the
- * event of before is published again.
+ * Whether the last version lies before the start of a recomputation, so that nothing holds its body. The first record
+ * that says the same again stands for it, so that a change of rules can correct it. On the way back the earlier rules
+ * apply, and the earlier event is published again.
  */
 function isSeeded(last: StoredVersion, record: RecordContext, generation: Generation): boolean {
   const start = generation.startOf(record.topic, record.partition);
@@ -159,8 +161,9 @@ function isSeeded(last: StoredVersion, record: RecordContext, generation: Genera
 }
 
 /**
- * The raw offset of a version. One of a day whose records lie on both sides of the start of a recomputation counts as one of before
- * it: the points of before are known only as the live generation has them, so that nothing is to be corrected by it.
+ * The raw offset of a version. If records of a day lie on both sides of the start of a recomputation, its version counts
+ * as one from before the start: the earlier points are known only as the live generation has them, so the version must
+ * correct nothing.
  */
 function versionOffsetOf(
   vendor: VendorName,
@@ -176,8 +179,8 @@ function versionOffsetOf(
 }
 
 /**
- * The raw offset of the version that the store holds of a resource, which is no other than the last one that readers were told;
- * undefined when it holds none, or a build before put it, which noted no offsets.
+ * The raw offset of the version that the store holds of a resource, which is the last one that readers were told;
+ * undefined if it holds none, or if an earlier build put it without an offset.
  * @param get - the value of a key's bytes.
  * @throws StreamsError INVARIANT for a value of a layout that this build cannot read.
  */
@@ -242,13 +245,17 @@ interface Compared {
   readonly given: number;
   readonly isVendors: boolean;
   readonly content: string;
-  /** Whether it is newer than the last one by its offset alone, which a dead letter that is retried later is not. */
+  /**
+   * Whether its offset alone makes it newer than the last one. That does not hold for a dead letter that is retried
+   * later.
+   */
   readonly isNews: boolean;
 }
 
 /**
- * The revision of a version behind the last one of its resource, or why it is dropped. Only a lower revision of the vendor,
- * or a retried dead letter, can be too old: where a vendor gives no revision, or the same one again, offsets decide.
+ * The revision of a version that follows the last one of its resource, or why it is dropped. Only a lower revision of the
+ * vendor, or a retried dead letter, can be too old: where a vendor gives no revision, or the same one again, offsets
+ * decide.
  */
 function revisionBehind(
   last: StoredVersion,
@@ -257,7 +264,7 @@ function revisionBehind(
   if (isVendors && given < last.given) return 'older_revision';
   if (content === last.content && !(isVendors && given > last.given)) return 'unchanged';
   if (given > last.revision) return given;
-  // Behind the last possible revision there is none.
+  // There is none after the last possible revision.
   return (isNews || given > last.given) && last.revision < maxInstant ? last.revision + 1 : 'older_revision';
 }
 
@@ -296,7 +303,10 @@ function alertsOf(triggers: readonly Trigger[]): readonly string[] {
 
 const none: readonly string[] = [];
 
-/** The row that newestRevision() has just put, until noteEmitted() has used it, which then need not read it. */
+/**
+ * The row that newestRevision() has just put. It is kept until noteEmitted() uses it, so that the row need not be read
+ * again.
+ */
 let placed:
   (PlacedRow & { revisions: Revisions; vendor: string; user: string; resource: Buffer }) | undefined;
 
@@ -309,8 +319,8 @@ function storedRow(revisions: Revisions, vendor: string, user: string, resource:
 }
 
 /**
- * The row of a resource for those who do not process a record: undefined when there is none. Renews nothing that
- * the store's current timestamp does not.
+ * The row of a resource, for callers that do not process a record; undefined if there is none. Renews nothing that the
+ * store's current timestamp does not.
  * @param resource - its shortHash().
  */
 export function findRow(
@@ -323,7 +333,7 @@ export function findRow(
   return table === undefined || at === -1 ? undefined : { key, table, at };
 }
 
-/** Inserts a row as another table holds it, of a resource that has none. @param touchedAtMs - when it was touched last. */
+/** Inserts a row from another table, for a resource that has none. @param touchedAtMs - when it was touched last. */
 export function insertRow(
   revisions: Revisions,
   { vendor, user }: Pick<UserKey, 'vendor' | 'user'>,
@@ -332,7 +342,7 @@ export function insertRow(
 ): void {
   const bucket = renewedBucket(revisions, vendor, user, row.subarray(0, hashBytes));
   const { key, table } = withRow(revisions, bucket, row.subarray(0, hashBytes), touchedAtMs);
-  // The last row is the one that withRow() has made, without anything behind it.
+  // The last row is the one that withRow() has made, with nothing after it.
   revisions.put(key, Buffer.concat([table.subarray(0, table.length - emptyRowBytes), row]));
 }
 
@@ -366,7 +376,7 @@ function withRow(revisions: Revisions, bucket: Bucket, resource: Buffer, receive
   let others = rememberedVersions(bucket.table ?? noVersions, receivedAt);
   while (depth < maxDepth && countVersions(others) > maxRows) {
     const children = divided(others, depth);
-    // As old as the bucket they were in, not as the record, which may be a late one.
+    // As old as the bucket they were in, not as the record, which may be late.
     const timestamp = revisions.timestamp(key);
     for (const [digit, table] of children) revisions.put(childKey(key, digit), table, timestamp);
     revisions.put(key, branch);

@@ -1,6 +1,6 @@
 /**
- * What a recomputation of history begins with: the part of the live generation's state that its raw topics no longer tell,
- * because the records that made it lie before the offsets where it starts.
+ * What a recomputation of history begins with: the part of the live generation's state that the raw topics no longer
+ * cover, because the records that made it lie before the offsets where the recomputation starts.
  */
 import { seededValues } from './baseline.ts';
 import { userKey } from './packed.ts';
@@ -12,8 +12,8 @@ export interface Seeded {
   /** Undefined when nothing is. */
   readonly value: Buffer | undefined;
   /**
-   * Rows of which it is not known whether their version lies before the start, because a build before wrote them: taken over,
-   * and only fit to be compared with once they have expired or been written anew.
+   * Rows of an earlier build, whose version may lie before or after the start. They are taken over, and comparisons are
+   * reliable only once they have expired or been rewritten.
    */
   readonly uncertain: number;
 }
@@ -24,15 +24,15 @@ const nothing: Seeded = { value: undefined, uncertain: 0 };
 export const seededStores = ['points', 'revisions', 'baselines'] as const;
 
 /**
- * The part of an entry of the live generation that a recomputation begins with: versions of resources and HRV values whose raw
- * record lies before the start, whatever their last touch, and the points of local days up to one day after the start. Of
- * alerts nothing: what readers were told is taken over at the promotion.
+ * The part of an entry of the live generation that a recomputation begins with: versions of resources and HRV values
+ * whose raw record lies before the start, whatever their last touch, and the points of local days up to one day after the
+ * start. It includes no alerts: what readers were told is taken over at the promotion.
  * @throws StreamsError INVARIANT for a value of a layout that this build cannot read.
  */
 export function seeded(store: string, key: Buffer, value: Buffer, starts: Starts): Seeded {
   const { vendor, part } = userKey.deserialize(key);
   const start = starts.get(vendor);
-  // At the beginning of a log that has lost nothing, it tells everything.
+  // A log that has lost nothing covers everything from its beginning.
   if (start === undefined || start.offset === 0n) return nothing;
   switch (store) {
     case 'revisions':

@@ -28,9 +28,9 @@ interface Seed {
 
 /**
  * Reads what a task without state begins with.
- * @returns the steps that clear what a seed that did not end has left, put the entries, and go to the start offsets. Every
+ * @returns the steps that clear what an unfinished seed left, put the entries, and go to the start offsets. Every
  *   transaction commits those, and the last one a marker.
- * @throws Error when it cannot begin with what it was told to.
+ * @throws Error when it cannot begin with the requested state.
  */
 export async function loadSeed(
   { partition }: PunctuatorContext,
@@ -47,7 +47,7 @@ export async function loadSeed(
     const begun = { ...state, starts: textOf(starts) };
     writeState(task().stores, 'seed', { ...begun, done: false, uncertain: 0 });
     yield 0;
-    // What a seed that did not end has left.
+    // What an unfinished seed left.
     for (const { name } of task().stores) {
       const keys = name === 'generation' ? [] : [...storeOf(task().stores, name).keys()];
       for (const key of keys) {
@@ -74,7 +74,7 @@ export async function loadSeed(
   };
 }
 
-/** The part of the live state that the raw log does not tell any more. */
+/** The part of the live state that the raw log no longer covers. */
 async function untoldState(
   support: GenerationSupport,
   partition: number,
@@ -92,7 +92,7 @@ async function untoldState(
   return { starts, entries, take, state: { unseeded: isUnseeded } };
 }
 
-/** The whole state of a generation that is live no more, as it was at its end: its records go on from there. */
+/** The whole final state of a generation that is no longer live; records continue from there. */
 async function wholeState(
   support: GenerationSupport,
   partition: number,
@@ -130,7 +130,7 @@ async function endsOf(
           `${topic}-${partition} begins at offset ${range.offset}, generation ${generation} ended at ${offset}: what came ` +
             'between is deleted, so that there is no way back to it; start a candidate without --from',
         );
-      // Its days are whole: their points are all in the state.
+      // Its days are whole: all their points are in the state.
       return [vendor, { offset, epochMs: longAgoMs }] as const;
     }),
   );

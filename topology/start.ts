@@ -1,18 +1,18 @@
-/** Where a recomputation of history starts, and which days it knows only a part of. */
+/** Where a recomputation of history starts, and which days it knows only in part. */
 import { dayMs } from '../vendors/instant.ts';
 
 /** Where a recomputation starts in one raw partition. */
 export interface Start {
   /** The first offset that it processes. */
   readonly offset: bigint;
-  /** Records below it were received before, as far as clocks agree, epoch ms. */
+  /** Records below that offset were received before this time, as far as clocks agree, epoch ms. */
   readonly epochMs: number;
 }
 
 /** Before every day, epoch ms: the first instant of a JavaScript date. */
 export const longAgoMs = -8.64e15;
 
-/** Whether the recomputation begins with a whole state, to go back to it: what came before the start is all there. */
+/** Whether the recomputation begins with a whole state, to go back to it: everything from before the start is there. */
 export function isBack({ epochMs }: Start): boolean {
   return epochMs === longAgoMs;
 }

@@ -175,8 +175,8 @@ function known(
 }
 
 /**
- * Reads a day of the layout before; its hours have no entries any more. Of a day whose points are forgotten they are not
- * read: that build let them expire earlier.
+ * Reads a day of the earlier layout; its hours no longer have entries. They are not read for a day whose points are
+ * forgotten: that build let them expire earlier.
  */
 function readInstants(
   store: PointsStore,
@@ -250,7 +250,7 @@ class SplitDay {
     }
   }
 
-  /** Drops the latest points over `limit`; answers whether there were any. */
+  /** Drops the latest points over `limit`; returns whether there were any. */
   cut(limit: number): boolean {
     const counts = new Map([...this.#hours].map(([minute, { count }]) => [minute, count]));
     for (const [minute, points] of this.#changed) counts.set(minute, countOf(points));
@@ -266,7 +266,7 @@ class SplitDay {
     return isOver;
   }
 
-  /** Writes what has changed, and puts again what would expire before its day; answers the summary of each hour. */
+  /** Writes what has changed, and puts again what would expire before its day; returns the summary of each hour. */
   write(): Map<number, HourSummary> {
     for (const [minute, points] of this.#changed) {
       const key = hourKey(this.#key, minute);

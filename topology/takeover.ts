@@ -20,8 +20,8 @@ import { isReachable, rowIn, rowsOf, type Revisions } from './revisions.ts';
 import { isTold, versionOffset } from './version-rows.ts';
 
 /**
- * Reads the rest of what the live generation, which has stopped at the cut, has told readers.
- * @returns the steps that take it over, of which the last one commits a marker.
+ * Reads the rest of what the live generation has told readers, once it has stopped at the cut.
+ * @returns the steps that take it over. The last one commits a marker.
  */
 export async function loadTakeover(
   { partition, stores }: PunctuatorContext,
@@ -36,7 +36,7 @@ export async function loadTakeover(
     yield* alertSteps(task, live.alerts);
     const unreadable = yield* countUnreadable(live.revisions);
     // Where the layout cannot be read, what readers were told of its resources is not known. These steps come before any row is
-    // inserted: that divides buckets, and they know only the ones that are there.
+    // inserted: inserting divides buckets, and these steps know only the present ones.
     if (unreadable === 0) yield* untoldSteps(task, live.revisions, seed);
     yield* rowSteps(task, live.revisions, seed, unreadable === 0 && !isUnseeded);
     writeState(task().stores, 'takeover', { done: true });
@@ -57,7 +57,7 @@ export async function loadTakeover(
   };
 }
 
-/** Makes the store `alerts` that of the live generation: what was announced is a fact. */
+/** Makes the store `alerts` equal to that of the live generation: what was announced is a fact. */
 function* alertSteps(task: Parameters<Steps>[0], live: ChangelogEntries): Generator<number> {
   const alerts = (): StateStore => storeOf(task().stores, 'alerts');
   for (const key of [...alerts().keys()]) {
@@ -82,7 +82,7 @@ function* countUnreadable(live: ChangelogEntries): Generator<number, number> {
   return unreadable;
 }
 
-/** Notes of resources that the live generation has told readers nothing of, that this generation has not either. */
+/** For resources of which the live generation has told readers nothing, notes that this generation has not either. */
 function* untoldSteps(
   task: Parameters<Steps>[0],
   live: ChangelogEntries,
@@ -95,7 +95,7 @@ function* untoldSteps(
   for (const key of [...storeOf(task().stores, 'revisions').keys()]) {
     const store = storeOf(task().stores, 'revisions');
     const entry = store.read(key);
-    // Most entries are the same in both: nothing is to be taken over of them.
+    // Most entries are the same in both, so there is nothing to take over.
     if (entry === undefined || live.has(key, entry.value)) {
       yield 0;
       continue;

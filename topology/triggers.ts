@@ -27,7 +27,7 @@ const baselineRule = z.strictObject({
   ...raised,
   metric: z.literal('hrv'),
   belowBaselineBy: z.number().positive(),
-  // The deviation of a few nights says little.
+  // The deviation over a few nights says little.
   atLeastNights: z.int().min(7).default(7),
 });
 
@@ -60,7 +60,7 @@ export const defaultRules: readonly TriggerRule[] = [
   },
 ];
 
-/** A rules file is not usable; the message names the file and the faulty places. */
+/** A rules file cannot be used; the message names the file and the faulty places. */
 export class TriggerRulesError extends Error {
   override readonly name = 'TriggerRulesError';
 }
@@ -95,7 +95,7 @@ export function readRules(file: string): readonly TriggerRule[] {
   return rules;
 }
 
-// Chosen by hand: a union would not say for either kind what is wrong.
+// Chosen by hand: a union would not say what is wrong with either kind.
 function ruleSchema(row: unknown): typeof thresholdRule | typeof baselineRule {
   const isBaseline = typeof row === 'object' && row !== null && 'belowBaselineBy' in row;
   return isBaseline ? baselineRule : thresholdRule;

@@ -1,4 +1,4 @@
-/** The order in which the tasks of a process do what takes memory, and what readers wait for. */
+/** The order in which the tasks of a process do work that takes memory, and work that readers wait for. */
 export class Turns {
   #turn: Promise<unknown> = Promise.resolve();
   #isClosed = false;
@@ -16,7 +16,7 @@ export class Turns {
     return done;
   }
 
-  /** Call the answer, once, when the takeover has ended. */
+  /** Call the returned function once, when the takeover has ended. */
   beginTakeover(): () => void {
     this.#takeovers += 1;
     return () => {

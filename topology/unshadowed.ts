@@ -1,6 +1,6 @@
 /**
- * Corrections that the shadow topic does not hold: of resources that are to be removed, and on the way back of versions from
- * before the start. Their bodies are in the priority topics.
+ * Corrections that the shadow topic does not hold: removals of resources and, on the way back, versions from before the
+ * start. Their bodies are in the priority topics.
  */
 import type { BiometricEvent } from '../schemas/biometric-event.ts';
 import { DecodeError, schemaIdOf, type Decoder } from '../schemas/codec.ts';
@@ -31,7 +31,7 @@ import { versionOffset } from './version-rows.ts';
 export interface Removal extends Unsupported {
   /** The event that readers have, encoded, once found. */
   event?: Buffer;
-  /** Whether this generation cannot read its record any more. */
+  /** Whether this generation can no longer read its record. */
   isUnreadable?: boolean;
 }
 
@@ -57,15 +57,15 @@ export class Unshadowed {
   readonly #replaced = new Map<string, Replaced>();
   /** Their events, encoded: decoded ones take several times the memory. */
   readonly #restored = new Map<Replaced, Buffer>();
-  /** What readers have, by the resources whose version here is an older one. */
+  /** What readers have, by resource, where our version is older. */
   readonly #newer = new Map<string, Newer>();
-  /** The raw records of that. */
+  /** The raw records of those versions. */
   readonly #newerRecords: ReadonlySet<string>;
   readonly #deadLettered = new Set<string>();
   /** The generation that the way leads back to. */
   readonly #from: number | undefined;
 
-  /** Finds out what that is. @param seed - how the task began. */
+  /** Finds the versions to correct. @param seed - how the task began. */
   constructor(stores: readonly StateStore[], seed: SeedState | undefined) {
     const startOf = (vendor: string): bigint => BigInt(seed?.starts[vendor]?.offset ?? 0);
     this.#from = seed?.from;
@@ -128,14 +128,14 @@ export class Unshadowed {
       );
   }
 
-  /** The events that readers are to have again, encoded, in the order of their raw records. */
+  /** The events that readers get again, encoded, in the order of their raw records. */
   restorations(): Buffer[] {
     return [...this.#restored].sort(([a], [b]) => Number(a.offset - b.offset)).map(([, event]) => event);
   }
 
   /**
    * Takes a dead letter into account.
-   * @returns the removals of its raw record's versions, and whether a version of an older record can come into its place.
+   * @returns the removals of its raw record's versions, and whether a version of an older record can replace it.
    */
   deadLettered(
     vendor: string,
@@ -154,13 +154,15 @@ export class Unshadowed {
     return this.#newer.size > 0;
   }
 
-  /** Whether that is so of an event's resource. Call it once all dead letters were taken into account. */
+  /**
+   * Whether readers keep such a version of an event's resource. Call it after all dead letters were taken into account.
+   */
   isLeft(event: BiometricEvent): boolean {
     if (this.#deadLettered.size === 0) return false;
     return this.#deadLettered.has(this.#newer.get(resourceNameOf(event))?.record ?? '');
   }
 
-  /** The notes about such versions, to be settled in the end. */
+  /** The notes about such versions, to settle at the end. */
   notes(): Note[] {
     return [...this.#newer].map(([resource, { owner, row, record }]) => ({
       key: newerKey(resource),
@@ -168,13 +170,13 @@ export class Unshadowed {
     }));
   }
 
-  /** The removals of records that this generation reads, and makes nothing of. Call it once the shadow was read. */
+  /** The removals of records that this generation can read but makes nothing of. Call it after the shadow was read. */
   removals(): Removal[] {
     return [...this.#removals.values()].flat().filter(({ isUnreadable }) => isUnreadable !== true);
   }
 }
 
-/** The event of a record's value; undefined for what is none, because another program has written it. */
+/** The event in a record's value; undefined if another program wrote something else. */
 export async function eventIn(value: Buffer, decoder: Decoder): Promise<BiometricEvent | undefined> {
   try {
     await decoder.prepare(schemaIdOf(value));

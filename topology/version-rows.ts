@@ -24,9 +24,9 @@ import {
  *       39 the newest received_at of a record that named the resource, epoch ms, 6 bytes
  *       45 what the vendor gave as the revision, epoch ms, 6 bytes: lower than the revision where that was raised. The
  *          revision itself where the vendor gave none.
- *       51 raw offset of the version, signed, 8 bytes; -1 where the build before put it
+ *       51 raw offset of the version, signed, 8 bytes; -1 where an earlier build put it
  *       59 the number of alerts of the event that readers have, 1 byte
- *       60 with `hasOutcome`, the version's outcome hash, 8 bytes; zeros where the build before put it, which had none.
+ *       60 with `hasOutcome`, the version's outcome hash, 8 bytes; zeros where an earlier build put it, which had none.
  *          Without it, the content hash is the outcome hash.
  *          with `hasTold`, the outcome hash of the event that readers have, 8 bytes. Without it, it is the version's.
  *          the ids of the alerts of the event that readers have, 16 bytes each
@@ -59,7 +59,7 @@ const hasTold = 128;
 /** The most alerts of one event that a row can hold. */
 export const maxAlerts = 255;
 
-/** The raw offset of a version that a build before put. */
+/** The raw offset of a version that an earlier build put. */
 export const unknownOffset = -1n;
 
 /** Stored by index: only ever append. */
@@ -69,7 +69,7 @@ const priorities: readonly Priority[] = ['HIGH', 'MEDIUM', 'NORMAL'];
 export const noVersions = Buffer.of(layoutVersion);
 
 /**
- * Encodes tables. One of layout 1 or 3 is converted when it is read, and written anew with the next change.
+ * Encodes tables. A table of layout 1 or 3 is converted when it is read, and rewritten with the next change.
  * @throws StreamsError INVARIANT for any other layout, as packedTable() does.
  */
 export const versionTable: Serde<Buffer> = {
@@ -101,7 +101,7 @@ function upgraded(old: Buffer, oldBytes: number): Buffer {
   return table;
 }
 
-/** The position behind a row. */
+/** The position after a row. */
 function endOf(table: Buffer, at: number): number {
   const flags = table[at + priorityAt] ?? 0;
   const outcomes = (flags & hasOutcome ? hashBytes : 0) + (flags & hasTold ? hashBytes : 0);
@@ -166,7 +166,7 @@ export function touchedAt(row: Buffer): number {
   return readInstant(row, touchAt);
 }
 
-/** The raw offset of a row's version; `unknownOffset` where a build before put it. */
+/** The raw offset of a row's version; `unknownOffset` if an earlier build put it. */
 export function versionOffset(row: Buffer): bigint {
   return row.readBigInt64BE(offsetAt);
 }
@@ -191,8 +191,8 @@ export function readVersion(table: Buffer, at: number): StoredVersion {
 }
 
 /**
- * Sets the version that a row stands for. Its outcome stays that of the version before until writeTold().
- * @returns the table, or another one when the row has another length.
+ * Sets the version that a row stands for. Its outcome stays that of the previous version until writeTold().
+ * @returns the table, or a new one if the length of the row changes.
  */
 export function writeVersion(
   table: Buffer,
@@ -275,7 +275,7 @@ export function writeTold(table: Buffer, at: number, outcome: string, told: Told
   return next;
 }
 
-/** The outcome hash of a version that a build before put. */
+/** The outcome hash of a version that an earlier build put. */
 export const unknownOutcome = '0'.repeat(2 * hashBytes);
 /** The outcome hash of a version that this generation does not have, because it makes nothing of the version's record. */
 export const noOutcome = 'f'.repeat(2 * hashBytes);
@@ -293,7 +293,7 @@ export function withoutTold(table: Buffer, at: number): Buffer {
   return next;
 }
 
-/** A copy in which what began at `end` begins at `newEnd`. */
+/** A copy in which the part that began at `end` begins at `newEnd`. */
 function withOtherEnd(table: Buffer, end: number, newEnd: number): Buffer {
   const next = Buffer.allocUnsafe(table.length + newEnd - end);
   table.copy(next, 0, 0, Math.min(end, newEnd));
