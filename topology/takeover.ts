@@ -124,12 +124,12 @@ function* rowSteps(
   const keptFrom = seed?.from === undefined ? startIn(seed) : (): bigint => 0n;
   for (const { key, value, timestamp } of live) {
     const ours = storeOf(task().stores, 'revisions').read(key)?.value;
-    const isSame = ours?.equals(value) === true;
-    const owner = userKey.deserialize(key);
-    if (isSame || !isReadable('revisions', value) || !isReachable((above) => live.get(above), owner)) {
+    if (ours?.equals(value) === true || !isReadable('revisions', value)) {
       yield 0;
       continue;
     }
+    const owner = userKey.deserialize(key);
+    if (!isReachable((above) => live.get(above), owner)) continue;
     const same = ours === undefined ? [] : rowsOf(ours);
     for (const row of rowsOf(value)) {
       if (same.some((one) => one.equals(row))) continue;
