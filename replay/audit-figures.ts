@@ -24,8 +24,8 @@ export type End = (typeof ends)[number];
 /** What an audit can find to be wrong. */
 export const exceptionKinds = {
   lost: 'an output is missing, and nothing accounts for its raw record',
-  duplicate: 'an output is there twice, or stands behind those of later raw records',
-  wrong_route: 'an event stands in the topic of another priority',
+  duplicate: 'an output is there twice, or comes after those of later raw records',
+  wrong_route: 'an event is in the topic of another priority',
   different: 'the build that made it makes something else of its raw record',
   unexpected: 'the build that made it makes nothing of its raw record',
   no_record: 'there is no raw record at the place that an output names',

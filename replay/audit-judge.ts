@@ -70,9 +70,9 @@ export interface Judgement {
 export const doubts = {
   other_build: 'another build has processed the record, and would have to say why it published nothing',
   predecessor:
-    'the version before may lie before the log, have been made by another build, or be an exception itself',
+    'the previous version may be older than the log, be made by another build, or be an exception itself',
   incomplete_day: 'records of the day lie on both sides of the beginning of the log',
-  uncertain_state: 'a build before wrote the state that the recomputation begins with, without raw offsets',
+  uncertain_state: 'an earlier build wrote the state that the recomputation begins with, without raw offsets',
   outputs_deleted: 'retention may have deleted the output',
   earlier_nights: 'nights before the log are part of the baseline',
   earlier_alerts: 'the alert may have been raised before the log begins, or by another build',
@@ -348,7 +348,7 @@ class Case {
     if (lost.length === 0) return;
     const events = lost.length === 1 ? 'an event' : `${lost.length} events`;
     const topics = [...new Set(lost.map(({ topic }) => topic))].join(', ');
-    this.#except('lost', `${events} of it ${hasOthers ? 'besides others ' : ''}should stand in ${topics}`);
+    this.#except('lost', `${events} of it ${hasOthers ? 'next to others ' : ''}should be in ${topics}`);
   }
 
   #judgeAdditional(one: One, isCorrected: boolean): void {
@@ -476,7 +476,7 @@ class Case {
       return;
     }
     const code = codeOf(letter);
-    if (hasEvents) this.#except('unexpected', `dead-lettered as ${code} besides its events`, letter);
+    if (hasEvents) this.#except('unexpected', `dead-lettered as ${code} next to its events`, letter);
     else if (expected.length > 0)
       this.#except('different', `dead-lettered as ${code}, where its build makes events of it`, letter);
     else {

@@ -323,7 +323,7 @@ class PartitionWalk {
       const raw = placeOf({ ...this.#raw, offset: rawOffset });
       this.#certain.except(
         why === 'out_of_order' && rawOffset < end
-          ? { kind: 'duplicate', vendor, raw, output, what: 'it stands behind outputs of later raw records' }
+          ? { kind: 'duplicate', vendor, raw, output, what: 'it comes after outputs of later raw records' }
           : { kind: 'no_record', vendor, raw, output, what: 'the raw topic has no such record' },
       );
     }

@@ -143,7 +143,7 @@ async function plan(deployment: Deployment, vendors: readonly VendorName[]): Pro
     );
   for (const vendor of begun)
     notes.push(
-      `${deployment.topics.raw[vendor]} does not tell its beginning any more: what came before the last 27 days, or before its log, is taken from the live state`,
+      `${deployment.topics.raw[vendor]} no longer has its beginning: what came before the last 27 days, or before its log, is taken from the live state`,
     );
   return { tasks, records, notes };
 }

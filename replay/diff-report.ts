@@ -18,7 +18,7 @@ const titles: Readonly<Record<DifferenceClass, string>> = {
   superseded: 'in versions that newer ones have replaced',
   incomplete_day: 'in HealthKit days that began before the records',
   not_comparable: 'added, or published once and deleted since',
-  before_promotion: 'dead letters alone, of before the last promotion',
+  before_promotion: 'dead letters alone, from before the last promotion',
   baseline_only: 'in nothing but the baseline',
   other_reason: 'dead-lettered for another reason',
 };
@@ -83,7 +83,7 @@ function notes({
     all.push('an output topic has lost all it held: what was added cannot be told from what was deleted');
   else if (completeFromMs > -Infinity)
     all.push(
-      `outputs of before ${instant(completeFromMs)} may be deleted: what was added is told from then on`,
+      `outputs from before ${instant(completeFromMs)} may be deleted: what was added is reported from then on`,
     );
   if (uncertain > 0)
     all.push(

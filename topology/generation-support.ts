@@ -126,7 +126,7 @@ export class ProcessSupport implements GenerationSupport {
     } catch (error) {
       this.log.warn(
         { reason: error instanceof Error ? error.name : 'unknown' },
-        'the live group does not tell its offsets: waiting',
+        'the offsets of the live group cannot be read: waiting',
       );
     } finally {
       this.#asking = undefined;

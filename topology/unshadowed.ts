@@ -124,7 +124,7 @@ export class Unshadowed {
     if (lost.removals + lost.versions > 0)
       log.warn(
         { task: `0_${partition}`, ...lost },
-        'events that corrections need are not in the topics any more: readers keep what they have',
+        'events that corrections need are no longer in the topics: readers keep what they have',
       );
   }
 
