@@ -7,8 +7,8 @@ import { ChangelogEntries } from './history.ts';
 const readEveryMs = 10_000;
 
 /**
- * What the live generation has told readers, read while it runs, so that only the end is left to read at the cut, while
- * readers wait.
+ * What the live generation has told readers. It is read while that generation runs, so that only the end is left to read at the
+ * cut, while readers wait.
  */
 export class LiveTail {
   readonly alerts: ChangelogEntries;
@@ -22,7 +22,7 @@ export class LiveTail {
 
   constructor({ partition }: Pick<PunctuatorContext, 'partition'>, support: GenerationSupport) {
     const { applicationId, generation, admin, scanner } = support;
-    // Who waits for nothing must not make a task that does look alive.
+    // While it only follows, its reading must not hide a task that stands still.
     const onRead = (): void => (this.#isEnding ? support.onRead?.() : undefined);
     const live = (store: string): ChangelogEntries =>
       new ChangelogEntries(
@@ -69,7 +69,7 @@ export class LiveTail {
   }
 
   async #read(): Promise<void> {
-    // The end of what is read already is read without a turn.
+    // end() reads the rest without waiting for a turn.
     const isWanted = (): boolean => !this.#isEnding;
     for (const entries of [this.alerts, this.revisions]) if (isWanted()) await entries.read(isWanted);
   }
