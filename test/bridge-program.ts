@@ -1,7 +1,19 @@
-import { bridgeScript } from '../process/root.ts';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { bridgeScript, projectRoot } from '../process/root.ts';
 
 /**
  * The script that runs `bridge` in a test's child process: the build that `npm test` makes of the sources first, because it
  * starts in a third of the time, or the sources themselves when a test file is run on its own.
  */
 export const bridgeProgram = process.env['TEST_BRIDGE'] ?? bridgeScript();
+
+/**
+ * The arguments with which Node.js runs a program of the tests themselves: from the build, where the suite builds it, or else from
+ * its source.
+ * @param name - its path in test/, without its ending.
+ */
+export function testProgram(name: string): string[] {
+  const built = join(dirname(dirname(bridgeProgram)), 'test', `${name}.js`);
+  return existsSync(built) ? [built] : ['--import', 'tsx', join(projectRoot(), 'test', `${name}.ts`)];
+}

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import type { TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { registerSchemas } from '../../schemas/contract.ts';
 import { schemaRegistry } from '../../schemas/registry.ts';
 import { applicationIdOf, changelogSpecs } from '../../topology/changelogs.ts';
 import { controlSpec } from '../../topology/control.ts';
 import { topicResource } from '../../kafka/client.ts';
 import { createTopics } from '../../kafka/topics.ts';
+import { testProgram } from '../bridge-program.ts';
 import { bootstrapServers, Cluster } from '../streams/broker/cluster.ts';
 import { until } from '../streams/until.ts';
 import type { AuditFigures, AuditorSettings } from './auditor.ts';
@@ -20,7 +20,6 @@ import { WorkerProcess } from './worker-process.ts';
 import { topicNames, topicSpecs, type TopicNames } from '../../schemas/topics.ts';
 import { vendorNames, type VendorName } from '../../vendors/index.ts';
 
-const auditor = fileURLToPath(new URL('./auditor.ts', import.meta.url));
 const auditDeadlineMs = 180_000;
 /** How often a group is asked for its offsets: the broker and the processes under test need the machine more. */
 const askEveryMs = 100;
@@ -240,7 +239,7 @@ export class Application {
       applicationId: this.applicationId,
       partitions: this.partitions,
     };
-    const args = ['--max-old-space-size=4096', '--import', 'tsx', auditor, JSON.stringify(settings)];
+    const args = ['--max-old-space-size=4096', ...testProgram('faults/auditor'), JSON.stringify(settings)];
     const { code, output, errors } = await run(args);
     const line = output.trim().split('\n').at(-1) ?? '';
     assert.ok(

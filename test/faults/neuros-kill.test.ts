@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
@@ -9,6 +8,7 @@ import { transactional } from '../../consumers/neuros/index.ts';
 import { projectRoot } from '../../process/root.ts';
 import type { BiometricEvent, Priority } from '../../schemas/biometric-event.ts';
 import { readerTopicSpecs } from '../../schemas/topics.ts';
+import { testProgram } from '../bridge-program.ts';
 import { testDatabase, type TestDatabase } from '../consumers/postgres/database.ts';
 import { partitions, priorityStack, until, type PriorityStack } from '../consumers/priority-stack.ts';
 import { anEvent } from '../schemas/events.ts';
@@ -186,11 +186,14 @@ class ReaderProcess {
   errors = '';
 
   constructor(settings: NeurosReaderSettings) {
-    const program = join('test', 'faults', 'neuros-reader.ts');
-    this.#child = spawn(process.execPath, ['--import', 'tsx', program, JSON.stringify(settings)], {
-      cwd: projectRoot(),
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    this.#child = spawn(
+      process.execPath,
+      [...testProgram('faults/neuros-reader'), JSON.stringify(settings)],
+      {
+        cwd: projectRoot(),
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
     this.#ended = once(this.#child, 'exit');
     this.#child.stdout?.on('data', (chunk: Buffer) => {
       this.#calls += chunk.toString().split('\n').length - 1;

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { Generations } from '../../replay/generations.ts';
 import { abortPromotion, type PromoteStep } from '../../replay/promote.ts';
 import { readStatus } from '../../replay/status.ts';
+import { testProgram } from '../bridge-program.ts';
 import { until } from '../streams/until.ts';
 import type { Application } from './application.ts';
 import type { PromoteSettings } from './promote-worker.ts';
@@ -21,7 +21,6 @@ const steps = [
   'live',
   'deleted',
 ] as const satisfies PromoteStep[];
-const promoter = fileURLToPath(new URL('./promote-worker.ts', import.meta.url));
 
 /** Runs a promotion that kills itself; answers the signal that ended it. */
 function killedAfter(
@@ -31,7 +30,7 @@ function killedAfter(
 ): Promise<string | null> {
   const settings: PromoteSettings = { env: application.env, generation: 1, dieAfter, options };
   return new Promise((resolve) => {
-    const args = ['--import', 'tsx', promoter, JSON.stringify(settings)];
+    const args = [...testProgram('faults/promote-worker'), JSON.stringify(settings)];
     execFile(process.execPath, args, { timeout: 60_000 }, (error) => resolve(error?.signal ?? null));
   });
 }
