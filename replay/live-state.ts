@@ -66,11 +66,7 @@ export class LiveVersions {
 
   /** The raw offset of the version; undefined if there is no version, or its offset is unknown. */
   offsetOf({ user_id: user, resource_id: resourceId }: BiometricEvent): bigint | undefined {
-    const get = (key: Buffer): Buffer | undefined => {
-      const place = this.#entries.find(key);
-      return place === undefined ? undefined : this.#entries.valueAt(place);
-    };
-    return storedVersionOffset(get, { vendor: this.#vendor, user, resourceId });
+    return storedVersionOffset((key) => this.#entries.get(key), { vendor: this.#vendor, user, resourceId });
   }
 }
 

@@ -70,6 +70,12 @@ export class ByteMap {
     return slot < 0 ? undefined : (this.#places[slot] ?? 0) - 1;
   }
 
+  /** A copy of a key's value; undefined when it has none. */
+  get(key: Buffer): Buffer | undefined {
+    const place = this.find(key);
+    return place === undefined ? undefined : this.valueAt(place);
+  }
+
   /** A copy. */
   keyAt(place: number): Buffer {
     const { page, word, start } = this.#at(place);

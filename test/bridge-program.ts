@@ -9,11 +9,12 @@ import { bridgeScript, projectRoot } from '../process/root.ts';
 export const bridgeProgram = process.env['TEST_BRIDGE'] ?? bridgeScript();
 
 /**
- * The arguments with which Node.js runs a program of the tests themselves: from the build, where the suite builds it, or else from
- * its source.
+ * The arguments with which Node.js runs a program of the tests themselves: the build, if the suite has built it, or the source.
  * @param name - its path in test/, without its ending.
+ * @param folder - the checkout whose program it is. Default: this one. Another one is not built.
  */
-export function testProgram(name: string): string[] {
+export function testProgram(name: string, folder = projectRoot()): string[] {
   const built = join(dirname(dirname(bridgeProgram)), 'test', `${name}.js`);
-  return existsSync(built) ? [built] : ['--import', 'tsx', join(projectRoot(), 'test', `${name}.ts`)];
+  if (folder === projectRoot() && existsSync(built)) return [built];
+  return ['--import', 'tsx', join(folder, 'test', `${name}.ts`)];
 }

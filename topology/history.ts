@@ -143,8 +143,7 @@ export class ChangelogEntries implements Iterable<Entry> {
 
   /** The value of a key. */
   get(key: Buffer): Buffer | undefined {
-    const place = this.#entries.find(key);
-    return place === undefined ? undefined : this.#entries.valueAt(place);
+    return this.#entries.get(key);
   }
 
   /** Whether a key has this value. */

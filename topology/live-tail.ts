@@ -39,8 +39,7 @@ export class LiveTail {
 
   /** Reads to the end, unless it is closed. Call it after the live generation has stopped. */
   async end(): Promise<void> {
-    this.#isEnding = true;
-    clearTimeout(this.#timer);
+    this.#stopFollowing();
     await this.#reading;
     const isWanted = (): boolean => !this.#isClosed;
     if (isWanted()) await Promise.all([this.alerts, this.revisions].map((entries) => entries.read(isWanted)));
@@ -48,6 +47,10 @@ export class LiveTail {
 
   close(): void {
     this.#isClosed = true;
+    this.#stopFollowing();
+  }
+
+  #stopFollowing(): void {
     this.#isEnding = true;
     clearTimeout(this.#timer);
   }

@@ -80,14 +80,10 @@ async function untoldState(
   partition: number,
   isUnseeded: boolean,
 ): Promise<Seed> {
-  const { generation, applicationId } = support;
+  const { generation } = support;
   const starts = await support.starts(partition);
   const names = isUnseeded || [...starts.values()].every(({ offset }) => offset === 0n) ? [] : seededStores;
-  const entries: [string, ChangelogEntries][] = [];
-  for (const store of names) {
-    const topic = generationChangelog(applicationId, generation.number - 1, store);
-    entries.push([store, await changelogEntries(support, topic, partition)]);
-  }
+  const entries = await entriesOf(support, partition, { generation: generation.number - 1, names });
   const take = (store: string, { key, value }: Entry): Seeded => seeded(store, key, value, starts);
   return { starts, entries, take, state: { unseeded: isUnseeded } };
 }
@@ -99,11 +95,7 @@ async function wholeState(
   origin: { readonly generation: number; readonly end: GenerationEnd },
 ): Promise<Seed> {
   const starts = await endsOf(support, partition, origin);
-  const entries: [string, ChangelogEntries][] = [];
-  for (const store of storeNames) {
-    const topic = generationChangelog(support.applicationId, origin.generation, store);
-    entries.push([store, await changelogEntries(support, topic, partition)]);
-  }
+  const entries = await entriesOf(support, partition, { generation: origin.generation, names: storeNames });
   const take = (store: string, { value }: Entry): Seeded => {
     if (!isReadable(store, value))
       throw new StreamsError(
@@ -113,6 +105,20 @@ async function wholeState(
     return { value: store === 'revisions' ? settledVersions(value) : value, uncertain: 0 };
   };
   return { starts, entries, take, state: { unseeded: false, from: origin.generation } };
+}
+
+/** The entries of a generation's stores, by store. */
+async function entriesOf(
+  support: GenerationSupport,
+  partition: number,
+  { generation, names }: { readonly generation: number; readonly names: readonly string[] },
+): Promise<Seed['entries']> {
+  const entries: [string, ChangelogEntries][] = [];
+  for (const store of names) {
+    const topic = generationChangelog(support.applicationId, generation, store);
+    entries.push([store, await changelogEntries(support, topic, partition)]);
+  }
+  return entries;
 }
 
 async function endsOf(

@@ -1,6 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
 import { projectRoot } from '../../process/root.ts';
 import { testProgram } from '../bridge-program.ts';
 import { soon, until } from '../streams/until.ts';
@@ -17,10 +16,7 @@ export class WorkerProcess {
   /** @param folder - the checkout whose topology it runs, with the packages of that checkout. */
   constructor(instanceId: string, settings: WorkerSettings, folder = projectRoot()) {
     this.instanceId = instanceId;
-    const program =
-      folder === projectRoot()
-        ? testProgram('faults/topology-worker')
-        : ['--import', 'tsx', join(folder, 'test', 'faults', 'topology-worker.ts')];
+    const program = testProgram('faults/topology-worker', folder);
     this.#child = spawn(process.execPath, [...program, JSON.stringify(settings)], {
       cwd: folder,
       stdio: ['ignore', 'pipe', 'pipe'],
