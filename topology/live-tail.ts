@@ -22,7 +22,7 @@ export class LiveTail {
 
   constructor({ partition }: Pick<PunctuatorContext, 'partition'>, support: GenerationSupport) {
     const { applicationId, generation, admin, scanner } = support;
-    // While it only follows, its reading must not hide a task that stands still.
+    // While it only follows, its reading must not hide a stalled task.
     const onRead = (): void => (this.#isEnding ? support.onRead?.() : undefined);
     const live = (store: string): ChangelogEntries =>
       new ChangelogEntries(
